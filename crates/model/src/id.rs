@@ -1,0 +1,153 @@
+//! Identifiers as newtypes, so that two bare numbers never stand side by side.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Direction;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub struct $name(pub $inner);
+    };
+}
+
+number!(
+    /// Position of an event in what its source delivered; unique within one run of a source.
+    EventId(u64)
+);
+number!(
+    /// One socket of this boot: the kernel's socket cookie. The two ends of a connection on one
+    /// host are two sockets and have two ids.
+    ConnectionId(u64)
+);
+number!(
+    /// Process id (the kernel's `tgid`) in the initial pid namespace.
+    Pid(u32)
+);
+number!(
+    /// Thread id (the kernel's `pid`) in the initial pid namespace.
+    Tid(u32)
+);
+number!(
+    /// What ran: the thread, or a runtime's own unit (goroutine, task, context) where one was
+    /// read. Unique within its process. A thread's unit is its tid.
+    UnitId(u64)
+);
+number!(
+    /// Id of a span: a hash of boot id, socket, direction, start and stream, never zero.
+    SpanId(u64)
+);
+number!(
+    /// Id of a trace: the application's own W3C trace id, or one derived from the root span.
+    TraceId(u128)
+);
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl SpanId {
+    /// Id of the span whose request starts at `request_start` (see [`Message::start`]) and goes
+    /// in `direction` on `stream`, on the host that booted as `boot`.
+    ///
+    /// Any stage that sees the request can compute it, so evidence names spans before they exist,
+    /// and a span sent twice is stored once.
+    ///
+    /// [`Message::start`]: crate::Message::start
+    pub fn derive(boot: u64, stream: StreamKey, direction: Direction, request_start: u64) -> Self {
+        let parts = [boot, stream.connection.0, stream.stream, direction as u64, request_start];
+        Self(hash64(&parts).max(1))
+    }
+}
+
+impl TraceId {
+    /// The id of a trace that has no id of its own: derived from its root span, never zero.
+    pub fn from_root(root: SpanId) -> Self {
+        let high = u128::from(hash64(&[root.0, 1]));
+        let low = u128::from(hash64(&[root.0, 2]));
+        Self((high << 64 | low).max(1))
+    }
+}
+
+/// A connection, and the stream on it where the protocol has several (HTTP/2 stream id, DNS
+/// transaction id); zero where it has one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct StreamKey {
+    /// The socket.
+    pub connection: ConnectionId,
+    /// The protocol's own id of the stream or transaction.
+    pub stream: u64,
+}
+
+number!(
+    /// Names an exchange (request and response) alike on both of its sides; see [`Exchange`].
+    ///
+    /// [`Exchange`]: crate::Exchange
+    ExchangeKey(u64)
+);
+number!(
+    /// Names a request alike on both of its sides, for exchanges that one side saw unanswered.
+    RequestKey(u64)
+);
+
+/// A 64-bit hash of `parts` that is the same on every host, build and run.
+///
+/// Each step is the finaliser of SplitMix64 (Steele, Lea, Flood 2014), which is a bijection on
+/// 64 bits; chained it spreads well. Not for adversaries.
+pub fn hash64(parts: &[u64]) -> u64 {
+    let mut hash = 0x9e37_79b9_7f4a_7c15 ^ parts.len() as u64;
+    for part in parts {
+        hash = mix(hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    }
+    mix(hash)
+}
+
+/// [`hash64`] of bytes, eight at a time, little-endian, with their length.
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    let mut hash = hash64(&[bytes.len() as u64]);
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = mix(hash ^ u64::from_le_bytes(word)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    }
+    mix(hash)
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_pinned_because_they_are_stored() {
+        assert_eq!(hash64(&[1, 2, 3]), hash64(&[1, 2, 3]));
+        assert_ne!(hash64(&[1, 2, 3]), hash64(&[1, 3, 2]));
+        assert_ne!(hash64(&[0]), hash64(&[0, 0]));
+        assert_ne!(hash_bytes(b"abc"), hash_bytes(b"abc\0"));
+        let stream = StreamKey { connection: ConnectionId(7), stream: 0 };
+        assert_eq!(
+            SpanId::derive(1, stream, Direction::Received, 42).to_string(),
+            "0feb140fdd9c27a6"
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! The vocabulary that all stages share, and nothing else.
+//!
+//! Data flows one way: an [`Event`] is one thing the kernel told; bytes of events become
+//! [`Message`]s; a request with its response becomes a [`Span`]; what was observed of who worked
+//! for whom is [`Evidence`]; a [`Link`] says which span caused which; a [`Trace`] is the tree.
+//!
+//! Depends on serde only, does no I/O and reads no clock, so every stage can be tested on data.
+#![forbid(unsafe_code)]
+
+mod attribute;
+mod event;
+mod evidence;
+mod id;
+mod link;
+mod message;
+mod process;
+mod span;
+mod time;
+mod trace;
+
+pub use attribute::{Attribute, AttributeKey, Attributes, Value};
+pub use event::{
+    Call, Close, Demand, Direction, Endpoint, Event, EventBody, Host, LossCause, Open, Origin,
+    Transport,
+};
+pub use evidence::{Evidence, EvidenceKind};
+pub use id::{
+    ConnectionId, EventId, ExchangeKey, Pid, RequestKey, SpanId, StreamKey, Tid, TraceId, UnitId,
+    hash_bytes, hash64,
+};
+pub use link::{Link, Method, Relation};
+pub use message::{Incomplete, Message, MessageRole, Touch, TraceContext};
+pub use process::{Process, ProcessKey};
+pub use span::{Exchange, ExchangeKind, Gap, GapCause, Span, SpanKind, SpanStatus};
+pub use time::{BootTime, Clock, Duration, WallTime};
+pub use trace::{Trace, TraceSpan, TraceSummary};

@@ -1,0 +1,164 @@
+//! Span: a request with its response, as seen by one side.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Attributes, ConnectionId, ExchangeKey, ProcessKey, RequestKey, SpanId, Touch, TraceContext,
+    WallTime, hash64,
+};
+
+/// Which side of the exchange saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpanKind {
+    /// Received the request.
+    Server,
+    /// Sent the request.
+    Client,
+    /// Sent an item for somebody to take later.
+    Producer,
+    /// Took an item.
+    Consumer,
+    /// Inside a process (reported by SDKs).
+    Internal,
+}
+
+/// How the exchange ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpanStatus {
+    /// Answered, and the protocol does not call it an error.
+    Ok,
+    /// Answered with an error, refused, or cut off.
+    Error,
+    /// No answer was seen.
+    #[default]
+    Unset,
+}
+
+/// How positions in an [`Exchange`] are to be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ExchangeKind {
+    /// TCP sequence numbers.
+    Tcp,
+    /// Byte counts of a named pair of UNIX sockets.
+    Unix,
+    /// Addresses of a datagram.
+    Datagram,
+}
+
+/// What both sides of an exchange see alike, whatever NAT did to the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// How to read the positions.
+    pub kind: ExchangeKind,
+    /// TCP: sequence number where the request starts. UNIX: the same as a byte count, mixed with
+    /// the pair's name. Datagrams: a hash of both addresses, the client's first.
+    pub request: u64,
+    /// The same for the response; `None` where none was seen.
+    pub response: Option<u64>,
+    /// Stream or transaction id.
+    pub stream: u64,
+    /// Bytes of the request, with a hash of its head, to tell requests apart that were never
+    /// answered.
+    pub request_hash: u64,
+    /// How sure it is that the positions mean the same on both sides: 1.0 but for UNIX sockets
+    /// that were found half-way.
+    pub confidence: f32,
+}
+
+impl Exchange {
+    /// The key that the other side has as well; `None` where no response was seen.
+    pub fn key(&self) -> Option<ExchangeKey> {
+        let response = self.response?;
+        Some(ExchangeKey(hash64(&[self.kind as u64, self.request, response, self.stream])))
+    }
+
+    /// The key for when one side saw no response.
+    pub fn request_key(&self) -> RequestKey {
+        RequestKey(hash64(&[16 + self.kind as u64, self.request, self.request_hash, self.stream]))
+    }
+}
+
+/// A request with its response, as seen by one side. Immutable; carries no trace id and no parent,
+/// those come with the links.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// Derived from where the request was seen; see [`SpanId::derive`].
+    pub id: SpanId,
+    /// Which side saw it.
+    pub kind: SpanKind,
+    /// Low-cardinality name.
+    pub name: String,
+    /// `service.name` of the process.
+    pub service: String,
+    /// Name in the table of protocols.
+    pub protocol: Cow<'static, str>,
+    /// First byte of the request, on this side.
+    pub start: WallTime,
+    /// Last byte of the response on this side, or when it was given up.
+    pub end: WallTime,
+    /// How it ended.
+    pub status: SpanStatus,
+    /// Error text; the reason where `status` is `Unset`.
+    pub status_message: Option<String>,
+    /// After OpenTelemetry's semantic conventions.
+    pub attributes: Attributes,
+    /// Bytes of the request on the wire.
+    pub request_size: u64,
+    /// Bytes of the response on the wire.
+    pub response_size: u64,
+    /// First bytes of the request, redacted.
+    pub request_payload: Vec<u8>,
+    /// First bytes of the response, redacted.
+    pub response_payload: Vec<u8>,
+    /// The process.
+    pub process: ProcessKey,
+    /// The socket.
+    pub connection: ConnectionId,
+    /// What the other side sees alike.
+    pub exchange: Exchange,
+    /// First and last call of the request.
+    pub request: [Touch; 2],
+    /// First and last call of the response; `None` where none was seen.
+    pub response: Option<[Touch; 2]>,
+    /// The application's own trace context, found in the request.
+    pub trace_context: Option<TraceContext>,
+    /// Names of attributes whose bytes were sent before the agent came.
+    pub unknown: Vec<Cow<'static, str>>,
+    /// Whether bytes that the parser wanted were not copied.
+    pub truncated: bool,
+    /// Events known to be missing in or around it.
+    pub lost_events: u32,
+}
+
+/// Why nothing, or not everything, was seen for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapCause {
+    /// The agent did not run.
+    AgentDown,
+    /// The agent ran but could not read in time: the ring buffer was full.
+    RingFull,
+    /// Capture was switched off, or stepped down to stay within its limits.
+    Paused,
+    /// The store refused what it was given (disk full); spans of this time were dropped.
+    StoreFull,
+}
+
+/// A time in which events are known to be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Since when.
+    pub from: WallTime,
+    /// Until when.
+    pub to: WallTime,
+    /// Why.
+    pub cause: GapCause,
+    /// Events or spans missing, at least; zero where it cannot be counted.
+    pub events: u64,
+    /// Bytes missed on connections that survived it.
+    pub bytes: u64,
+}

@@ -1,0 +1,206 @@
+//! What one protocol provides: a row of the table, and a parser for one connection.
+//!
+//! A parser sees ordered bytes of both directions and says what they are. It never sees sequence
+//! numbers, calls, threads or time: the stream layer (`stream.rs`) has those and stamps the
+//! messages. Nor does it see holes: bytes of a message that were not copied are skipped by their
+//! announced length, and after a loss the stream layer looks for the next start.
+
+use std::ops::Range;
+
+use deeptrace_model::{Attributes, MessageRole, SpanStatus, TraceContext, Transport};
+
+/// One protocol, as a row of [`TABLE`](crate::TABLE).
+pub struct Protocol {
+    /// Name as in `deeptrace protocols` and in a span's `protocol`.
+    pub name: &'static str,
+    /// What it is, with its specification, in one line for people.
+    pub title: &'static str,
+    /// Transports on which it is looked for.
+    pub transports: &'static [Transport],
+    /// Well-known server ports. They only break ties between protocols that both say
+    /// [`Recognition::Maybe`]; they never decide alone.
+    pub ports: &'static [u16],
+    /// What capture copies of each call once the protocol is known.
+    pub copy: CopyPolicy,
+    /// Looks at the first bytes of one call. MUST NOT say yes to bytes that another protocol could
+    /// have sent, where it can tell.
+    pub recognise: fn(&Head<'_>) -> Recognition,
+    /// A parser for a new connection.
+    pub parser: fn() -> Box<dyn Parser>,
+}
+
+/// What capture copies of each call once the protocol is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyPolicy {
+    /// The first bytes of a call: enough where a call starts with a head that announces lengths.
+    Head,
+    /// Everything up to 16 KiB a call: for pipelined and multiplexed protocols.
+    All,
+}
+
+/// What is known when the protocol of a connection is to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The first bytes of one call; not empty.
+    pub bytes: &'a [u8],
+    /// Bytes the call really moved.
+    pub call_len: usize,
+    /// Kind of socket.
+    pub transport: Transport,
+    /// Who sent them, where the opening of the connection was seen.
+    pub from: Option<Side>,
+    /// Port of the server's end, where known.
+    pub server_port: Option<u16>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The end that sends requests.
+    Client = 0,
+    /// The end that answers them.
+    Server = 1,
+}
+
+impl Side {
+    /// The other end.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// Whether bytes are of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognition {
+    /// They are not.
+    No,
+    /// They could be, sent by this side: believed if no other protocol is sure, and only after
+    /// the parser has cut a whole message out of them.
+    Maybe(Side),
+    /// They are, and this side sent them.
+    Yes(Side),
+}
+
+/// Bytes at the front of one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Contiguous bytes from where the last verdict ended. May be cut off anywhere.
+    pub bytes: &'a [u8],
+    /// Who sent them.
+    pub from: Side,
+    /// For datagrams and cut calls: `bytes` will never grow; [`Verdict::More`] then drops the
+    /// datagram or loses the message, and is counted.
+    pub is_last: bool,
+}
+
+/// What a parser made of the front of one direction.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Can't tell before more bytes come. MUST be bounded: a parser says `NotMine` rather than
+    /// waiting for more than 64 KiB.
+    More,
+    /// Not this protocol, or out of step: after a few of these the connection is recognised anew.
+    NotMine,
+    /// So many bytes belong to no message (a greeting, padding). More than are there is allowed
+    /// (here and below): the rest is skipped by its position. Never zero.
+    Skip(u64),
+    /// So many bytes belong to the message of `stream` that is open in this direction; opens one
+    /// if none is. Never zero.
+    Part {
+        /// Bytes.
+        len: u64,
+        /// Stream or transaction id, zero where there is one stream.
+        stream: u64,
+    },
+    /// So many bytes complete the message of `draft.stream` in this direction (or are one whole
+    /// message). Never zero.
+    Done {
+        /// Bytes.
+        len: u64,
+        /// What the message says.
+        draft: Box<Draft>,
+    },
+    /// What follows in both directions is another protocol, unknown as yet (after an HTTP upgrade
+    /// or a `CONNECT`). Takes no bytes.
+    Switch,
+}
+
+/// What a message says, without where and when it was.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Which part of an exchange it is.
+    pub role: MessageRole,
+    /// Stream or transaction id, zero where there is one stream. A response answers the oldest
+    /// open request of the same stream.
+    pub stream: u64,
+    /// Low-cardinality name for the span, on requests. Empty where the message does not tell.
+    pub name: String,
+    /// After OpenTelemetry's semantic conventions.
+    pub attributes: Attributes,
+    /// What a response says of success.
+    pub status: SpanStatus,
+    /// Error text, where the response has one.
+    pub status_message: Option<String>,
+    /// The application's own trace context.
+    pub trace_context: Option<TraceContext>,
+    /// Names of attributes whose bytes were sent before the agent came.
+    pub unknown: Vec<&'static str>,
+    /// Whether a later message of the exchange takes its place (`100 Continue`).
+    pub interim: bool,
+    /// Byte ranges of values, from the start of the message, that must not be kept.
+    pub redact: Vec<Range<usize>>,
+}
+
+impl Draft {
+    /// A request of the connection's only stream.
+    pub fn request(name: impl Into<String>) -> Self {
+        Self::new(MessageRole::Request, name.into())
+    }
+
+    /// A response of the connection's only stream.
+    pub fn response(status: SpanStatus) -> Self {
+        Self { status, ..Self::new(MessageRole::Response, String::new()) }
+    }
+
+    /// A message that asks for no answer.
+    pub fn one_way(name: impl Into<String>) -> Self {
+        Self::new(MessageRole::OneWay, name.into())
+    }
+
+    fn new(role: MessageRole, name: String) -> Self {
+        Self {
+            role,
+            stream: 0,
+            name,
+            attributes: Attributes::new(),
+            status: SpanStatus::Unset,
+            status_message: None,
+            trace_context: None,
+            unknown: Vec::new(),
+            interim: false,
+            redact: Vec::new(),
+        }
+    }
+}
+
+/// Parses one connection.
+///
+/// MUST NOT panic on any bytes, MUST NOT allocate by an unchecked length, MUST bound what it keeps
+/// per connection. MUST give the same messages however the bytes are split over calls to `parse`.
+pub trait Parser: Send {
+    /// Says what the bytes at the front are. Called again with what follows until it says
+    /// [`Verdict::More`].
+    fn parse(&mut self, input: Input<'_>) -> Verdict;
+
+    /// Whether a message, or a frame from which the parser can go on, may start with `bytes`, sent
+    /// by `from`. Asked at the start of calls after a loss; should be as strict as it can.
+    fn is_start(&self, from: Side, bytes: &[u8]) -> bool;
+
+    /// Bytes of this direction are lost, or the connection ended. Returns what is known of the
+    /// message that is open in this direction (the layer marks it incomplete), and forgets it; then
+    /// expects [`is_start`](Self::is_start). Messages already returned as `Done` are not its concern.
+    fn lost(&mut self, from: Side) -> Option<Draft>;
+}

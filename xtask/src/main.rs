@@ -1,0 +1,2 @@
+//! All automation of the repository that is not cargo itself.
+fn main() {}
