@@ -1,0 +1,6 @@
+//! `./x bench`.
+#[derive(clap::Args)]
+pub struct Options {}
+pub fn bench(_: &Options) -> anyhow::Result<()> {
+    anyhow::bail!("being written")
+}
