@@ -1,0 +1,176 @@
+// What the server answers (docs: /openapi.json), and how to ask it.
+
+/** Nanoseconds since the Unix epoch. A number would lose the last digits. */
+export type UnixNano = bigint;
+
+export interface TraceSummary {
+  trace_id: string;
+  service: string;
+  name: string;
+  start_time_unix_nano: UnixNano;
+  duration_ns: number;
+  span_count: number;
+  error_count: number;
+  services: { name: string; span_count: number }[];
+  incomplete: boolean;
+}
+
+export interface Link {
+  method: string;
+  relation: string;
+  confidence: number;
+  algorithm: string;
+  candidates?: number;
+}
+
+export type AttributeValue = string | number | boolean | string[];
+
+export interface Span {
+  trace_id: string;
+  span_id: string;
+  parent_span_id: string | null;
+  kind: string;
+  name: string;
+  service: string;
+  start_time_unix_nano: UnixNano;
+  end_time_unix_nano: UnixNano;
+  duration_ns: number;
+  status: 'ok' | 'error' | 'unset';
+  status_message?: string | null;
+  protocol: string;
+  attributes: Record<string, AttributeValue>;
+  request_size: number;
+  response_size: number;
+  link?: Link | null;
+  request_payload?: string | null;
+  response_payload?: string | null;
+  unknown?: string[];
+  truncated?: boolean;
+  lost_events?: number;
+}
+
+export interface Gap {
+  from_unix_nano: UnixNano;
+  to_unix_nano: UnixNano;
+  cause: string;
+  events: number;
+  bytes: number;
+}
+
+export interface Trace {
+  trace_id: string;
+  spans: Span[];
+  gaps: Gap[];
+  cut_at: number | null;
+}
+
+export interface Service {
+  name: string;
+  span_count: number;
+  error_count: number;
+}
+
+export interface Operation {
+  name: string;
+  kind: string;
+  protocol: string;
+  span_count: number;
+}
+
+export interface TraceQuery {
+  service: string;
+  operation: string;
+  min_duration: string;
+  max_duration: string;
+  errors: boolean;
+  start: string;
+  end: string;
+  limit: number;
+}
+
+/** An answer of the server that is not what was asked for. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Parses JSON, keeping times of nanoseconds exact. */
+export function parse<T>(text: string): T {
+  // The third argument is newer than TypeScript's library; without it the last digits are rounded.
+  const revive = (key: string, value: unknown, context?: { source?: string }) =>
+    key.endsWith('_unix_nano') && typeof value === 'number'
+      ? BigInt(context?.source ?? Math.round(value))
+      : value;
+  return JSON.parse(text, revive as (key: string, value: unknown) => unknown) as T;
+}
+
+async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await fetch(path, signal ? { signal } : {});
+  const text = await response.text();
+  if (!response.ok) {
+    throw new ApiError(response.status, message(text) ?? `the server answered ${response.status}`);
+  }
+  return parse<T>(text);
+}
+
+function message(body: string): string | undefined {
+  try {
+    return (JSON.parse(body) as { error?: { message?: string } }).error?.message;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A page of traces, newest first. */
+export function traces(
+  query: TraceQuery,
+  cursor: string | null,
+  signal?: AbortSignal,
+): Promise<{ traces: TraceSummary[]; next_cursor: string | null }> {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries({ ...query, cursor })) {
+    if (value !== '' && value !== null && value !== false) parameters.set(key, String(value));
+  }
+  return get(`traces?${parameters}`, signal);
+}
+
+/** One whole trace; `id` is a trace id, or the id of one of its spans. */
+export const trace = (id: string, signal?: AbortSignal) =>
+  get<Trace>(`traces/${encodeURIComponent(id)}`, signal);
+
+/** All services seen. */
+export const services = async () => (await get<{ services: Service[] }>('analytics/services')).services;
+
+/** All operations of a service. */
+export const operations = async (service: string) =>
+  (await get<{ operations: Operation[] }>(`analytics/operations?service=${encodeURIComponent(service)}`))
+    .operations;
+
+/** Calls `found` for each trace as it settles, until the returned function is called. */
+export function live(found: (trace: TraceSummary) => void, state: (connected: boolean) => void): () => void {
+  let socket: WebSocket | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stopped = false;
+  const connect = () => {
+    const address = new URL('ws/traces', location.href);
+    address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
+    address.hash = '';
+    socket = new WebSocket(address);
+    socket.onopen = () => state(true);
+    socket.onmessage = (event) => found(parse<TraceSummary>(String(event.data)));
+    socket.onclose = () => {
+      state(false);
+      if (!stopped) timer = setTimeout(connect, 1000 + Math.random() * 1000);
+    };
+  };
+  connect();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    socket?.close();
+  };
+}

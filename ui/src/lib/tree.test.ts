@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest';
+
+import { parse, type Span } from './api';
+import { bytes, duration, percent } from './format';
+import { EMPTY, fromHash, toHash } from './query';
+import { extent, rows, selfTime } from './tree';
+
+const span = (span_id: string, parent_span_id: string | null, start: number, duration_ns: number) =>
+  ({ span_id, parent_span_id, start_time_unix_nano: BigInt(start), duration_ns }) as Span;
+
+const tree = [
+  span('a', null, 1000, 100),
+  span('c', 'a', 1050, 30),
+  span('b', 'a', 1010, 30),
+  span('d', 'b', 1012, 5),
+];
+
+describe('rows', () => {
+  test('parents come before children, children by start', () => {
+    expect(rows(tree, new Set()).map((r) => `${r.span.span_id}${r.depth}+${r.offset}`)).toEqual([
+      'a0+0',
+      'b1+10',
+      'd2+12',
+      'c1+50',
+    ]);
+  });
+  test('nothing is shown below a collapsed span', () => {
+    expect(rows(tree, new Set(['b'])).map((r) => r.span.span_id)).toEqual(['a', 'b', 'c']);
+  });
+  test('a span whose parent is missing stands at the top, a circle does not hang', () => {
+    expect(rows([span('x', 'gone', 1, 1)], new Set())).toHaveLength(1);
+    expect(rows([span('x', 'y', 1, 1), span('y', 'x', 1, 1)], new Set())).toHaveLength(0);
+  });
+});
+
+test('time of its own leaves out overlapping children once', () => {
+  expect(selfTime(tree[0]!, tree)).toBe(40);
+  expect(selfTime(tree[0]!, [...tree, span('e', 'a', 1020, 30)])).toBe(30);
+  expect(extent(tree)).toBe(100);
+});
+
+test('nanoseconds of the epoch stay exact where the engine can', () => {
+  const { t_unix_nano } = parse<{ t_unix_nano: bigint }>('{"t_unix_nano":1763978400123456789}');
+  expect(t_unix_nano - 1763978400123456789n).toBeLessThan(300n);
+});
+
+test('numbers read well', () => {
+  expect([duration(950), duration(1250), duration(12_500_000), duration(2e9)]).toEqual([
+    '950 ns',
+    '1.25 µs',
+    '12.5 ms',
+    '2.00 s',
+  ]);
+  expect([bytes(85), bytes(2048), percent(0.9996), percent(1), percent(0.5)]).toEqual([
+    '85 B',
+    '2.00 KiB',
+    '99.9 %',
+    '100 %',
+    '50 %',
+  ]);
+});
+
+test('a search survives its way through the address', () => {
+  const query = { ...EMPTY, service: 'cart & co', errors: true, min_duration: '100ms' };
+  expect(fromHash(toHash(query))).toEqual(query);
+  expect(fromHash('#/')).toEqual(EMPTY);
+});

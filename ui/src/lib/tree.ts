@@ -1,0 +1,84 @@
+// A trace as rows of a waterfall.
+
+import type { Span } from './api';
+
+export interface Row {
+  span: Span;
+  depth: number;
+  children: number;
+  /** Offset of its start from the start of the trace, in nanoseconds. */
+  offset: number;
+}
+
+/** Rows in order: parents before their children, children by start, nothing below `collapsed`. */
+export function rows(spans: Span[], collapsed: ReadonlySet<string>): Row[] {
+  const known = new Set(spans.map((span) => span.span_id));
+  const children = new Map<string | null, Span[]>();
+  for (const span of spans) {
+    const parent = span.parent_span_id !== null && known.has(span.parent_span_id) ? span.parent_span_id : null;
+    children.set(parent, [...(children.get(parent) ?? []), span]);
+  }
+  for (const siblings of children.values()) siblings.sort(byStart);
+  const start = earliest(spans);
+  const result: Row[] = [];
+  const visited = new Set<string>();
+  const stack = (children.get(null) ?? []).map((span) => ({ span, depth: 0 })).reverse();
+  for (let next = stack.pop(); next; next = stack.pop()) {
+    const { span, depth } = next;
+    if (visited.has(span.span_id)) continue;
+    visited.add(span.span_id);
+    const below = children.get(span.span_id) ?? [];
+    result.push({ span, depth, children: below.length, offset: Number(span.start_time_unix_nano - start) });
+    if (!collapsed.has(span.span_id)) {
+      for (const child of [...below].reverse()) stack.push({ span: child, depth: depth + 1 });
+    }
+  }
+  return result;
+}
+
+/** A copy of `set` with or without `member`. */
+export function withMember(set: ReadonlySet<string>, member: string, inside: boolean): ReadonlySet<string> {
+  const copy = new Set(set);
+  if (inside) copy.add(member);
+  else copy.delete(member);
+  return copy;
+}
+
+/** Start of the earliest span. */
+export function earliest(spans: Span[]): bigint {
+  return spans.reduce(
+    (least, span) => (span.start_time_unix_nano < least ? span.start_time_unix_nano : least),
+    spans[0]?.start_time_unix_nano ?? 0n,
+  );
+}
+
+/** From the earliest start to the latest end, in nanoseconds. */
+export function extent(spans: Span[]): number {
+  const start = earliest(spans);
+  return spans.reduce((most, span) => Math.max(most, Number(span.start_time_unix_nano - start) + span.duration_ns), 0);
+}
+
+/** Time of `span` in which none of its children ran, in nanoseconds. */
+export function selfTime(span: Span, spans: Span[]): number {
+  const intervals = spans
+    .filter((child) => child.parent_span_id === span.span_id && child.link?.relation !== 'follows')
+    .map((child) => {
+      const from = Math.max(0, Number(child.start_time_unix_nano - span.start_time_unix_nano));
+      return { from, to: Math.min(span.duration_ns, from + child.duration_ns) };
+    })
+    .sort((a, b) => a.from - b.from);
+  let busy = 0;
+  let reached = 0;
+  for (const { from, to } of intervals) {
+    busy += Math.max(0, to - Math.max(from, reached));
+    reached = Math.max(reached, to);
+  }
+  return span.duration_ns - busy;
+}
+
+function byStart(a: Span, b: Span): number {
+  if (a.start_time_unix_nano !== b.start_time_unix_nano) {
+    return a.start_time_unix_nano < b.start_time_unix_nano ? -1 : 1;
+  }
+  return a.span_id < b.span_id ? -1 : 1;
+}
