@@ -1,0 +1,15 @@
+//! What the agent's and the server's HTTP listeners share: the error shape, the checks that make
+//! them safe from the first day (Host, Origin, token), and a listener with limits and time-outs.
+#![forbid(unsafe_code)]
+
+mod error;
+mod extract;
+mod guard;
+mod listener;
+mod token;
+
+pub use error::{ApiError, ErrorBody, ErrorShape};
+pub use extract::{Body, Params, Segment};
+pub use guard::Guard;
+pub use listener::{BindError, Limits, Listener};
+pub use token::{Token, TokenError};
