@@ -1,0 +1,136 @@
+// The page as people use it: headless Chromium against a running DeepTrace whose store was filled
+// by a real run. Usage: node tests/page.mjs http://127.0.0.1:7901 [folder for screenshots]
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { chromium } from 'playwright-core';
+
+const [, , base, pictures] = process.argv;
+if (!base) throw new Error('usage: node tests/page.mjs URL [FOLDER]');
+if (pictures) mkdirSync(pictures, { recursive: true });
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+const context = await browser.newContext({ viewport: { width: 1440, height: 860 }, colorScheme: 'light' });
+const page = await context.newPage();
+const foreign = [];
+const failures = [];
+page.on('request', (request) => {
+  if (!request.url().startsWith(base) && !request.url().startsWith(base.replace('http', 'ws'))) foreign.push(request.url());
+});
+page.on('pageerror', (error) => failures.push(String(error)));
+page.on('console', (message) => message.type() === 'error' && failures.push(message.text()));
+
+let passed = 0;
+async function check(what, run) {
+  try {
+    await run();
+    passed += 1;
+    console.log(`ok   ${what}`);
+  } catch (error) {
+    if (pictures) await page.screenshot({ path: join(pictures, 'failed.png') });
+    console.log(`FAIL ${what}\n     ${error.message}`);
+    await browser.close();
+    process.exit(1);
+  }
+}
+const picture = (name) => pictures && page.screenshot({ path: join(pictures, `${name}.png`) });
+const ask = async (path) => (await fetch(new URL(path, base))).json();
+
+// The trace with the most services shows the most.
+const { traces } = await ask('/traces?limit=200&start=-24h');
+assert.ok(traces.length > 0, 'the store is empty: this test needs a real run before it');
+const rich = traces.reduce((best, t) => (t.services.length > best.services.length ? t : best));
+
+await check('search lists traces', async () => {
+  await page.goto(`${base}/#/?start=-24h`);
+  await page.waitForSelector('tbody tr');
+  assert.ok((await page.locator('tbody tr').count()) >= Math.min(50, traces.length));
+  await picture('search');
+});
+
+await check('search narrows by service and by duration', async () => {
+  await page.selectOption('#service', rich.service);
+  await page.waitForFunction((name) => location.hash.includes(`service=${encodeURIComponent(name)}`), rich.service);
+  await page.waitForSelector('tbody tr');
+  await page.fill('#min', '1h');
+  await page.press('#min', 'Enter');
+  await page.waitForSelector('text=No traces match.');
+  await page.goto(`${base}/#/?start=-24h`);
+});
+
+await check('errors only lists traces with errors', async () => {
+  await page.goto(`${base}/#/?start=-24h&errors=true`);
+  await page.waitForSelector('tbody tr, .empty');
+  const rows = await page.locator('tbody tr').count();
+  assert.equal(await page.locator('tbody tr .badge.error').count(), rows);
+});
+
+await check('a trace is drawn as a waterfall, one row a span', async () => {
+  await page.goto(`${base}/#/trace/${rich.trace_id}`);
+  await page.waitForSelector('[role=treeitem]');
+  const { spans } = await ask(`/traces/${rich.trace_id}`);
+  assert.equal(await page.locator('[role=treeitem]').count(), spans.length);
+  const bars = await page.locator('.lane .span').evaluateAll((all) => all.map((bar) => bar.getBoundingClientRect().right));
+  const lane = await page.locator('.lane').first().evaluate((e) => e.getBoundingClientRect().right);
+  assert.ok(bars.every((right) => right <= lane + 3), 'a bar leaves its lane');
+});
+
+await check('a span says why this is its parent', async () => {
+  await page.locator('[role=treeitem]').nth(1).click();
+  await page.waitForSelector('aside >> text=Why this is its parent');
+  await page.waitForSelector('aside .why dt:has-text("confidence")');
+  await picture('trace');
+});
+
+await check('keyboard: next, collapse, close, help', async () => {
+  const selected = () => page.locator('[aria-selected=true]').getAttribute('id');
+  const before = await selected();
+  await page.keyboard.press('j');
+  assert.notEqual(await selected(), before);
+  await page.keyboard.press('k');
+  assert.equal(await selected(), before);
+  await page.keyboard.press('k');
+  const all = await page.locator('[role=treeitem]').count();
+  await page.keyboard.press('ArrowLeft');
+  assert.ok((await page.locator('[role=treeitem]').count()) < all);
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await page.locator('[role=treeitem]').count(), all);
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('aside').count(), 0);
+  await page.keyboard.press('?');
+  await page.waitForSelector('[role=dialog]');
+  await page.keyboard.press('?');
+});
+
+await check('light and dark', async () => {
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  await page.keyboard.press('t');
+  assert.notEqual(await ground(), light);
+  await page.locator('[role=treeitem]').nth(1).click();
+  await picture('trace-dark');
+  await page.keyboard.press('t');
+});
+
+await check('an unknown trace gets a clear message', async () => {
+  await page.goto(`${base}/#/trace/${'0'.repeat(31)}1`);
+  await page.waitForSelector('[role=alert]');
+  failures.splice(0, failures.length, ...failures.filter((text) => !text.includes('404')));
+});
+
+await check('the live list connects', async () => {
+  await page.goto(`${base}/#/live`);
+  await page.waitForSelector('[role=status]:has-text("connected")');
+});
+
+await check('nothing was asked of another host, no error in the console', async () => {
+  assert.deepEqual(foreign, []);
+  assert.deepEqual(failures, []);
+});
+
+await browser.close();
+console.log(`${passed} passed, 0 failed`);
