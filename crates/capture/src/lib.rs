@@ -1,0 +1,8 @@
+//! Kernel to events: live capture, recordings, packet captures, process discovery.
+//!
+//! The product's only C and only `unsafe` code is here, below `live`. Everything else builds and
+//! runs without root, clang or libbpf.
+
+mod source;
+
+pub use source::{Progress, Source, SourceError};
