@@ -6,10 +6,14 @@ mod error;
 mod extract;
 mod guard;
 mod listener;
+mod moment;
+mod settings;
 mod token;
 
 pub use error::{ApiError, ErrorBody, ErrorShape};
 pub use extract::{Body, Params, Segment};
 pub use guard::Guard;
 pub use listener::{BindError, Limits, Listener};
+pub use moment::{MomentError, format_time, parse_duration, parse_time};
+pub use settings::{Applied, Settings, config_routes};
 pub use token::{Token, TokenError};

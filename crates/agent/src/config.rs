@@ -1,0 +1,283 @@
+//! Configuration of the agent as it was meant: checked, with units, built once from what was
+//! written ([`Agents`], [`Correlation`], [`Service`]) and passed down.
+
+use std::net::{IpAddr, SocketAddr};
+
+use deeptrace_http::parse_duration;
+use deeptrace_model::Duration;
+
+use crate::written::{Agents, Correlation, Limits, Service};
+
+/// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
+pub const NOT_YET: &[&str] = &[
+    "agents.trace.sampling_rate",
+    "agents.trace.sampling_wait_ms",
+    "agents.trace.always_keep",
+    "agents.trace.sampling_by_service",
+    "agents.capture.enable_compression",
+    "agents.capture.exclude_payloads",
+    "agents.capture.filter_headers",
+    "agents.capture.mask_patterns",
+    "agents.sender",
+    "correlation.default_algorithm",
+    "correlation.window_size",
+    "correlation.probe_budget_us_per_s",
+    "correlation.evidence",
+];
+
+/// Keys (and what lies below them) that change without a restart.
+pub const LIVE: &[&str] = &[
+    "agents.trace.pids",
+    "agents.trace.include_processes",
+    "agents.trace.exclude_processes",
+    "agents.trace.monitor_containers",
+    "agents.capture.max_payload_size",
+    "agents.limits",
+    "correlation.similarity_threshold",
+    "correlation.link_wait_ms",
+    "services",
+];
+
+/// The algorithms of SURFACE, `asso algo`.
+const ALGORITHMS: &[&str] =
+    &["auto", "deeptrace", "fifo", "vpath", "wap5", "traceweaver", "deepflow"];
+
+/// What was meant: checked, with units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// What is watched.
+    pub watch: Watch,
+    /// Names for what matches, the first match wins.
+    pub services: Vec<Service>,
+    /// How the kernel is asked.
+    pub probes: Probes,
+    /// Bytes of a message that its span keeps.
+    pub max_payload_size: u32,
+    /// After which a link is decided although its request is still open.
+    pub link_wait: Duration,
+    /// Probability below which a link is not used when traces are assembled.
+    pub threshold: f32,
+    /// What the agent may use.
+    pub budget: Budget,
+}
+
+/// What is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// By id, with their children.
+    pub pids: Vec<u32>,
+    /// By name, with globs; empty, with `pids` empty: all.
+    pub include: Vec<String>,
+    /// Not these names.
+    pub exclude: Vec<String>,
+    /// Whether processes in containers are watched.
+    pub containers: bool,
+}
+
+/// How the kernel is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probes {
+    /// The socket tracepoints where the kernel has them, else system calls.
+    #[default]
+    Auto,
+    /// The socket tracepoints.
+    Tracepoints,
+    /// Exits of system calls.
+    Syscalls,
+}
+
+/// What the agent may use of its host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Share of all processors, 0 to 1; `None`: no limit.
+    pub cpu: Option<f64>,
+    /// Resident memory; `None`: no limit.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A value that makes no sense: its key and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct ConfigError {
+    /// Dotted key.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error at `key`.
+    pub fn at(key: &str, message: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), message: message.into() }
+    }
+}
+
+impl Config {
+    /// Checks what was written and gives it its meaning.
+    pub fn new(
+        agents: &Agents,
+        correlation: &Correlation,
+        services: &[Service],
+    ) -> Result<Self, ConfigError> {
+        check_later(agents, correlation)?;
+        let trace = &agents.trace;
+        for (key, names) in [
+            ("agents.trace.include_processes", &trace.include_processes),
+            ("agents.trace.exclude_processes", &trace.exclude_processes),
+        ] {
+            check_names(key, names)?;
+        }
+        if let Some(index) = trace.pids.iter().position(|pid| *pid == 0) {
+            return Err(ConfigError::at(&format!("agents.trace.pids[{index}]"), "0 is no process"));
+        }
+        for (index, service) in services.iter().enumerate() {
+            if service.pattern.is_empty() || service.name.is_empty() {
+                let key = format!("services[{index}]");
+                return Err(ConfigError::at(&key, "give both `match` and `name`"));
+            }
+        }
+        let max_payload_size = agents.capture.max_payload_size;
+        within("agents.capture.max_payload_size", f64::from(max_payload_size), 0.0..=16_384.0)?;
+        Ok(Self {
+            listen: SocketAddr::new(ip("agents.host", &agents.host)?, agents.port),
+            watch: Watch {
+                pids: trace.pids.clone(),
+                include: trace.include_processes.clone(),
+                exclude: trace.exclude_processes.clone(),
+                containers: trace.monitor_containers,
+            },
+            services: services.to_vec(),
+            probes: probes(&agents.capture.probes)?,
+            max_payload_size,
+            link_wait: Duration::from_millis(correlation.link_wait_ms),
+            threshold: correlation.similarity_threshold as f32,
+            budget: budget(&agents.limits)?,
+        })
+    }
+}
+
+/// Keys without effect yet are checked all the same, so that a file stays right when they get one.
+fn check_later(agents: &Agents, correlation: &Correlation) -> Result<(), ConfigError> {
+    let trace = &agents.trace;
+    within("agents.trace.sampling_rate", trace.sampling_rate, 0.0..=1.0)?;
+    for (service, rate) in &trace.sampling_by_service {
+        within(&format!("agents.trace.sampling_by_service.{service}"), *rate, 0.0..=1.0)?;
+    }
+    for (index, rule) in trace.always_keep.iter().enumerate() {
+        let slow = rule.strip_prefix("slow:").map(parse_duration);
+        if rule != "errors" && !matches!(slow, Some(Ok(_))) {
+            let key = format!("agents.trace.always_keep[{index}]");
+            return Err(ConfigError::at(&key, "give `errors`, or `slow:` with a duration"));
+        }
+    }
+    let url = &agents.sender.server_url;
+    if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+        let message = "give an address that begins with http:// or https://";
+        return Err(ConfigError::at("agents.sender.server_url", message));
+    }
+    let algorithm = correlation.default_algorithm.as_str();
+    if !ALGORITHMS.contains(&algorithm) {
+        let message = format!("no algorithm is named `{algorithm}`: {}", ALGORITHMS.join(", "));
+        return Err(ConfigError::at("correlation.default_algorithm", message));
+    }
+    within("correlation.similarity_threshold", correlation.similarity_threshold, 0.0..=1.0)
+}
+
+fn check_names(key: &str, names: &[String]) -> Result<(), ConfigError> {
+    match names.iter().position(|name| name.is_empty()) {
+        Some(index) => {
+            Err(ConfigError::at(&format!("{key}[{index}]"), "an empty name matches no process"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn budget(limits: &Limits) -> Result<Budget, ConfigError> {
+    within("agents.limits.cpu_percent", limits.cpu_percent, 0.0..=100.0)?;
+    if limits.memory_mb != 0 && limits.memory_mb < 32 {
+        let message = "less than 32 is not enough to run in; 0 is no limit";
+        return Err(ConfigError::at("agents.limits.memory_mb", message));
+    }
+    Ok(Budget {
+        cpu: (limits.cpu_percent > 0.0).then_some(limits.cpu_percent / 100.0),
+        memory_bytes: (limits.memory_mb > 0).then_some(limits.memory_mb.saturating_mul(1 << 20)),
+    })
+}
+
+fn probes(text: &str) -> Result<Probes, ConfigError> {
+    match text {
+        "auto" => Ok(Probes::Auto),
+        "tracepoints" => Ok(Probes::Tracepoints),
+        "syscalls" => Ok(Probes::Syscalls),
+        _ => Err(ConfigError::at(
+            "agents.capture.probes",
+            format!("`{text}` is none of auto, tracepoints, syscalls"),
+        )),
+    }
+}
+
+/// An address to listen on; `localhost` is the loopback.
+fn ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
+    let text = if text == "localhost" { "127.0.0.1" } else { text };
+    text.parse().map_err(|_| {
+        ConfigError::at(key, format!("`{text}` is no address; give one like 127.0.0.1 or 0.0.0.0"))
+    })
+}
+
+fn within(key: &str, value: f64, range: std::ops::RangeInclusive<f64>) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{value} is not between {} and {}", range.start(), range.end());
+    Err(ConfigError::at(key, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = Config::new(&Agents::default(), &Correlation::default(), &[]).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:7899".parse().unwrap());
+        assert_eq!(config.budget, Budget { cpu: Some(0.1), memory_bytes: Some(256 << 20) });
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        type Spoil = fn(&mut Agents, &mut Correlation);
+        let cases: &[(&str, Spoil)] = &[
+            ("agents.host", |a, _| a.host = "here".into()),
+            ("agents.trace.pids[1]", |a, _| a.trace.pids = vec![1, 0]),
+            ("agents.trace.include_processes[0]", |a, _| {
+                a.trace.include_processes = vec!["".into()]
+            }),
+            ("agents.trace.sampling_rate", |a, _| a.trace.sampling_rate = 1.1),
+            ("agents.trace.sampling_rate", |a, _| a.trace.sampling_rate = f64::NAN),
+            ("agents.trace.always_keep[1]", |a, _| {
+                a.trace.always_keep = vec!["slow:1s".into(), "slow".into()]
+            }),
+            ("agents.trace.sampling_by_service.cart", |a, _| {
+                a.trace.sampling_by_service.insert("cart".into(), -1.0);
+            }),
+            ("agents.capture.max_payload_size", |a, _| a.capture.max_payload_size = 16_385),
+            ("agents.capture.probes", |a, _| a.capture.probes = "magic".into()),
+            ("agents.sender.server_url", |a, _| a.sender.server_url = "traces:7901".into()),
+            ("agents.limits.cpu_percent", |a, _| a.limits.cpu_percent = 101.0),
+            ("agents.limits.memory_mb", |a, _| a.limits.memory_mb = 31),
+            ("correlation.default_algorithm", |_, c| c.default_algorithm = "best".into()),
+            ("correlation.similarity_threshold", |_, c| c.similarity_threshold = -0.1),
+        ];
+        for (key, spoil) in cases {
+            let (mut agents, mut correlation) = (Agents::default(), Correlation::default());
+            spoil(&mut agents, &mut correlation);
+            let error = Config::new(&agents, &correlation, &[]).unwrap_err();
+            assert_eq!(error.key, *key);
+        }
+        let service = Service { pattern: "x*".into(), name: String::new() };
+        let error = Config::new(&Agents::default(), &Correlation::default(), &[service]);
+        assert_eq!(error.unwrap_err().key, "services[0]");
+    }
+}

@@ -1,0 +1,10 @@
+//! The agent: what of a host is watched, within which limits, and what of it can be asked and
+//! changed while it runs.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod control;
+pub mod limits;
+pub mod sink;
+pub mod status;
+pub mod written;

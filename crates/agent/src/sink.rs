@@ -1,0 +1,30 @@
+//! Where finished spans go: the store of the same process, or a server elsewhere.
+
+use deeptrace_model::{Gap, Link, Span};
+
+/// What the pipeline has finished since the last time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Spans, in the order in which they were finished.
+    pub spans: Vec<Span>,
+    /// Links, in the order in which they were decided.
+    pub links: Vec<Link>,
+    /// Times in which events are missing.
+    pub gaps: Vec<Gap>,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.links.is_empty() && self.gaps.is_empty()
+    }
+}
+
+/// Takes finished batches.
+///
+/// `send` MUST NOT block: the ring buffer fills meanwhile. What cannot be taken is dropped and
+/// counted by the sink, which also writes the gap that tells of it.
+pub trait Sink: Send {
+    /// Takes a batch.
+    fn send(&mut self, batch: Batch);
+}

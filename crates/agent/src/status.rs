@@ -1,0 +1,210 @@
+//! What the agent knows of itself, for its API. The pipeline tells; nothing here is asked of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deeptrace_model::{Duration, Pid, Process, Span, SpanKind, SpanStatus, WallTime};
+use serde::Serialize;
+
+use crate::limits::{Cause, Change, Step};
+
+/// Spans kept for `GET /spans`.
+const RECENT_MAX: usize = 1_000;
+/// Spans of one batch kept for `GET /spans`: copying all of them would cost more than it shows.
+const RECENT_OF_BATCH_MAX: usize = 64;
+/// Rows of `GET /spans/stats`; further ones are counted in the row `{other}`.
+const ROWS_MAX: usize = 1_000;
+
+/// What the agent knows of itself. Shared by the pipeline, which tells, and the API, which asks.
+#[derive(Debug)]
+pub struct Status {
+    /// When it started.
+    pub started: WallTime,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_capturing: bool,
+    probes: String,
+    step: Step,
+    cause: Option<Cause>,
+    cpu_share: f64,
+    memory_bytes: u64,
+    counters: BTreeMap<&'static str, u64>,
+    processes: BTreeMap<Pid, Process>,
+    recent: VecDeque<Arc<Span>>,
+    rows: BTreeMap<RowKey, Row>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RowKey {
+    service: String,
+    protocol: String,
+    is_server: bool,
+}
+
+/// A row of `GET /spans/stats`: spans of one service, protocol and side since the start.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// `service.name`.
+    pub service: String,
+    /// Name in the table of protocols.
+    pub protocol: String,
+    /// Which side.
+    pub kind: SpanKind,
+    /// Spans.
+    pub span_count: u64,
+    /// Spans with status error.
+    pub error_count: u64,
+    /// Sum of their durations.
+    pub total_duration_ns: u64,
+    /// The longest.
+    pub max_duration_ns: u64,
+}
+
+/// What `GET /status` says of the running pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// `capturing` or `stopped`.
+    pub state: &'static str,
+    /// How the kernel is asked; empty before it was decided.
+    pub probes: String,
+    /// How much is done.
+    pub step: Step,
+    /// What made the last change of the step; absent while there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_cause: Option<Cause>,
+    /// Share of all processors, 0 to 1, over the last second.
+    pub cpu_share: f64,
+    /// Resident memory without what is shared with the kernel.
+    pub memory_bytes: u64,
+    /// Processes that are watched.
+    pub process_count: usize,
+}
+
+impl Status {
+    /// Of an agent that starts now.
+    pub fn new(now: WallTime) -> Self {
+        Self { started: now, inner: Mutex::default() }
+    }
+
+    /// Capture is on or off; `probes` says how the kernel is asked.
+    pub fn capturing(&self, is_on: bool, probes: &str) {
+        let mut inner = self.lock();
+        inner.is_capturing = is_on;
+        probes.clone_into(&mut inner.probes);
+    }
+
+    /// The step changed.
+    pub fn stepped(&self, change: Change) {
+        let mut inner = self.lock();
+        inner.step = change.to;
+        inner.cause = Some(change.cause);
+    }
+
+    /// What was used over the last second.
+    pub fn used(&self, cpu_share: f64, memory_bytes: u64) {
+        let mut inner = self.lock();
+        inner.cpu_share = cpu_share;
+        inner.memory_bytes = memory_bytes;
+    }
+
+    /// Replaces the counters with what `collect` gives, about once a second. Two stages that give
+    /// the same name are added up.
+    pub fn count(&self, collect: impl FnOnce(&mut dyn FnMut(&'static str, u64))) {
+        let mut counters = BTreeMap::new();
+        collect(&mut |name, value| *counters.entry(name).or_default() += value);
+        self.lock().counters = counters;
+    }
+
+    /// A process is watched, or has a new name.
+    pub fn process(&self, process: &Process) {
+        self.lock().processes.insert(process.key.pid, process.clone());
+    }
+
+    /// A process ended, or is not watched any more.
+    pub fn gone(&self, pid: Pid) {
+        self.lock().processes.remove(&pid);
+    }
+
+    /// Spans were finished.
+    pub fn spans(&self, spans: &[Span]) {
+        let mut inner = self.lock();
+        for span in spans {
+            inner.add(span);
+        }
+        let kept = &spans[spans.len().saturating_sub(RECENT_OF_BATCH_MAX)..];
+        let surplus = (inner.recent.len() + kept.len()).saturating_sub(RECENT_MAX);
+        inner.recent.drain(..surplus);
+        inner.recent.extend(kept.iter().cloned().map(Arc::new));
+    }
+
+    /// For `GET /status`.
+    pub fn report(&self) -> Report {
+        let inner = self.lock();
+        Report {
+            state: if inner.is_capturing { "capturing" } else { "stopped" },
+            probes: inner.probes.clone(),
+            step: inner.step,
+            step_cause: inner.cause,
+            cpu_share: inner.cpu_share,
+            memory_bytes: inner.memory_bytes,
+            process_count: inner.processes.len(),
+        }
+    }
+
+    /// All counters, by name.
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().counters.clone()
+    }
+
+    /// Watched processes with a pid above `after`, at most `limit`, by pid.
+    pub fn processes(&self, after: Pid, limit: usize) -> Vec<Process> {
+        let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        self.lock().processes.range(from).take(limit).map(|(_, process)| process.clone()).collect()
+    }
+
+    /// The latest spans, the latest first: those behind the first `skip`, at most `limit`.
+    pub fn recent(&self, skip: usize, limit: usize) -> Vec<Arc<Span>> {
+        self.lock().recent.iter().rev().skip(skip).take(limit).cloned().collect()
+    }
+
+    /// For `GET /spans/stats`, by service, protocol and side.
+    pub fn rows(&self) -> Vec<Row> {
+        self.lock().rows.values().cloned().collect()
+    }
+
+    /// A thread that panicked while it held the lock left at worst a number that is one short.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, span: &Span) {
+        let is_server = matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
+        let mut key = RowKey {
+            service: span.service.clone(),
+            protocol: span.protocol.clone().into_owned(),
+            is_server,
+        };
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
+            "{other}".clone_into(&mut key.service);
+        }
+        let row = self.rows.entry(key).or_insert_with_key(|key| Row {
+            service: key.service.clone(),
+            protocol: key.protocol.clone(),
+            kind: if is_server { SpanKind::Server } else { SpanKind::Client },
+            span_count: 0,
+            error_count: 0,
+            total_duration_ns: 0,
+            max_duration_ns: 0,
+        });
+        let Duration(duration) = span.end.since(span.start);
+        row.span_count += 1;
+        row.error_count += u64::from(span.status == SpanStatus::Error);
+        row.total_duration_ns = row.total_duration_ns.saturating_add(duration);
+        row.max_duration_ns = row.max_duration_ns.max(duration);
+    }
+}
