@@ -3,6 +3,10 @@
 //! The product's only C and only `unsafe` code is here, below `live`. Everything else builds and
 //! runs without root, clang or libbpf.
 
+pub mod container;
+pub mod process;
+pub mod recording;
+pub mod service;
 mod source;
 
 pub use source::{Progress, Source, SourceError};
