@@ -1,9 +1,45 @@
 //! Bytes of socket calls into messages: recognition, reassembly, one file per protocol.
+//!
+//! [`Protocols`] is the stage: it puts calls in order ([`reorder`]), finds out what a connection
+//! speaks ([`recognition`]), lets the protocol's [`Parser`] cut messages out of each direction
+//! ([`half`]), stamps them with the calls that moved their bytes, and tells capture how much to
+//! copy. It does no I/O and reads no clock.
+//!
+//! # Adding a protocol
+//!
+//! One file (or a folder of the same name beside it) and two lines in this one:
+//!
+//! 1. `src/NAME.rs` with `pub const PROTOCOL: Protocol` and a type that implements [`Parser`];
+//! 2. `mod NAME;` below, in alphabetical order;
+//! 3. `NAME::PROTOCOL,` in [`TABLE`]: rows that can be sure ([`Recognition::Yes`]) before rows
+//!    that guess.
+//!
+//! Then record what real servers say into `corpus/protocol/NAME/*.stream` and run the tests with
+//! `UPDATE_EXPECT=1`; read what was written. Every test, the fuzz target and the bench loop over
+//! the table.
 #![forbid(unsafe_code)]
 
+mod connection;
+mod connections;
+mod counters;
+mod datagram;
+mod half;
+mod http;
+mod open_message;
 mod parser;
+mod protocols;
+mod recognition;
+mod reorder;
+mod template;
+mod trace_context;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+pub use protocols::{Options, Output, Protocols};
+pub use template::path_template;
+pub use trace_context::TraceHeaders;
 
-/// All protocols, in the order in which they are asked.
-pub const TABLE: &[Protocol] = &[];
+/// All protocols, in the order in which they are asked: the sure ones first.
+pub const TABLE: &[Protocol] = &[
+    // A request or status line leaves no doubt.
+    http::PROTOCOL,
+];

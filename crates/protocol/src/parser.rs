@@ -91,8 +91,10 @@ pub struct Input<'a> {
     pub bytes: &'a [u8],
     /// Who sent them.
     pub from: Side,
-    /// For datagrams and cut calls: `bytes` will never grow; [`Verdict::More`] then drops the
-    /// datagram or loses the message, and is counted.
+    /// For datagrams, cut calls and the end of a stream: `bytes` will never grow;
+    /// [`Verdict::More`] then drops the datagram or loses the message, and is counted. On streams
+    /// [`Parser::lost`] is asked right after, and may return what these bytes told; they then
+    /// count as bytes of that message.
     pub is_last: bool,
 }
 
@@ -108,7 +110,8 @@ pub enum Verdict {
     /// (here and below): the rest is skipped by its position. Never zero.
     Skip(u64),
     /// So many bytes belong to the message of `stream` that is open in this direction; opens one
-    /// if none is. Never zero.
+    /// if none is. Never zero; [`ENDLESS`](Self::ENDLESS) for a message that only the end of the
+    /// stream completes.
     Part {
         /// Bytes.
         len: u64,
@@ -128,13 +131,18 @@ pub enum Verdict {
     Switch,
 }
 
+impl Verdict {
+    /// Length of a part that lasts until the stream ends.
+    pub const ENDLESS: u64 = 1 << 62;
+}
+
 /// What a message says, without where and when it was.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// Which part of an exchange it is.
     pub role: MessageRole,
     /// Stream or transaction id, zero where there is one stream. A response answers the oldest
-    /// open request of the same stream.
+    /// open request of the same stream. Datagrams: at most 32 bits, see [`Output`](crate::Output).
     pub stream: u64,
     /// Low-cardinality name for the span, on requests. Empty where the message does not tell.
     pub name: String,
@@ -203,4 +211,13 @@ pub trait Parser: Send {
     /// message that is open in this direction (the layer marks it incomplete), and forgets it; then
     /// expects [`is_start`](Self::is_start). Messages already returned as `Done` are not its concern.
     fn lost(&mut self, from: Side) -> Option<Draft>;
+
+    /// This direction ended in order, with no byte missing. Returns the message that just this
+    /// completes (an HTTP response without a length); its bytes were given as
+    /// [`Verdict::Part`], perhaps as one endless one. Everything else is left for
+    /// [`lost`](Self::lost), which is asked next.
+    fn end(&mut self, from: Side) -> Option<Draft> {
+        let _ = from;
+        None
+    }
 }

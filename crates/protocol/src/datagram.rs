@@ -1,0 +1,128 @@
+//! Datagrams: each call is whole, and recognised by itself.
+
+use std::net::SocketAddr;
+
+use deeptrace_model::{Call, Event, Touch, hash_bytes};
+
+use crate::connection::{Connection, Speaker, Stage};
+use crate::open_message::{OpenMessage, Who};
+use crate::recognition::{Question, ask};
+use crate::{Draft, Input, Side, Verdict};
+
+impl Connection {
+    /// A datagram. Which side sent it is asked each time: a name server asks others on the socket
+    /// on which it is asked.
+    pub(crate) fn datagram(&mut self, event: &Event<'_>, call: &Call<'_>, stage: &mut Stage<'_>) {
+        let half = &mut self.halves[call.direction as usize];
+        let missing = half.next.map_or(0, |next| call.start.saturating_sub(next));
+        half.next = Some(call.start + 1);
+        if missing > 0 {
+            stage.counters.gaps += 1;
+            half.lost_events = half.lost_events.saturating_add(missing.min(1 << 30) as u32);
+        }
+        let bytes = &call.payload[..call.payload.len().min(call.len as usize)];
+        if bytes.is_empty() || !self.worth_asking() {
+            return;
+        }
+        let Some(from) = self.side_of(bytes, call, stage) else { return };
+        let touch = Touch {
+            event: event.id,
+            time: event.time,
+            pid: call.pid,
+            tid: call.tid,
+            unit: call.unit,
+        };
+        self.parse_datagram(bytes, from, touch, call, stage);
+    }
+
+    /// Who sent these bytes, if they are of a known protocol.
+    fn side_of(&mut self, bytes: &[u8], call: &Call<'_>, stage: &mut Stage<'_>) -> Option<Side> {
+        let question = Question {
+            bytes,
+            call_len: call.len as usize,
+            transport: self.transport,
+            from: None,
+            server_port: self.server_port,
+            rejected: 0,
+        };
+        let known = self.speaker.as_ref().map(|speaker| speaker.row);
+        let own = known.map(|row| &stage.table[row..=row]);
+        if let Some(guess) = own.and_then(|table| ask(table, &question)) {
+            return Some(guess.from);
+        }
+        let guess = ask(stage.table, &question)?;
+        // A guess that is not sure must be a whole message, and takes nobody's place.
+        if known.is_some() && !guess.sure {
+            return None;
+        }
+        self.speaker = Some(Speaker::sure(stage.table, guess.row));
+        self.know(stage);
+        Some(guess.from)
+    }
+
+    fn parse_datagram(
+        &mut self,
+        bytes: &[u8],
+        from: Side,
+        touch: Touch,
+        call: &Call<'_>,
+        stage: &mut Stage<'_>,
+    ) {
+        let Some(speaker) = &mut self.speaker else { return };
+        let who = Who {
+            protocol: stage.table[speaker.row].name,
+            connection: self.id,
+            direction: call.direction,
+            payload_max: stage.options.max_payload_size,
+        };
+        let half = &mut self.halves[call.direction as usize];
+        let unseen = u64::from(call.len) - bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match speaker.parser.parse(Input { bytes: rest, from, is_last: true }) {
+                Verdict::Done { len, draft } if len > 0 => {
+                    let taken = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+                    let lost = std::mem::take(&mut half.lost_events);
+                    let mut message = OpenMessage::new(0, call.start, touch, lost);
+                    let len = len.min(rest.len() as u64 + unseen);
+                    message.add(&rest[..taken], len, touch, who.payload_max);
+                    message.truncated = unseen > 0;
+                    stage.counters.messages += 1;
+                    let draft = addressed(*draft, call.peer);
+                    stage.out.messages.push(message.finish(draft, &who, None));
+                    rest = &rest[taken..];
+                }
+                Verdict::Skip(len) if len > 0 => {
+                    rest = &rest[rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))..];
+                }
+                _ => {
+                    stage.counters.bad_datagrams += 1;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Where one socket talks with many peers, the peer is part of the stream's key and an attribute.
+fn addressed(mut draft: Draft, peer: Option<SocketAddr>) -> Draft {
+    if let Some(peer) = peer {
+        draft.stream = draft.stream & 0xffff_ffff | peer_hash(peer) << 32;
+        let address = peer.ip().to_canonical().to_string();
+        draft.attributes.push(("network.peer.address".into(), address.into()));
+        draft.attributes.push(("network.peer.port".into(), i64::from(peer.port()).into()));
+    }
+    draft
+}
+
+/// 32 bits that name a peer on its socket, never zero.
+fn peer_hash(peer: SocketAddr) -> u64 {
+    let mut bytes = [0; 18];
+    let ip = match peer.ip() {
+        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        std::net::IpAddr::V6(ip) => ip,
+    };
+    bytes[..16].copy_from_slice(&ip.octets());
+    bytes[16..].copy_from_slice(&peer.port().to_be_bytes());
+    (hash_bytes(&bytes) & 0xffff_ffff).max(1)
+}

@@ -1,0 +1,216 @@
+//! HTTP/1.0 and 1.1: RFC 9110 (semantics), RFC 9112 (messages).
+//!
+//! The parser remembers the methods of requests that are not answered, because the length of a
+//! response depends on them (RFC 9112 §6.3). What a response may not have for its request (a body
+//! after `HEAD`) is unknown if the request was sent before the agent came; it is then taken for
+//! an answer to `GET`.
+//!
+//! Status: 5xx is an error of both sides. 4xx is one of the client only, and a parser does not
+//! know for whom the span will be: the span stage makes it an error on client spans.
+
+mod body;
+mod head;
+mod request;
+mod response;
+
+use std::collections::VecDeque;
+
+use deeptrace_model::Transport;
+
+use self::body::{Body, Progress};
+use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+
+/// The row of the table.
+pub const PROTOCOL: Protocol = Protocol {
+    name: "http",
+    title: "HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112)",
+    transports: &[Transport::Tcp, Transport::UnixStream],
+    ports: &[80, 8080, 8000, 3000, 5000],
+    copy: CopyPolicy::Head,
+    recognise,
+    parser: || Box::new(Http::default()),
+};
+
+/// Bytes of a head that are looked at; servers refuse longer ones.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Requests under way on one connection that are remembered.
+const PIPELINE_MAX: usize = 1024;
+
+/// What the response's length depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Head,
+    Connect,
+    Other,
+}
+
+#[derive(Default)]
+struct Http {
+    asked: VecDeque<Asked>,
+    halves: [HalfState; 2],
+    /// The bytes that follow are of another protocol.
+    switched: bool,
+}
+
+/// A message that is being read in one direction.
+#[derive(Default)]
+struct HalfState {
+    body: Body,
+    /// What its head said; also of a head that will never be whole.
+    draft: Option<Box<Draft>>,
+}
+
+fn recognise(head: &Head<'_>) -> Recognition {
+    if response::is_start(head.bytes) {
+        Recognition::Yes(Side::Server)
+    } else if request::is_start(head.bytes) {
+        Recognition::Yes(Side::Client)
+    } else {
+        Recognition::No
+    }
+}
+
+impl Parser for Http {
+    fn parse(&mut self, input: Input<'_>) -> Verdict {
+        if self.switched {
+            return Verdict::Switch;
+        }
+        let half = &mut self.halves[input.from as usize];
+        match half.body.advance(input.bytes) {
+            Progress::None => self.parse_head(input),
+            Progress::More => Verdict::More,
+            Progress::Broken => Verdict::NotMine,
+            Progress::Part(len) => Verdict::Part { len, stream: 0 },
+            Progress::End(len) => match half.draft.take() {
+                Some(draft) => Verdict::Done { len, draft },
+                None => Verdict::NotMine,
+            },
+        }
+    }
+
+    fn is_start(&self, from: Side, bytes: &[u8]) -> bool {
+        match from {
+            Side::Client => request::is_start(bytes),
+            Side::Server => response::is_start(bytes),
+        }
+    }
+
+    fn lost(&mut self, from: Side) -> Option<Draft> {
+        let half = &mut self.halves[from as usize];
+        half.body = Body::None;
+        let draft = half.draft.take();
+        if draft.is_none() && from == Side::Client {
+            // Nobody knows how many requests were in what was lost.
+            self.asked.clear();
+        }
+        draft.map(|draft| *draft)
+    }
+
+    fn end(&mut self, from: Side) -> Option<Draft> {
+        let half = &mut self.halves[from as usize];
+        if half.body != Body::UntilClose {
+            return None;
+        }
+        half.body = Body::None;
+        half.draft.take().map(|draft| *draft)
+    }
+}
+
+impl Http {
+    fn parse_head(&mut self, input: Input<'_>) -> Verdict {
+        let blank = input.bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        if blank > 0 {
+            // RFC 9112 §2.2: empty lines before a request are to be ignored.
+            return Verdict::Skip(blank as u64);
+        }
+        match input.from {
+            Side::Client => self.parse_request(input),
+            Side::Server => self.parse_response(input),
+        }
+    }
+
+    fn parse_request(&mut self, input: Input<'_>) -> Verdict {
+        let Some(line) = request::line(input.bytes) else {
+            return unfinished(input.bytes, request::may_become_start(input.bytes));
+        };
+        let Ok(line) = line else { return Verdict::NotMine };
+        let fields = head::Fields::read(input.bytes, line.len);
+        if !fields.is_whole && !input.is_last {
+            return unfinished(input.bytes, true);
+        }
+        let draft = request::draft(&line, &fields, input.bytes);
+        if self.asked.len() < PIPELINE_MAX {
+            self.asked.push_back(match line.method {
+                b"HEAD" => Asked::Head,
+                b"CONNECT" => Asked::Connect,
+                _ => Asked::Other,
+            });
+        }
+        let body = if fields.is_chunked { Body::chunked() } else { Body::None };
+        self.begin(Side::Client, draft, &fields, body)
+    }
+
+    fn parse_response(&mut self, input: Input<'_>) -> Verdict {
+        let Some(line) = response::line(input.bytes) else {
+            return unfinished(input.bytes, response::may_become_start(input.bytes));
+        };
+        let Ok(line) = line else { return Verdict::NotMine };
+        let mut fields = head::Fields::read(input.bytes, line.len);
+        if !fields.is_whole && !input.is_last {
+            return unfinished(input.bytes, true);
+        }
+        let draft = response::draft(&line, &fields);
+        if draft.interim {
+            fields.length = None;
+            return self.begin(Side::Server, draft, &fields, Body::None);
+        }
+        let asked = self.asked.pop_front();
+        // RFC 9112 §6.3, in its order.
+        let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&line.status);
+        if fields.is_whole && (line.status == 101 || is_tunnel) {
+            self.switched = true;
+        }
+        let has_body =
+            asked != Some(Asked::Head) && !is_tunnel && !matches!(line.status, 101 | 204 | 304);
+        let body = if !has_body {
+            fields.length = None;
+            Body::None
+        } else if fields.is_chunked {
+            Body::chunked()
+        } else if fields.length.is_some() {
+            Body::None
+        } else {
+            Body::UntilClose
+        };
+        self.begin(Side::Server, draft, &fields, body)
+    }
+
+    /// The head is read: is that all, or what follows?
+    fn begin(
+        &mut self,
+        from: Side,
+        draft: Draft,
+        fields: &head::Fields<'_>,
+        body: Body,
+    ) -> Verdict {
+        let half = &mut self.halves[from as usize];
+        let draft = Box::new(draft);
+        if !fields.is_whole {
+            half.draft = Some(draft);
+            return Verdict::More;
+        }
+        let len = fields.end as u64;
+        if body == Body::None {
+            return Verdict::Done { len: len.saturating_add(fields.length.unwrap_or(0)), draft };
+        }
+        half.body = body;
+        half.draft = Some(draft);
+        Verdict::Part { len, stream: 0 }
+    }
+}
+
+/// A head that is not whole: it may still become one, if it is not too long.
+fn unfinished(bytes: &[u8], may_become: bool) -> Verdict {
+    if may_become && bytes.len() < HEAD_MAX { Verdict::More } else { Verdict::NotMine }
+}
