@@ -1,0 +1,136 @@
+//! Encode: spans or links as the row of a batch, and back.
+//!
+//! A body is the length of the plain bytes (u32, little-endian), then a zstd frame with checksum.
+
+use std::collections::BTreeMap;
+
+use deeptrace_model::{Duration, Link, Span, SpanKind, SpanStatus};
+use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::{
+    block::Block,
+    catalogue::{Entry, Kind},
+    filter::{Filter, link_hash, span_hash},
+};
+use crate::{LinkKey, Operation};
+
+/// Most that a body may have unpacked; a longer one is taken for damaged.
+const PLAIN_LEN_MAX: usize = 256 << 20;
+
+/// A batch as it is stored.
+pub(super) struct Row {
+    pub(super) entry: Entry,
+    pub(super) operations: Vec<u8>,
+    pub(super) filter: Vec<u8>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Counts of one operation in one batch.
+#[derive(Serialize, Deserialize)]
+pub(super) struct OperationRow {
+    service: String,
+    name: String,
+    kind: SpanKind,
+    spans: u64,
+    errors: u64,
+    total: u64,
+    longest: u64,
+}
+
+impl OperationRow {
+    pub(super) fn into_operation(self) -> Operation {
+        let Self { service, name, kind, spans, errors, total, longest } = self;
+        let (total, longest) = (Duration(total), Duration(longest));
+        Operation { service, name, kind, spans, errors, total, longest }
+    }
+}
+
+/// Spans, by start, as a row.
+pub(super) fn spans(spans: &[&Span], zstd: &mut Compressor<'_>) -> Result<Row, String> {
+    let mut entry = Entry::new(Kind::Spans);
+    let mut block = Block::default();
+    let mut operations: BTreeMap<(&str, &str, u8), OperationRow> = BTreeMap::new();
+    for span in spans {
+        entry.add(span);
+        block.push(span).map_err(|error| error.to_string())?;
+        let key = (span.service.as_str(), span.name.as_str(), span.kind as u8);
+        let row = operations.entry(key).or_insert_with(|| OperationRow {
+            service: span.service.clone(),
+            name: span.name.clone(),
+            kind: span.kind,
+            spans: 0,
+            errors: 0,
+            total: 0,
+            longest: 0,
+        });
+        let duration = span.end.since(span.start).0;
+        row.spans += 1;
+        row.errors += u64::from(span.status == SpanStatus::Error);
+        row.total = row.total.saturating_add(duration);
+        row.longest = row.longest.max(duration);
+    }
+    let mut hashes = Vec::with_capacity(block.len() * 3);
+    (0..block.len()).for_each(|index| block.each_key(index, |key| hashes.push(span_hash(&key))));
+    let operations: Vec<OperationRow> = operations.into_values().collect();
+    let plain = block.to_bytes().map_err(|error| error.to_string())?;
+    Ok(Row {
+        entry,
+        operations: postcard::to_stdvec(&operations).map_err(|error| error.to_string())?,
+        filter: Filter::new(hashes).to_bytes(),
+        body: pack(&plain, zstd)?,
+    })
+}
+
+/// Links as a row.
+pub(super) fn links(links: &[&Link], zstd: &mut Compressor<'_>) -> Result<Row, String> {
+    let mut entry = Entry::new(Kind::Links);
+    let mut hashes = Vec::with_capacity(links.len() * 2);
+    for link in links {
+        entry.add_time(link.child_start, link.child_start);
+        hashes.push(link_hash(&LinkKey::Child(link.child)));
+        hashes.extend(link.parent.map(|parent| link_hash(&LinkKey::Parent(parent))));
+    }
+    let plain = postcard::to_stdvec(links).map_err(|error| error.to_string())?;
+    let filter = Filter::new(hashes).to_bytes();
+    Ok(Row { entry, operations: Vec::new(), filter, body: pack(&plain, zstd)? })
+}
+
+/// Spans of a body.
+pub(super) fn read_spans(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Block, String> {
+    Block::from_bytes(&unpack(body, zstd)?)
+}
+
+/// Links of a body.
+pub(super) fn read_links(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<Link>, String> {
+    postcard::from_bytes(&unpack(body, zstd)?).map_err(|error| error.to_string())
+}
+
+/// Counts of a batch.
+pub(super) fn read_operations(bytes: &[u8]) -> Result<Vec<OperationRow>, String> {
+    postcard::from_bytes(bytes).map_err(|error| error.to_string())
+}
+
+fn pack(plain: &[u8], zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
+    if plain.len() > PLAIN_LEN_MAX {
+        return Err(format!("{} bytes are too many for one batch", plain.len()));
+    }
+    let packed = zstd.compress(plain).map_err(|error| error.to_string())?;
+    let mut body = Vec::with_capacity(4 + packed.len());
+    body.extend_from_slice(&(plain.len() as u32).to_le_bytes());
+    body.extend_from_slice(&packed);
+    Ok(body)
+}
+
+fn unpack(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<u8>, String> {
+    let (len, packed) = body.split_first_chunk::<4>().ok_or("it is cut")?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > PLAIN_LEN_MAX {
+        return Err(format!("it claims {len} bytes"));
+    }
+    let plain = zstd.decompress(packed, len).map_err(|error| error.to_string())?;
+    if plain.len() != len {
+        return Err(format!("it has {} of {len} bytes", plain.len()));
+    }
+    Ok(plain)
+}

@@ -1,0 +1,217 @@
+//! Maintain: retention by age and by size, and merging the small batches of quiet times.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use deeptrace_model::{Duration, Link, Span, WallTime};
+use rusqlite::{Transaction, params};
+
+use super::{
+    Counters, REMOVALS,
+    catalogue::{Entry, Kind},
+    database,
+    encode::{self, Row},
+    write::{self, BATCH_LEN_MAX, Writer},
+};
+use crate::{Maintained, Options};
+
+/// Batches removed in one go.
+const REMOVED_MAX: usize = 64;
+/// Neighbours of like size that are merged into one.
+const MERGED_LEN: usize = 16;
+/// A merged batch never spans more time, so that retention stays exact enough.
+const MERGED_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Free pages that are worth giving back, and how many in one go.
+const FREE_PAGES_MIN: i64 = 4096;
+const FREE_PAGES_STEP: i64 = 512;
+
+impl Writer {
+    /// One piece of work; see [`Store::maintain`].
+    ///
+    /// [`Store::maintain`]: crate::Store::maintain
+    pub(super) fn maintain(
+        &mut self,
+        now: WallTime,
+        options: &Options,
+        counters: &Counters,
+    ) -> rusqlite::Result<Maintained> {
+        let mut done = Maintained::default();
+        self.refresh()?;
+        self.expire(now.minus(options.retention), &mut done)?;
+        if !done.more {
+            self.evict(options.max_bytes, &mut done)?;
+        }
+        if !done.more {
+            self.merge(Kind::Spans, &mut done, counters)?;
+            self.merge(Kind::Links, &mut done, counters)?;
+        }
+        self.give_back()?;
+        Ok(done)
+    }
+
+    fn refresh(&mut self) -> rusqlite::Result<()> {
+        // `data_version` does not change with our own commits.
+        self.catalogue.forget_version();
+        self.catalogue.refresh(&self.connection)
+    }
+
+    /// Removes batches that ended before `limit`.
+    fn expire(&mut self, limit: WallTime, done: &mut Maintained) -> rusqlite::Result<()> {
+        let is_old = |entry: &&Entry| entry.max_end < limit;
+        let entries = self.catalogue.entries().iter();
+        let old: Vec<Entry> = entries.filter(is_old).take(REMOVED_MAX).copied().collect();
+        done.more |= old.len() == REMOVED_MAX;
+        done.expired = self.remove(&old)?;
+        let sql = "DELETE FROM gap WHERE until < ?";
+        self.connection.prepare_cached(sql)?.execute([database::moment(limit)]).map(drop)
+    }
+
+    /// Removes the oldest batches while more than `limit` bytes are in use.
+    fn evict(&mut self, limit: u64, done: &mut Maintained) -> rusqlite::Result<()> {
+        let used = database::bytes_in_use(&self.connection)?;
+        if used <= limit {
+            return Ok(());
+        }
+        let mut entries = self.catalogue.entries().to_vec();
+        entries.sort_by_key(|entry| (entry.max_end, entry.id));
+        // As large a part of the batches as of the bytes, one at least; the next call measures.
+        let share = (used - limit) as f64 / used as f64;
+        let count = (entries.len() as f64 * share).ceil() as usize;
+        entries.truncate(count.clamp(1, REMOVED_MAX));
+        done.evicted = self.remove(&entries)?;
+        done.more |= !entries.is_empty() && database::bytes_in_use(&self.connection)? > limit;
+        Ok(())
+    }
+
+    /// Removes batches, returns how many spans were in them.
+    fn remove(&mut self, entries: &[Entry]) -> rusqlite::Result<u64> {
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let transaction = write::begin(&mut self.connection)?;
+        delete(&transaction, entries)?;
+        transaction.commit()?;
+        self.refresh()?;
+        let spans = entries.iter().filter(|entry| entry.kind == Kind::Spans);
+        Ok(spans.map(|entry| entry.count).sum())
+    }
+
+    /// Merges one group of small neighbours, if there is one.
+    fn merge(
+        &mut self,
+        kind: Kind,
+        done: &mut Maintained,
+        counters: &Counters,
+    ) -> rusqlite::Result<()> {
+        let entries: Vec<Entry> = self.catalogue.of(kind).copied().collect();
+        let Some(group) = mergeable(&entries, |id| self.unreadable.contains(&id)) else {
+            return Ok(());
+        };
+        let rows = match kind {
+            Kind::Spans => self.merged_spans(&group)?,
+            Kind::Links => self.merged_links(&group)?,
+        };
+        let Some(rows) = rows else {
+            // One of them cannot be read: it stays as it is, the others find another group.
+            counters.merge_failures.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        let transaction = write::begin(&mut self.connection)?;
+        delete(&transaction, &group)?;
+        rows.iter().try_for_each(|row| write::insert(&transaction, row))?;
+        transaction.commit()?;
+        done.merged += group.len() as u64;
+        done.more = true;
+        self.refresh()
+    }
+
+    fn merged_spans(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
+        let mut spans: Vec<Span> = Vec::new();
+        for entry in group {
+            let block = encode::read_spans(&self.body(entry.id)?, &mut self.decompressor);
+            let read: Result<Vec<Span>, String> =
+                block.and_then(|block| (0..block.len()).map(|index| block.span(index)).collect());
+            let Ok(read) = read else {
+                self.unreadable.insert(entry.id);
+                return Ok(None);
+            };
+            spans.extend(read);
+        }
+        spans.sort_by_key(|span| (span.start, span.id));
+        spans.dedup_by_key(|span| span.id);
+        let spans: Vec<&Span> = spans.iter().collect();
+        let rows = write::chunks(&spans)
+            .into_iter()
+            .map(|chunk| encode::spans(chunk, &mut self.compressor).map_err(write::unfit));
+        rows.collect::<rusqlite::Result<_>>().map(Some)
+    }
+
+    fn merged_links(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
+        let mut links: Vec<Link> = Vec::new();
+        for entry in group {
+            let read = encode::read_links(&self.body(entry.id)?, &mut self.decompressor);
+            let Ok(read) = read else {
+                self.unreadable.insert(entry.id);
+                return Ok(None);
+            };
+            links.extend(read);
+        }
+        links.sort_by_key(|link| (link.child_start, link.child, link.parent, link.generation));
+        links.dedup();
+        let links: Vec<&Link> = links.iter().collect();
+        let rows = links
+            .chunks(BATCH_LEN_MAX)
+            .map(|chunk| encode::links(chunk, &mut self.compressor).map_err(write::unfit));
+        rows.collect::<rusqlite::Result<_>>().map(Some)
+    }
+
+    fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
+        let sql = "SELECT data FROM body WHERE id = ?";
+        self.connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))
+    }
+
+    /// Gives free pages back to the file system once they are a quarter of the file.
+    fn give_back(&mut self) -> rusqlite::Result<()> {
+        let pragma =
+            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let (free, pages) = (pragma("freelist_count")?, pragma("page_count")?);
+        if free < FREE_PAGES_MIN || free < pages / 4 {
+            return Ok(());
+        }
+        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({FREE_PAGES_STEP})"))
+    }
+}
+
+fn delete(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
+    for table in ["batch", "filter", "body"] {
+        let mut query = transaction.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?"))?;
+        entries.iter().try_for_each(|entry| query.execute([entry.id]).map(drop))?;
+    }
+    let sql = "INSERT INTO meta (key, value) VALUES (?, 1)
+               ON CONFLICT (key) DO UPDATE SET value = value + 1";
+    transaction.prepare_cached(sql)?.execute(params![REMOVALS]).map(drop)
+}
+
+/// The earliest neighbours in time of one size class that make a larger batch.
+///
+/// A class is a factor of [`MERGED_LEN`], so that a span is merged about three times in its life.
+fn mergeable(entries: &[Entry], is_unreadable: impl Fn(i64) -> bool) -> Option<Vec<Entry>> {
+    let full = BATCH_LEN_MAX as u64;
+    let mut classes: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
+    for entry in entries.iter().filter(|it| it.count <= full / 2 && !is_unreadable(it.id)) {
+        let class = entry.count.max(1).ilog2() / MERGED_LEN.ilog2();
+        classes.entry(class).or_default().push(*entry);
+    }
+    classes.into_values().find_map(|mut class| {
+        class.sort_by_key(|entry| (entry.min_start, entry.id));
+        (0..class.len()).find_map(|from| {
+            let mut count = 0;
+            let group = class[from..].iter().take(MERGED_LEN).take_while(|entry| {
+                count += entry.count;
+                count <= full && entry.max_start.since(class[from].min_start) <= MERGED_TIME_MAX
+            });
+            let group: Vec<Entry> = group.copied().collect();
+            let is_full = group.iter().map(|entry| entry.count).sum::<u64>() > full / 2;
+            (group.len() == MERGED_LEN || is_full && group.len() > 1).then_some(group)
+        })
+    })
+}

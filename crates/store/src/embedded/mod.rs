@@ -1,0 +1,206 @@
+//! The embedded backend: SQLite (WAL) that holds compressed batches, each with a filter of its
+//! keys. Rows of spans with several indices were measured too slow for a saturated host.
+
+mod block;
+mod body;
+mod cache;
+mod catalogue;
+mod column;
+mod database;
+mod encode;
+mod filter;
+mod maintain;
+mod read;
+mod write;
+
+use std::{
+    fs::File,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use deeptrace_model::{Gap, Link, Span, WallTime};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::{
+    Backend, Batch, Cursor, Filter, LinkLookup, Maintained, Mode, Operation, Options, Page,
+    SpanLookup, Stats, Store, StoreError, Window,
+};
+
+/// Its row in the table.
+pub(crate) const BACKEND: Backend = Backend {
+    name: "embedded",
+    summary: "SQLite in the data folder, for one server; needs nothing else",
+    open: |options, mode| Ok(Arc::new(Embedded::open(options, mode)?)),
+};
+
+/// Key in `meta`: last heartbeat.
+const LAST_ALIVE: &str = "last_alive";
+/// Key in `meta`: how often batches were removed or merged.
+const REMOVALS: &str = "removals";
+
+/// The embedded store.
+struct Embedded {
+    options: Options,
+    /// Absent in a store that was opened for reading.
+    writer: Option<Mutex<write::Writer>>,
+    reader: Mutex<read::Reader>,
+    counters: Counters,
+    /// Held for as long as we may write; the last to be dropped.
+    _lock: Option<File>,
+}
+
+/// Counted since opening.
+#[derive(Default)]
+struct Counters {
+    spans_written: AtomicU64,
+    links_written: AtomicU64,
+    write_errors: AtomicU64,
+    spans_expired: AtomicU64,
+    spans_evicted: AtomicU64,
+    batches_merged: AtomicU64,
+    batches_read: AtomicU64,
+    batches_cached: AtomicU64,
+    batches_damaged: AtomicU64,
+    spans_damaged: AtomicU64,
+    merge_failures: AtomicU64,
+    filters_read: AtomicU64,
+}
+
+impl Embedded {
+    fn open(options: &Options, mode: Mode) -> Result<Self, StoreError> {
+        let folder = &options.folder;
+        let (lock, writer) = match mode {
+            Mode::Read => (None, None),
+            Mode::Write => {
+                let lock = database::lock(folder)?;
+                let connection = database::open_writer(folder)?;
+                (Some(lock), Some(Mutex::new(write::Writer::new(connection, folder)?)))
+            }
+        };
+        let connection = database::open_reader(folder, mode)?;
+        let reader = Mutex::new(read::Reader::new(connection, options));
+        let (options, counters) = (options.clone(), Counters::default());
+        Ok(Self { options, writer, reader, counters, _lock: lock })
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, write::Writer>, StoreError> {
+        self.writer.as_ref().map(held).ok_or(StoreError::ReadOnly)
+    }
+
+    /// Runs `ask` on one state of the database.
+    fn read<T>(
+        &self,
+        ask: impl FnOnce(&mut read::Reader, &Counters) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut reader = held(&self.reader);
+        reader
+            .in_snapshot(|reader| ask(reader, &self.counters))
+            .map_err(database::failed(&self.options.folder))
+    }
+}
+
+/// The lock, also when another thread panicked with it: every change is a transaction, so what
+/// it left behind is whole.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A number in `meta`.
+fn read_meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+    let mut query = connection.prepare_cached("SELECT value FROM meta WHERE key = ?")?;
+    query.query_row([key], |row| row.get(0)).optional()
+}
+
+impl Store for Embedded {
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writer = self.writer()?;
+        let written = writer.write(batch).map_err(database::failed(&self.options.folder));
+        let count =
+            |counter: &AtomicU64, by: usize| counter.fetch_add(by as u64, Ordering::Relaxed);
+        match written {
+            Ok(()) => {
+                count(&self.counters.spans_written, batch.spans.len());
+                count(&self.counters.links_written, batch.links.len());
+            }
+            Err(_) => {
+                count(&self.counters.write_errors, 1);
+            }
+        }
+        written
+    }
+
+    fn spans(&self, lookups: &[SpanLookup], limit: usize) -> Result<Vec<Arc<Span>>, StoreError> {
+        self.read(|reader, counters| reader.spans(lookups, limit, counters))
+    }
+
+    fn links(&self, lookups: &[LinkLookup], limit: usize) -> Result<Vec<Link>, StoreError> {
+        self.read(|reader, counters| reader.links(lookups, limit, counters))
+    }
+
+    fn scan(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.read(|reader, counters| reader.scan(filter, after, limit, counters))
+    }
+
+    fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError> {
+        self.read(|reader, _| reader.gaps(window, limit))
+    }
+
+    fn operations(
+        &self,
+        window: Window,
+        service: Option<&str>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.read(|reader, counters| reader.operations(window, service, counters))
+    }
+
+    fn stats(&self) -> Result<Stats, StoreError> {
+        self.read(|reader, _| reader.stats())
+    }
+
+    fn heartbeat(&self, now: WallTime) -> Result<(), StoreError> {
+        let written = self.writer()?.heartbeat(now);
+        written.map_err(database::failed(&self.options.folder))
+    }
+
+    fn last_alive(&self) -> Result<Option<WallTime>, StoreError> {
+        let last = self.read(|reader, _| read_meta(reader.connection(), LAST_ALIVE))?;
+        Ok(last.map(|bits| WallTime(bits as u64)))
+    }
+
+    fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
+        let done = self.writer()?.maintain(now, &self.options, &self.counters);
+        let done = done.map_err(database::failed(&self.options.folder))?;
+        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        count(&self.counters.spans_expired, done.expired);
+        count(&self.counters.spans_evicted, done.evicted);
+        count(&self.counters.batches_merged, done.merged);
+        Ok(done)
+    }
+
+    fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        let counters = &self.counters;
+        let rows = [
+            ("store_spans_written_total", &counters.spans_written),
+            ("store_links_written_total", &counters.links_written),
+            ("store_write_errors_total", &counters.write_errors),
+            ("store_spans_expired_total", &counters.spans_expired),
+            ("store_spans_evicted_total", &counters.spans_evicted),
+            ("store_batches_merged_total", &counters.batches_merged),
+            ("store_batches_read_total", &counters.batches_read),
+            ("store_batches_cached_total", &counters.batches_cached),
+            ("store_batches_damaged_total", &counters.batches_damaged),
+            ("store_spans_damaged_total", &counters.spans_damaged),
+            ("store_merge_failures_total", &counters.merge_failures),
+            ("store_filters_read_total", &counters.filters_read),
+        ];
+        rows.into_iter().for_each(|(name, value)| out(name, value.load(Ordering::Relaxed)));
+    }
+}

@@ -1,0 +1,402 @@
+//! Read: lookups and scans over one state of the database.
+//!
+//! Batches are chosen by time, then by filter; only those that may hold an answer are unpacked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    sync::{Arc, atomic::Ordering},
+};
+
+use deeptrace_model::{Gap, Link, Span, SpanId, SpanStatus, WallTime};
+use rusqlite::{Connection, OptionalExtension, params};
+use zstd::bulk::Decompressor;
+
+use super::{
+    Counters,
+    block::{Block, Head},
+    cache::Cache,
+    catalogue::{Catalogue, Entry, Kind},
+    database, encode,
+    filter::{Filter as KeyFilter, link_hash, span_hash},
+    write,
+};
+use crate::{
+    Cursor, Filter, LinkKey, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window,
+};
+
+/// A connection for reading, with what is known and cached of the batches.
+pub(super) struct Reader {
+    connection: Connection,
+    catalogue: Catalogue,
+    filters: Cache<KeyFilter>,
+    blocks: Cache<Block>,
+    links: Cache<Vec<Link>>,
+    /// Batches that could not be read, so that each is counted once.
+    damaged: BTreeSet<i64>,
+}
+
+/// A candidate of a scan, ordered like the page: the latest is the greatest.
+type Found = (WallTime, SpanId, i64, usize);
+
+impl Reader {
+    pub(super) fn new(connection: Connection, options: &Options) -> Self {
+        // Half for spans, the rest for filters and links.
+        let part = options.cache_bytes / 4;
+        Self {
+            connection,
+            catalogue: Catalogue::default(),
+            filters: Cache::new(part),
+            blocks: Cache::new(2 * part),
+            links: Cache::new(part),
+            damaged: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs `ask` while the database stands still, with the catalogue up to date.
+    pub(super) fn in_snapshot<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.connection.execute_batch("BEGIN")?;
+        let answer = self.catalogue.refresh(&self.connection).and_then(|()| ask(self));
+        let ended = self.connection.execute_batch("COMMIT");
+        answer.and_then(|answer| ended.map(|()| answer))
+    }
+
+    pub(super) fn spans(
+        &mut self,
+        lookups: &[SpanLookup],
+        limit: usize,
+        counters: &Counters,
+    ) -> rusqlite::Result<Vec<Arc<Span>>> {
+        let asked: Vec<_> = lookups.iter().map(|it| (span_hash(&it.key), it.window)).collect();
+        let mut found: BTreeMap<(WallTime, SpanId), (Arc<Block>, usize)> = BTreeMap::new();
+        let mut ids = BTreeSet::new();
+        for (entry, hits) in self.candidates(Kind::Spans, &asked, counters)? {
+            let Some(block) = self.block(entry.id, counters)? else { continue };
+            let wanted =
+                Wanted::new(hits.iter().map(|hit| (lookups[*hit].key, lookups[*hit].window)));
+            for index in 0..block.len() {
+                let head = block.head(index);
+                let mut matches = false;
+                block.each_key(index, |key| {
+                    matches |= wanted.any(key, |window| window.overlaps(head.start, head.end));
+                });
+                if matches && ids.insert(head.id) {
+                    found.insert((head.start, head.id), (Arc::clone(&block), index));
+                    if found.len() > limit {
+                        found.pop_last();
+                    }
+                }
+            }
+        }
+        Ok(found
+            .into_values()
+            .filter_map(|(block, index)| whole(&block, index, counters))
+            .collect())
+    }
+
+    pub(super) fn links(
+        &mut self,
+        lookups: &[LinkLookup],
+        limit: usize,
+        counters: &Counters,
+    ) -> rusqlite::Result<Vec<Link>> {
+        let asked: Vec<_> = lookups.iter().map(|it| (link_hash(&it.key), it.window)).collect();
+        let mut found = Vec::new();
+        for (entry, hits) in self.candidates(Kind::Links, &asked, counters)? {
+            let Some(links) = self.link_batch(entry.id, counters)? else { continue };
+            let wanted =
+                Wanted::new(hits.iter().map(|hit| (lookups[*hit].key, lookups[*hit].window)));
+            found.extend(links.iter().filter(|link| wanted.has_link(link)).cloned());
+        }
+        let order = |link: &Link| (link.child_start, link.child, link.parent, link.generation);
+        found.sort_by_key(order);
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Batches that may hold an answer, with the places of what was asked of each.
+    fn candidates(
+        &mut self,
+        kind: Kind,
+        asked: &[(u64, Window)],
+        counters: &Counters,
+    ) -> rusqlite::Result<Vec<(Entry, Vec<usize>)>> {
+        let Some(all) = asked
+            .iter()
+            .map(|(_, window)| *window)
+            .reduce(|a, b| Window { from: a.from.min(b.from), to: a.to.max(b.to) })
+        else {
+            return Ok(Vec::new());
+        };
+        let entries: Vec<Entry> =
+            self.catalogue.of(kind).filter(|entry| entry.overlaps(all)).copied().collect();
+        let mut candidates = Vec::new();
+        for entry in entries {
+            let Some(filter) = self.filter(entry.id, counters)? else { continue };
+            let may_answer =
+                |(hash, window): &(u64, Window)| entry.overlaps(*window) && filter.may_hold(*hash);
+            let hits: Vec<usize> =
+                (0..asked.len()).filter(|place| may_answer(&asked[*place])).collect();
+            if !hits.is_empty() {
+                candidates.push((entry, hits));
+            }
+        }
+        Ok(candidates)
+    }
+
+    pub(super) fn scan(
+        &mut self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+        counters: &Counters,
+    ) -> rusqlite::Result<Page> {
+        let mut filter = filter.clone();
+        if let Some(after) = after {
+            filter.window.to = filter.window.to.min(after.start);
+        }
+        let mut entries: Vec<Entry> = self
+            .catalogue
+            .of(Kind::Spans)
+            .filter(|entry| entry.may_pass(&filter))
+            .copied()
+            .collect();
+        entries.sort_by_key(|entry| (entry.max_start, entry.id));
+        let mut heap: BinaryHeap<Found> = BinaryHeap::new();
+        let mut seen = BTreeSet::new();
+        let mut page = Page::default();
+        while page.spans.len() < limit {
+            // The latest candidate is next once no unread batch can hold a later one.
+            let unread = entries.last().map(|entry| entry.max_start);
+            match (heap.peek(), unread) {
+                (None, None) => return Ok(page),
+                (Some((start, ..)), unread) if unread.is_none_or(|unread| *start > unread) => {}
+                _ => {
+                    if let Some(entry) = entries.pop() {
+                        self.gather(&entry, &filter, after, &mut heap, counters)?;
+                    }
+                    continue;
+                }
+            }
+            let Some((start, id, batch, index)) = heap.pop() else { continue };
+            if !seen.insert(id) {
+                continue;
+            }
+            let Some(block) = self.block(batch, counters)? else { continue };
+            let Some(span) = whole(&block, index, counters) else { continue };
+            page.spans.push(span);
+            page.next = Some(Cursor { start, id });
+        }
+        if heap.is_empty() && entries.is_empty() {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    /// Adds the spans of a batch that pass to `heap`.
+    fn gather(
+        &mut self,
+        entry: &Entry,
+        filter: &Filter,
+        after: Option<Cursor>,
+        heap: &mut BinaryHeap<Found>,
+        counters: &Counters,
+    ) -> rusqlite::Result<()> {
+        let Some(block) = self.block(entry.id, counters)? else { return Ok(()) };
+        for index in 0..block.len() {
+            let head = block.head(index);
+            let behind = after.is_none_or(|it| (head.start, head.id) < (it.start, it.id));
+            if behind && passes(filter, &head) {
+                heap.push((head.start, head.id, entry.id, index));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn gaps(&mut self, window: Window, limit: usize) -> rusqlite::Result<Vec<Gap>> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT since, until, cause, events, bytes FROM gap
+             WHERE until >= ? AND since <= ? ORDER BY since, until, rowid LIMIT ?",
+        )?;
+        let (from, to) = (database::moment(window.from), database::moment(window.to));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        query.query_map(params![from, to, limit], write::read_gap)?.collect()
+    }
+
+    pub(super) fn operations(
+        &mut self,
+        window: Window,
+        service: Option<&str>,
+        counters: &Counters,
+    ) -> rusqlite::Result<Vec<Operation>> {
+        let filter = Filter { service: service.map(str::to_owned), ..Filter::in_window(window) };
+        let mut sums: BTreeMap<(String, String, u8), Operation> = BTreeMap::new();
+        let mut query =
+            self.connection.prepare_cached("SELECT operations FROM batch WHERE id = ?")?;
+        for entry in self.catalogue.of(Kind::Spans).filter(|entry| entry.may_pass(&filter)) {
+            let bytes: Vec<u8> = query.query_row([entry.id], |row| row.get(0))?;
+            let Ok(rows) = encode::read_operations(&bytes) else {
+                if self.damaged.insert(entry.id) {
+                    counters.batches_damaged.fetch_add(1, Ordering::Relaxed);
+                }
+                continue;
+            };
+            let rows = rows.into_iter().map(|row| row.into_operation());
+            for row in rows.filter(|row| service.is_none_or(|service| row.service == service)) {
+                let key = (row.service.clone(), row.name.clone(), row.kind as u8);
+                let Some(sum) = sums.get_mut(&key) else {
+                    sums.insert(key, row);
+                    continue;
+                };
+                sum.spans += row.spans;
+                sum.errors += row.errors;
+                sum.total.0 = sum.total.0.saturating_add(row.total.0);
+                sum.longest = sum.longest.max(row.longest);
+            }
+        }
+        Ok(sums.into_values().collect())
+    }
+
+    pub(super) fn stats(&mut self) -> rusqlite::Result<Stats> {
+        let count = |kind| self.catalogue.of(kind).map(|entry| entry.count).sum();
+        let gaps = self.connection.query_row("SELECT count(*) FROM gap", [], |row| row.get(0));
+        Ok(Stats {
+            spans: count(Kind::Spans),
+            links: count(Kind::Links),
+            gaps: gaps.map(|gaps: i64| gaps as u64)?,
+            bytes: database::bytes_in_use(&self.connection)?,
+            oldest: self.catalogue.of(Kind::Spans).map(|entry| entry.min_start).min(),
+            newest: self.catalogue.of(Kind::Spans).map(|entry| entry.max_end).max(),
+        })
+    }
+
+    fn filter(
+        &mut self,
+        batch: i64,
+        counters: &Counters,
+    ) -> rusqlite::Result<Option<Arc<KeyFilter>>> {
+        if let Some(filter) = self.filters.get(batch) {
+            return Ok(Some(filter));
+        }
+        counters.filters_read.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.blob("SELECT data FROM filter WHERE id = ?", batch)?;
+        let filter = KeyFilter::from_bytes(&bytes).ok_or_else(|| "its filter is cut".to_owned());
+        Ok(self.sound(batch, filter, counters).inspect(|filter| {
+            self.filters.put(batch, filter, filter.weight());
+        }))
+    }
+
+    fn block(&mut self, batch: i64, counters: &Counters) -> rusqlite::Result<Option<Arc<Block>>> {
+        if let Some(block) = self.blocks.get(batch) {
+            counters.batches_cached.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some(block));
+        }
+        let block = self.unpack(batch, encode::read_spans, counters)?;
+        Ok(block.inspect(|block| self.blocks.put(batch, block, block.weight())))
+    }
+
+    fn link_batch(
+        &mut self,
+        batch: i64,
+        counters: &Counters,
+    ) -> rusqlite::Result<Option<Arc<Vec<Link>>>> {
+        if let Some(links) = self.links.get(batch) {
+            counters.batches_cached.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some(links));
+        }
+        let links = self.unpack(batch, encode::read_links, counters)?;
+        Ok(links.inspect(|links| {
+            self.links.put(batch, links, links.len() * size_of::<Link>());
+        }))
+    }
+
+    fn unpack<T>(
+        &mut self,
+        batch: i64,
+        decode: impl FnOnce(&[u8], &mut Decompressor<'_>) -> Result<T, String>,
+        counters: &Counters,
+    ) -> rusqlite::Result<Option<Arc<T>>> {
+        counters.batches_read.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.blob("SELECT data FROM body WHERE id = ?", batch)?;
+        let decoded = Decompressor::new()
+            .map_err(|error| error.to_string())
+            .and_then(|mut zstd| decode(&bytes, &mut zstd));
+        Ok(self.sound(batch, decoded, counters))
+    }
+
+    fn blob(&self, sql: &str, batch: i64) -> rusqlite::Result<Vec<u8>> {
+        let mut query = self.connection.prepare_cached(sql)?;
+        Ok(query.query_row([batch], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    /// The value, or `None` for a batch that is damaged: its spans are gone, the others are not.
+    fn sound<T>(
+        &mut self,
+        batch: i64,
+        read: Result<T, String>,
+        counters: &Counters,
+    ) -> Option<Arc<T>> {
+        match read {
+            Ok(value) => Some(Arc::new(value)),
+            Err(_) => {
+                if self.damaged.insert(batch) {
+                    counters.batches_damaged.fetch_add(1, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Keys that are wanted of one batch, to be searched.
+struct Wanted<K>(Vec<(K, Window)>);
+
+impl<K: Ord + Copy> Wanted<K> {
+    fn new(keys: impl Iterator<Item = (K, Window)>) -> Self {
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        Self(keys)
+    }
+
+    /// Whether `key` is wanted in a window that is right for `fits`.
+    fn any(&self, key: K, fits: impl Fn(Window) -> bool) -> bool {
+        let from = self.0.partition_point(|(wanted, _)| *wanted < key);
+        self.0[from..].iter().take_while(|(wanted, _)| *wanted == key).any(|(_, it)| fits(*it))
+    }
+}
+
+impl Wanted<LinkKey> {
+    fn has_link(&self, link: &Link) -> bool {
+        let fits = |window: Window| window.contains(link.child_start);
+        self.any(LinkKey::Child(link.child), fits)
+            || link.parent.is_some_and(|parent| self.any(LinkKey::Parent(parent), fits))
+    }
+}
+
+/// [`Filter::matches`] by columns.
+fn passes(filter: &Filter, head: &Head<'_>) -> bool {
+    let duration = head.end.since(head.start);
+    filter.window.contains(head.start)
+        && filter.service.as_ref().is_none_or(|service| service == head.service)
+        && filter.name.as_ref().is_none_or(|name| name == head.name)
+        && filter.kind.is_none_or(|kind| kind == head.kind)
+        && filter.min_duration.is_none_or(|min| duration >= min)
+        && filter.max_duration.is_none_or(|max| duration <= max)
+        && (!filter.errors_only || head.status == SpanStatus::Error)
+}
+
+/// The whole span; one that cannot be read is counted, and left out.
+fn whole(block: &Block, index: usize, counters: &Counters) -> Option<Arc<Span>> {
+    let span = block.span(index);
+    if span.is_err() {
+        counters.spans_damaged.fetch_add(1, Ordering::Relaxed);
+    }
+    span.ok().map(Arc::new)
+}

@@ -1,0 +1,164 @@
+//! Write: a batch into the database, in one transaction.
+
+use std::{collections::BTreeSet, path::Path};
+
+use deeptrace_model::{Gap, GapCause, Span, Value, WallTime};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::{LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row};
+use crate::{Batch, StoreError};
+
+/// Spans or links of one stored batch: more compress better, fewer are found faster.
+pub(super) const BATCH_LEN_MAX: usize = 2048;
+/// Bytes of spans, about, of one stored batch.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// The one who may write.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) catalogue: Catalogue,
+    pub(super) compressor: Compressor<'static>,
+    pub(super) decompressor: Decompressor<'static>,
+    /// Batches that could not be read for merging.
+    pub(super) unreadable: BTreeSet<i64>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, folder: &Path) -> Result<Self, StoreError> {
+        let zstd = |source| {
+            let (action, path) = ("prepare compression for", folder.to_owned());
+            StoreError::Io { action, path, source }
+        };
+        let mut compressor = Compressor::new(1).map_err(zstd)?;
+        compressor.include_checksum(true).map_err(zstd)?;
+        let decompressor = Decompressor::new().map_err(zstd)?;
+        let (catalogue, unreadable) = (Catalogue::default(), BTreeSet::new());
+        Ok(Self { connection, catalogue, compressor, decompressor, unreadable })
+    }
+
+    /// Writes all of `batch` or nothing.
+    pub(super) fn write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Vec::new();
+        let mut spans: Vec<&Span> = batch.spans.iter().collect();
+        spans.sort_unstable_by_key(|span| (span.start, span.id));
+        for chunk in chunks(&spans) {
+            rows.push(encode::spans(chunk, &mut self.compressor).map_err(unfit)?);
+        }
+        let mut links: Vec<_> = batch.links.iter().collect();
+        links.sort_by_key(|link| (link.child_start, link.child));
+        for chunk in links.chunks(BATCH_LEN_MAX) {
+            rows.push(encode::links(chunk, &mut self.compressor).map_err(unfit)?);
+        }
+        let transaction = begin(&mut self.connection)?;
+        rows.iter().try_for_each(|row| insert(&transaction, row))?;
+        batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;
+        transaction.commit()
+    }
+
+    pub(super) fn heartbeat(&mut self, now: WallTime) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
+        self.connection.prepare_cached(sql)?.execute(params![LAST_ALIVE, now.0 as i64]).map(drop)
+    }
+}
+
+/// Begins a transaction that will write.
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// An error of our own encoding, as SQLite's callers know it.
+pub(super) fn unfit(reason: String) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(reason.into())
+}
+
+/// Cuts spans into stored batches by number and by size.
+pub(super) fn chunks<'a, 'b>(spans: &'b [&'a Span]) -> Vec<&'b [&'a Span]> {
+    let mut chunks = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (index, span) in spans.iter().enumerate() {
+        let next = size(span);
+        if index - from == BATCH_LEN_MAX || (index > from && bytes + next > BATCH_BYTES_MAX) {
+            chunks.push(&spans[from..index]);
+            (from, bytes) = (index, 0);
+        }
+        bytes += next;
+    }
+    if from < spans.len() {
+        chunks.push(&spans[from..]);
+    }
+    chunks
+}
+
+/// Bytes of a span, about.
+fn size(span: &Span) -> usize {
+    let value = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Texts(texts) => texts.iter().map(String::len).sum(),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => 8,
+    };
+    let attributes = span.attributes.iter().map(|(key, it)| key.len() + value(it));
+    200 + span.name.len()
+        + span.request_payload.len()
+        + span.response_payload.len()
+        + attributes.sum::<usize>()
+}
+
+/// Inserts a batch; returns nothing, its number is SQLite's choice.
+pub(super) fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
+    let entry = &row.entry;
+    transaction
+        .prepare_cached(
+            "INSERT INTO batch (kind, min_start, max_start, max_end, longest, count, errors,
+             services, names, operations) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            entry.kind as i64,
+            entry.min_start.0 as i64,
+            entry.max_start.0 as i64,
+            entry.max_end.0 as i64,
+            entry.longest as i64,
+            entry.count as i64,
+            entry.errors as i64,
+            entry.services as i64,
+            entry.names as i64,
+            row.operations,
+        ])?;
+    let id = transaction.last_insert_rowid();
+    for (sql, data) in [
+        ("INSERT INTO filter (id, data) VALUES (?, ?)", &row.filter),
+        ("INSERT INTO body (id, data) VALUES (?, ?)", &row.body),
+    ] {
+        transaction.prepare_cached(sql)?.execute(params![id, data])?;
+    }
+    Ok(())
+}
+
+/// Causes as numbers; a number never changes its meaning.
+const CAUSES: [GapCause; 4] =
+    [GapCause::AgentDown, GapCause::RingFull, GapCause::Paused, GapCause::StoreFull];
+
+fn insert_gap(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
+    let cause = CAUSES.iter().position(|cause| *cause == gap.cause).unwrap_or_default();
+    let sql = "INSERT INTO gap (since, until, cause, events, bytes) VALUES (?, ?, ?, ?, ?)";
+    let (since, until) = (database::moment(gap.from), database::moment(gap.to));
+    transaction.prepare_cached(sql)?.execute(params![
+        since,
+        until,
+        cause as i64,
+        gap.events as i64,
+        gap.bytes as i64
+    ])?;
+    Ok(())
+}
+
+/// Reads what [`insert_gap`] wrote.
+pub(super) fn read_gap(row: &rusqlite::Row<'_>) -> rusqlite::Result<Gap> {
+    let number = |column: usize| row.get::<_, i64>(column).map(|bits| bits as u64);
+    let cause = CAUSES.get(number(2)? as usize).copied().unwrap_or(GapCause::AgentDown);
+    let (from, to) = (WallTime(number(0)?), WallTime(number(1)?));
+    Ok(Gap { from, to, cause, events: number(3)?, bytes: number(4)? })
+}

@@ -1,0 +1,138 @@
+//! `StoreError`: what went wrong, whose fault it is, and whether to try again.
+
+use std::path::PathBuf;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever asked: the configuration or the call is wrong.
+    Caller,
+    /// The host: no space, no permission, a bad disk.
+    Host,
+    /// What is stored cannot be read.
+    Data,
+    /// This program.
+    Program,
+}
+
+/// What went wrong; the text fits after "failed to open the store:" and the like.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No row of the table has this name.
+    #[error(
+        "no storage backend is named `{name}`; choose one of: {}",
+        crate::TABLE.iter().map(|backend| backend.name).collect::<Vec<_>>().join(", ")
+    )]
+    UnknownBackend {
+        /// What was asked for.
+        name: String,
+    },
+    /// Another process writes to this folder.
+    #[error(
+        "data folder {} is in use{}; stop that one or choose another --data-dir",
+        folder.display(),
+        holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// Its process id, where it can be told.
+        holder: Option<u32>,
+    },
+    /// There is no store to read.
+    #[error("no spans are stored in {}; start `deeptrace run` or give its --data-dir", folder.display())]
+    Absent {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Written by a newer version of the program.
+    #[error(
+        "{} has schema version {found}, this program reads up to {supported}; use a newer deeptrace",
+        folder.display()
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Version in the store.
+        found: u32,
+        /// The highest that this program reads.
+        supported: u32,
+    },
+    /// A file of that name is there, and it is no store.
+    #[error("{} is not a deeptrace store; choose another --data-dir", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No space is left; nothing of the batch was written.
+    #[error("no space is left on the disk of {}; free some, or lower storage.max_bytes", folder.display())]
+    Full {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The store was opened for reading.
+    #[error("the store was opened for reading only")]
+    ReadOnly,
+    /// The operating system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// SQLite failed in a way that has no name here.
+    #[error("database in {}: {source}", folder.display())]
+    Database {
+        /// The folder.
+        folder: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownBackend { .. }
+            | Self::InUse { .. }
+            | Self::Absent { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. } => Fault::Caller,
+            Self::Full { .. } | Self::Io { .. } => Fault::Host,
+            Self::ReadOnly => Fault::Program,
+            Self::Database { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                    Fault::Data
+                }
+                Some(
+                    rusqlite::ErrorCode::SystemIoFailure
+                    | rusqlite::ErrorCode::CannotOpen
+                    | rusqlite::ErrorCode::PermissionDenied
+                    | rusqlite::ErrorCode::DatabaseBusy,
+                ) => Fault::Host,
+                _ => Fault::Program,
+            },
+        }
+    }
+
+    /// Whether the same call may succeed later without anything being changed in the call.
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::InUse { .. } | Self::Full { .. } | Self::Io { .. } => true,
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    rusqlite::ErrorCode::SystemIoFailure
+                        | rusqlite::ErrorCode::DatabaseBusy
+                        | rusqlite::ErrorCode::DatabaseLocked
+                        | rusqlite::ErrorCode::OutOfMemory
+                )
+            ),
+            _ => false,
+        }
+    }
+}

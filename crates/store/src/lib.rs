@@ -1,0 +1,47 @@
+//! Spans and links at rest: the trait [`Store`], and [`TABLE`] of its backends.
+//!
+//! Everything that a store promises is written at [`Store`] and held by one suite,
+//! `tests/conformance.rs`, that loops over the table.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod embedded;
+mod error;
+mod lookup;
+mod options;
+mod scan;
+mod store;
+
+use std::sync::Arc;
+
+pub use batch::{Batch, Maintained, Operation, Stats};
+pub use error::{Fault, StoreError};
+pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
+pub use options::{Mode, Options};
+pub use scan::{Cursor, CursorError, Filter, Page};
+pub use store::Store;
+
+/// Opens a store.
+pub type Open = fn(&Options, Mode) -> Result<Arc<dyn Store>, StoreError>;
+
+/// A way to keep spans: one row of [`TABLE`].
+#[derive(Clone, Copy)]
+pub struct Backend {
+    /// Name in the configuration, `storage.backend`.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// Opens it.
+    pub open: Open,
+}
+
+/// All backends; the first is the default.
+pub const TABLE: &[Backend] = &[embedded::BACKEND];
+
+/// Opens the backend of that name.
+pub fn open(name: &str, options: &Options, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
+    match TABLE.iter().find(|backend| backend.name == name) {
+        Some(backend) => (backend.open)(options, mode),
+        None => Err(StoreError::UnknownBackend { name: name.to_owned() }),
+    }
+}

@@ -1,0 +1,39 @@
+//! Options: where a store lies and how much it may keep.
+
+use std::path::PathBuf;
+
+use deeptrace_model::Duration;
+
+/// Where a store lies and how much it may keep.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder; made with mode 0700 if it is not there.
+    pub folder: PathBuf,
+    /// Spans that ended longer ago are removed.
+    pub retention: Duration,
+    /// Bytes on disk above which the oldest spans are removed.
+    pub max_bytes: u64,
+    /// Bytes of decoded batches kept in memory for the next question.
+    pub cache_bytes: usize,
+}
+
+impl Options {
+    /// Seven days, 10 GiB on disk and 32 MiB of memory, in `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            max_bytes: 10 << 30,
+            cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading and writing; one at a time for a folder.
+    Write,
+    /// Reading only, also while another process writes.
+    Read,
+}

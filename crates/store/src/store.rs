@@ -1,0 +1,70 @@
+//! Store: the contract of all backends.
+
+use std::sync::Arc;
+
+use deeptrace_model::{Gap, Link, Span, WallTime};
+
+use crate::{
+    Batch, Cursor, Filter, LinkLookup, Maintained, Operation, Page, SpanLookup, Stats, StoreError,
+    Window,
+};
+
+/// Spans, links and gaps at rest.
+///
+/// Any number of threads may call it at once. A store reads no clock: what depends on the time
+/// of day is given it. Spans and links are immutable; a span that is written twice is in every
+/// answer once. An answer MUST NOT depend on how the spans were spread over batches, nor on
+/// merging, caching or opening again.
+pub trait Store: Send + Sync {
+    /// Writes all of `batch` or nothing. When it returns `Ok`, the batch MUST survive the end of
+    /// the process at any moment, and every lookup that begins afterwards MUST find it. After an
+    /// error nothing of it may be found, and the store MUST stay usable. MUST NOT panic on a full
+    /// disk; `StoreError::Full` then.
+    fn write(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Spans of any of the lookups, each once, by start and then id; at most `limit`, the
+    /// earliest first kept. MUST return every span that was acknowledged, has the key and
+    /// overlaps the window; MUST NOT return any other.
+    fn spans(&self, lookups: &[SpanLookup], limit: usize) -> Result<Vec<Arc<Span>>, StoreError>;
+
+    /// Links of any of the lookups, equal ones once, by child start, child, parent and
+    /// generation; at most `limit`. MUST return all decisions for a child, not only the best.
+    fn links(&self, lookups: &[LinkLookup], limit: usize) -> Result<Vec<Link>, StoreError>;
+
+    /// Spans that pass `filter`, newest first, at most `limit`, beginning behind `after`. Going
+    /// from page to page MUST give every span once that was there at the first page.
+    fn scan(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// Gaps that overlap `window`, by start, at most `limit`.
+    fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError>;
+
+    /// Operations seen in `window`, of one service or of all, by service, name and kind. The
+    /// window is widened to whole batches, so counts may include spans that lie beside it.
+    fn operations(
+        &self,
+        window: Window,
+        service: Option<&str>,
+    ) -> Result<Vec<Operation>, StoreError>;
+
+    /// What is in the store.
+    fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// Notes that the writer is alive at `now`, to be found by whoever opens the store next.
+    fn heartbeat(&self, now: WallTime) -> Result<(), StoreError>;
+
+    /// The last heartbeat; `None` if there was none.
+    fn last_alive(&self) -> Result<Option<WallTime>, StoreError>;
+
+    /// Removes what is older than the retention at `now` or more than the store may hold, oldest
+    /// first, and merges small batches. Does a bounded piece of work, some tens of milliseconds;
+    /// to be called about once a second by the writer.
+    fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError>;
+
+    /// What was counted since opening, under Prometheus-style names.
+    fn counters(&self, out: &mut dyn FnMut(&'static str, u64));
+}
