@@ -80,6 +80,16 @@ impl TraceId {
         let low = u128::from(hash64(&[root.0, 2]));
         Self((high << 64 | low).max(1))
     }
+
+    /// The span that this id was derived from; `None` for an id of another origin. So a trace is
+    /// found by any id it ever had, without an index of ids.
+    pub fn root(self) -> Option<SpanId> {
+        let step = 0x9e37_79b9_7f4a_7c15_u64;
+        // Backwards through `hash64(&[root, 1])`, whose steps are bijections.
+        let after_root = unmix(unmix((self.0 >> 64) as u64).wrapping_sub(step)) ^ 1;
+        let root = SpanId(unmix(after_root.wrapping_sub(step)) ^ step ^ 2);
+        (Self::from_root(root) == self).then_some(root)
+    }
 }
 
 /// A connection, and the stream on it where the protocol has several (HTTP/2 stream id, DNS
@@ -134,9 +144,25 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The inverse of [`mix`]: shifts undone, multiplied with the inverses modulo 2^64.
+fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(0x3196_42b2_d24d_8ec3);
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(0x96de_1b17_3f11_9089);
+    z ^ (z >> 30) ^ (z >> 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_derived_trace_id_tells_its_root() {
+        for root in [1, 2, 0x0feb_140f_dd9c_27a6, u64::MAX] {
+            let id = TraceId::from_root(SpanId(root));
+            assert_eq!(id.root(), Some(SpanId(root)));
+            assert_eq!(TraceId(id.0 ^ 1).root(), None);
+        }
+    }
 
     #[test]
     fn hashes_are_pinned_because_they_are_stored() {
