@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Records of the ring buffer and values of the maps, shared with user space (src/live/record.rs).
+ * Sizes are asserted here; a test holds the Rust side to the offsets in the object's BTF. */
+#ifndef DT_EVENT_H
+#define DT_EVENT_H
+
+#define DT_PAYLOAD_MAX 16384
+#define DT_PORTS_MAX 8
+
+enum dt_kind {
+	DT_OPEN = 1,
+	DT_CALL = 2,
+	DT_CLOSE = 3,
+	DT_LISTEN = 4,
+	DT_EXEC = 5,
+	DT_EXIT = 6,
+	DT_FORK = 7,
+};
+
+enum dt_transport { DT_TCP = 0, DT_UDP = 1, DT_UNIX_STREAM = 2, DT_UNIX_DATAGRAM = 3 };
+
+enum dt_loss { DT_RING_FULL = 0, DT_COPY_FAILED = 1, DT_MAP_FULL = 2, DT_PAUSED = 3, DT_LOSSES = 4 };
+
+/* dt_call.flags */
+#define DT_SENT 1	/* else received */
+#define DT_DRAINED 2	/* received, and the queue is empty now */
+#define DT_NO_BUFFER 4	/* the bytes cannot be seen: sendfile, splice */
+#define DT_PEER 8	/* dt_call.peer is set */
+
+/* Every record starts with this. */
+struct dt_header {
+	__u64 time;	/* ns since boot, at the end of the call */
+	__u64 cookie;	/* names the socket; 0 where there is none */
+	__u32 pid;
+	__u32 tid;
+	__u16 kind;
+	__u16 errno_;	/* DT_CLOSE */
+	__u32 len;	/* DT_CALL: bytes moved */
+};
+_Static_assert(sizeof(struct dt_header) == 32, "dt_header");
+
+struct dt_call {
+	struct dt_header h;
+	__u64 start;	/* TCP: sequence number of the first byte; else a count */
+	__u32 copied;	/* bytes of payload that follow */
+	__u8 flags;
+	__u8 pad;
+	__u16 peer_port;
+	__u8 peer[16];	/* IPv6, or IPv4 mapped */
+	__u8 payload[];
+};
+_Static_assert(sizeof(struct dt_call) == 64, "dt_call");
+
+struct dt_open {
+	struct dt_header h;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 transport;
+	__u8 connected;	/* connect() was seen */
+	__u8 fresh;	/* nothing was sent or received before */
+	__u8 pad;
+	__u64 sent;	/* position of the next byte */
+	__u64 received;
+	__u64 netns;
+	__u64 cgroup;
+	__u64 unix_self;	/* hash of the socket's own address in the kernel */
+	__u64 unix_peer;
+	char comm[16];
+	char local_path[108];
+	char remote_path[108];
+};
+_Static_assert(sizeof(struct dt_open) == 352, "dt_open");
+
+/* Settings that change while programs run: the only entry of an array. */
+struct dt_knobs {
+	__u32 watch_default;	/* whether a process without a verdict is watched */
+	__u32 bytes_default;	/* copied of a call until the protocol is known */
+	__u32 bytes_max;	/* never more than this, whatever a policy says */
+	__u32 paused;
+	__u32 policy_generation;	/* counts up when a policy is written */
+	__u32 ports_count;
+	__u16 ports[DT_PORTS_MAX];	/* our own listeners: their connections are left out */
+};
+_Static_assert(sizeof(struct dt_knobs) == 40, "dt_knobs");
+
+/* What the parsers ask for one socket, by cookie. */
+struct dt_policy {
+	__u32 bytes_per_call;
+	__u32 skip_directions;	/* bit 0: received, bit 1: sent */
+	__u64 skip_until[2];
+};
+_Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
+
+/* Verdict on a process. */
+#define DT_IGNORE 1
+#define DT_WATCH 2
+
+#endif
