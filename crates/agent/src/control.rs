@@ -144,7 +144,7 @@ impl Control {
 
 impl Orders {
     /// The next order, if one waits.
-    pub fn next(&mut self) -> Option<Order> {
+    pub fn try_next(&mut self) -> Option<Order> {
         self.0.try_recv().ok()
     }
 }

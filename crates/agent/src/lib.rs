@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod control;
+pub mod http;
 pub mod limits;
 pub mod sink;
 pub mod status;

@@ -1,0 +1,230 @@
+//! The agent's HTTP API (SURFACE, "HTTP"): what it sees, and what can be changed while it runs.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use deeptrace_http::{ApiError, Body, Params, Segment, Settings, config_routes};
+use deeptrace_model::{Pid, Process};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::control::{Answer, Ask, Control, ControlError};
+use crate::status::{Report, Status};
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Api {
+    /// What the pipeline tells.
+    pub status: Arc<Status>,
+    /// What the pipeline can be asked.
+    pub control: Control,
+    /// Turns true when the process is to end.
+    pub stop: Arc<watch::Sender<bool>>,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+/// All routes of the agent.
+pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/processes", get(processes).post(watch_process))
+        .route("/processes/{pid}", delete(unwatch_process))
+        .route("/spans/stats", get(span_stats))
+        .route("/ebpf/programs", get(programs))
+        .route("/ebpf/maps", get(maps))
+        .route("/start", post(start_capture))
+        .route("/stop", post(stop_capture))
+        .route("/shutdown", post(shutdown))
+        .with_state(api)
+        .merge(config_routes(settings))
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    #[serde(default = "default_limit")]
+    limit: usize,
+    #[serde(default)]
+    cursor: Option<u32>,
+}
+
+const LIMIT_MAX: usize = 1_000;
+
+fn default_limit() -> usize {
+    100
+}
+
+impl PageQuery {
+    fn checked(self) -> Result<(usize, u32), ApiError> {
+        match self.limit {
+            1..=LIMIT_MAX => Ok((self.limit, self.cursor.unwrap_or(0))),
+            _ => Err(ApiError::invalid("limit is between 1 and 1000").with("limit", self.limit)),
+        }
+    }
+}
+
+async fn health() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// `GET /status`.
+#[derive(Serialize)]
+struct StatusAnswer {
+    version: &'static str,
+    pid: u32,
+    started_unix_nano: u64,
+    #[serde(flatten)]
+    report: Report,
+    counters: std::collections::BTreeMap<&'static str, u64>,
+}
+
+async fn status(State(api): State<Api>) -> Json<impl Serialize> {
+    Json(StatusAnswer {
+        version: api.version,
+        pid: std::process::id(),
+        started_unix_nano: api.status.started.0,
+        report: api.status.report(),
+        counters: api.status.counters(),
+    })
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    let report = api.status.report();
+    let mut text = deeptrace_http::prometheus(api.status.counters());
+    let gauges = [
+        ("agent_step_level", f64::from(report.step.level())),
+        ("agent_cpu_ratio", report.cpu_share),
+        ("agent_memory_bytes", report.memory_bytes as f64),
+        ("agent_processes", report.process_count as f64),
+    ];
+    for (name, value) in gauges {
+        text.push_str(&format!("# TYPE deeptrace_{name} gauge\ndeeptrace_{name} {value}\n"));
+    }
+    let kind = HeaderValue::from_static(deeptrace_http::PROMETHEUS);
+    ([(CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// A process as `GET /processes` lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's id.
+    pub parent_pid: u32,
+    /// Name as the kernel gives it.
+    pub comm: String,
+    /// Path of the executable.
+    pub executable: String,
+    /// `service.name`.
+    pub service: String,
+    /// Which rule gave it that name.
+    pub service_source: String,
+    /// The container, if any.
+    pub container_id: Option<String>,
+    /// Which rule has it watched.
+    pub watched_by: String,
+}
+
+impl From<Process> for ProcessRow {
+    fn from(process: Process) -> Self {
+        Self {
+            pid: process.key.pid.0,
+            parent_pid: process.parent.0,
+            comm: process.comm,
+            executable: process.executable,
+            service: process.service,
+            service_source: process.service_source,
+            container_id: process.container_id,
+            watched_by: process.watched_by,
+        }
+    }
+}
+
+/// The cursor is the last pid.
+async fn processes(
+    State(api): State<Api>,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let (limit, after) = page.checked()?;
+    let found = api.status.processes(Pid(after), limit);
+    let next = (found.len() == limit).then(|| found.last().map(|p| p.key.pid.0.to_string()));
+    let rows: Vec<ProcessRow> = found.into_iter().map(ProcessRow::from).collect();
+    Ok(Json(json!({"processes": rows, "next_cursor": next.flatten()})))
+}
+
+async fn span_stats(State(api): State<Api>) -> Json<Value> {
+    Json(json!({"stats": api.status.rows()}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatchBody {
+    pid: u32,
+}
+
+async fn watch_process(
+    State(api): State<Api>,
+    Body(body): Body<WatchBody>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    ask(&api, Ask::Watch(Pid(body.pid))).await?;
+    Ok((StatusCode::CREATED, Json(json!({"pid": body.pid}))))
+}
+
+async fn unwatch_process(
+    State(api): State<Api>,
+    Segment(pid): Segment,
+) -> Result<Json<Value>, ApiError> {
+    let wrong = |_| ApiError::invalid("the process id is a number").with("pid", pid.as_str());
+    let number: u32 = pid.parse().map_err(wrong)?;
+    ask(&api, Ask::Unwatch(Pid(number))).await?;
+    Ok(Json(json!({"pid": number})))
+}
+
+async fn programs(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    match ask(&api, Ask::Programs).await? {
+        Answer::Programs(programs) => Ok(Json(json!({"programs": programs}))),
+        _ => Err(ApiError::internal("the pipeline answered another question")),
+    }
+}
+
+async fn maps(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    match ask(&api, Ask::Maps).await? {
+        Answer::Maps(maps) => Ok(Json(json!({"maps": maps}))),
+        _ => Err(ApiError::internal("the pipeline answered another question")),
+    }
+}
+
+async fn start_capture(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    ask(&api, Ask::Capture(true)).await?;
+    Ok(Json(json!({"state": "capturing"})))
+}
+
+async fn stop_capture(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    ask(&api, Ask::Capture(false)).await?;
+    Ok(Json(json!({"state": "stopped"})))
+}
+
+/// Ends the process, as `deeptrace agent stop` asks. The answer goes out first: the listener lets
+/// open answers end.
+async fn shutdown(State(api): State<Api>, _request: Request) -> (StatusCode, Json<Value>) {
+    api.stop.send_replace(true);
+    (StatusCode::ACCEPTED, Json(json!({"status": "stopping", "pid": std::process::id()})))
+}
+
+async fn ask(api: &Api, question: Ask) -> Result<Answer, ApiError> {
+    api.control.ask(question).await.map_err(|error| match error {
+        ControlError::NotFound(message) => ApiError::not_found(message),
+        ControlError::Refused(message) => ApiError::internal(message),
+        ControlError::Busy => ApiError::unavailable(error.to_string()),
+    })
+}

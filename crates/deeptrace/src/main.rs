@@ -1,0 +1,4 @@
+//! The `deeptrace` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,228 @@
+//! Configuration as people write it: files, variables, options; and what they are told.
+
+use std::path::{Path, PathBuf};
+
+use deeptrace::config::{Loaded, Loader, validate};
+use serde_json::json;
+
+/// The snippets of the documentation, as they stand.
+const DOCUMENTED: &str = r#"
+[agents.trace]
+pids = [1234, 5678]
+include_processes = ["nginx", "redis-server", "app-server"]
+exclude_processes = ["systemd", "kernel"]
+monitor_containers = true      # default
+sampling_rate = 0.1
+
+[agents.capture]
+max_payload_size = 512
+enable_compression = true
+exclude_payloads = ["payment-service", "auth-service"]
+filter_headers = ["Authorization", "X-API-Key"]
+mask_patterns = ["password", "ssn", "credit_card"]
+
+[agents.sender]
+server_url = "https://traces.example:7901"
+mem_buffer_size = 16           # MB
+disk_buffer_size = 100         # MB, 0 = off
+disk_buffer_path = "/var/lib/deeptrace/buffer"
+
+[server]
+host = "0.0.0.0"
+port = 7901
+
+[elasticsearch]
+hosts = ["http://localhost:9200"]
+username = "elastic"
+password = "changeme"
+index_prefix = "deeptrace"
+
+[correlation]
+default_algorithm = "auto"
+window_size = 1000             # ms
+similarity_threshold = 0.8
+
+[storage]
+span_retention_days = 7        # default
+"#;
+
+const MORE: &str = r#"
+[storage]
+backend = "embedded"
+max_bytes = 1000000000
+
+[correlation]
+link_wait_ms = 5000
+probe_budget_us_per_s = 500
+
+[correlation.evidence]
+thread = false
+
+[agents.trace]
+sampling_wait_ms = 1000
+always_keep = ["errors", "slow:1s"]
+
+[agents.trace.sampling_by_service]
+cart = 0.5
+
+[agents.limits]
+cpu_percent = 10
+memory_mb = 256
+
+[[services]]
+match = "cart*"
+name = "cart"
+
+[server.tls]
+[server.auth]
+[server.oidc]
+
+[server.otlp]
+grpc_port = 4317
+http_port = 4318
+
+[[alerts]]
+[[webhooks]]
+[backup]
+"#;
+
+/// A folder with one `deeptrace.toml`.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deeptrace.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn loader(path: &Path) -> Loader {
+    Loader { file: Some(path.to_owned()), ..Loader::default() }
+}
+
+#[test]
+fn everything_documented_is_accepted() {
+    let (_folder, path) = file(DOCUMENTED);
+    let loaded = validate(&path).unwrap();
+    assert_eq!(loaded.agent.watch.include, ["nginx", "redis-server", "app-server"]);
+    assert_eq!(loaded.server.listen, "0.0.0.0:7901".parse().unwrap());
+    assert_eq!(loaded.server.threshold, 0.8);
+    let notes = loaded.notes();
+    let note = "agents.trace.sampling_rate: accepted, not in effect in this version";
+    assert!(notes.contains(&note.to_owned()), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("max_payload_size")), "{notes:?}");
+
+    let (_folder, path) = file(MORE);
+    assert_eq!(validate(&path).unwrap().agent.services[0].name, "cart");
+}
+
+/// Text of the file, and what the error says after the file's name.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "[agents.trace]\n\nsample_rate = 0.1\n",
+        ":3: unknown key `agents.trace.sample_rate`; the nearest known one is \
+         `agents.trace.sampling_rate`",
+    ),
+    ("[agent.trace]\n", ":1: unknown key `agent`; the nearest known one is `agents`"),
+    (
+        "[capture]\nmax_payload_size = 1\n",
+        ":1: unknown key `capture`; the nearest known one is `agents.capture`",
+    ),
+    (
+        "[server.tls]\ncert = \"a\"\n",
+        ":2: unknown key `server.tls.cert`: [server.tls] has no keys in this version",
+    ),
+    ("[[alerts]]\nname = \"a\"\n", ":2: alerts[0].name: unknown field `name`, there are no fields"),
+    (
+        "[[services]]\nmatch = \"a\"\nname = \"a\"\n[[services]]\nmatsch = \"b\"\n",
+        ":5: services[1].matsch: unknown field `matsch`, expected `match` or `name`",
+    ),
+    ("[[services]]\nmatch = \"a\"\n", ":1: services[0]: missing field `name`"),
+    ("[server]\nport = \"http\"\n", ":2: server.port: invalid type: string \"http\", expected u16"),
+    ("[server]\nport = 70000\n", ":2: server.port: invalid value: integer `70000`, expected u16"),
+    (
+        "[agents.trace]\npids = [1, \"x\"]\n",
+        ":2: agents.trace.pids[1]: invalid type: string \"x\", expected u32",
+    ),
+    (
+        "[correlation]\nsimilarity_threshold = 2\n",
+        ":2: correlation.similarity_threshold: 2 is not between 0 and 1",
+    ),
+    ("agents = 3\n", ":1: agents: invalid type: integer `3`, expected struct Agents"),
+    ("[server\n", ":1: "),
+    ("[server]\nport = 1\nport = 2\n", ":3: duplicate key"),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_line() {
+    for (text, expected) in MISTAKES {
+        let (_folder, path) = file(text);
+        let error = validate(&path).unwrap_err().to_string();
+        let said = error.strip_prefix(&path.display().to_string()).unwrap_or(&error);
+        assert!(said.starts_with(expected), "{text}\n{said}\n{expected}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_when_it_was_asked_for() {
+    let error = validate(Path::new("/nowhere/deeptrace.toml")).unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/deeptrace.toml: cannot read"), "{error}");
+}
+
+fn source(loaded: &Loaded, key: &str) -> (serde_json::Value, String) {
+    let row = loaded.rows().into_iter().find(|row| row.key == key).unwrap();
+    (row.value, row.source)
+}
+
+#[test]
+fn each_layer_is_over_the_one_before() {
+    let (_folder, path) = file("[server]\nport = 1\n[agents.trace]\npids = [7]\n");
+    let mut loader = loader(&path);
+    let port = |loader: &Loader, changes| source(&loader.load(changes).unwrap(), "server.port");
+    assert_eq!(port(&loader, None), (json!(1), format!("{}:2", path.display())));
+    let name = "DEEPTRACE_SERVER__PORT".to_owned();
+    loader.environment = vec![(name.clone(), "2".to_owned())];
+    assert_eq!(port(&loader, None), (json!(2), name));
+    loader.argument("server.port", "--port", Some(3));
+    assert_eq!(port(&loader, None), (json!(3), "--port".to_owned()));
+    let changes = json!({"server": {"port": 4}});
+    assert_eq!(port(&loader, Some(&changes)), (json!(4), "PUT /config".to_owned()));
+
+    let loaded = loader.load(None).unwrap();
+    assert_eq!(source(&loaded, "server.host"), (json!("127.0.0.1"), "default".to_owned()));
+    assert_eq!(loaded.changed(&loader.load(Some(&changes)).unwrap()), ["server.port"]);
+}
+
+#[test]
+fn variables_are_read_in_the_form_of_their_key() {
+    let cases = [
+        ("DEEPTRACE_AGENTS__TRACE__SAMPLING_RATE", "0.1", json!(0.1)),
+        ("DEEPTRACE_AGENTS__TRACE__PIDS", "[1, 2]", json!([1, 2])),
+        ("DEEPTRACE_AGENTS__TRACE__PIDS", "1", json!([1])),
+        ("DEEPTRACE_AGENTS__TRACE__INCLUDE_PROCESSES", "nginx, redis*", json!(["nginx", "redis*"])),
+        ("DEEPTRACE_AGENTS__TRACE__MONITOR_CONTAINERS", "false", json!(false)),
+        ("DEEPTRACE_ELASTICSEARCH__USERNAME", "12345", json!("12345")),
+        ("DEEPTRACE_CORRELATION__EVIDENCE__THREAD", "false", json!(false)),
+    ];
+    for (name, text, expected) in cases {
+        let environment = vec![(name.to_owned(), text.to_owned())];
+        let (_folder, path) = file("");
+        let loaded = Loader { environment, ..loader(&path) }.load(None).unwrap();
+        let key = name.trim_start_matches("DEEPTRACE_").to_lowercase().replace("__", ".");
+        assert_eq!(source(&loaded, &key), (expected, name.to_owned()));
+    }
+    let (_folder, path) = file("");
+    let environment = vec![("DEEPTRACE_SERVER__PROT".to_owned(), "1".to_owned())];
+    let error = Loader { environment, ..loader(&path) }.load(None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "DEEPTRACE_SERVER__PROT: unknown key `server.prot`; the nearest known one is `server.port`"
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let (_folder, path) = file("[elasticsearch]\npassword = \"changeme\"\n");
+    let loaded = validate(&path).unwrap();
+    assert_eq!(source(&loaded, "elasticsearch.password").0, json!("…"));
+    assert!(!serde_json::to_string(&loaded.rows()).unwrap().contains("changeme"));
+}

@@ -1,0 +1,135 @@
+//! Configuration of the server as it was meant: checked, with units, built once and passed down.
+
+use std::net::{IpAddr, SocketAddr};
+
+use deeptrace_model::Duration;
+
+use crate::written::{Elasticsearch, Server, Storage};
+
+/// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
+pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
+
+/// Keys (and what lies below them) that change without a restart.
+pub const LIVE: &[&str] = &["correlation.similarity_threshold"];
+
+/// What was meant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the API and the page listen.
+    pub listen: SocketAddr,
+    /// The row of the store's table.
+    pub backend: &'static str,
+    /// Spans that ended longer ago are removed.
+    pub retention: Duration,
+    /// Bytes on disk above which the oldest spans are removed.
+    pub max_bytes: u64,
+    /// Probability below which a link is not used when traces are assembled.
+    pub threshold: f32,
+}
+
+/// A value that makes no sense: its key and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct ConfigError {
+    /// Dotted key.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Config {
+    /// Checks what was written and gives it its meaning. `threshold` is
+    /// `correlation.similarity_threshold`, which the agent's part has checked.
+    pub fn new(
+        server: &Server,
+        storage: &Storage,
+        elasticsearch: &Elasticsearch,
+        threshold: f32,
+    ) -> Result<Self, ConfigError> {
+        check_hosts(elasticsearch)?;
+        if storage.span_retention_days == 0 || storage.span_retention_days > 36_500 {
+            let message = "give at least 1 day and at most 36500";
+            return Err(error("storage.span_retention_days", message));
+        }
+        if storage.max_bytes < 16 << 20 {
+            let message = "less than 16777216 (16 MiB) holds no useful time";
+            return Err(error("storage.max_bytes", message));
+        }
+        Ok(Self {
+            listen: SocketAddr::new(ip(&server.host)?, server.port),
+            backend: backend(&storage.backend)?,
+            retention: Duration::from_secs(storage.span_retention_days * 24 * 3600),
+            max_bytes: storage.max_bytes,
+            threshold,
+        })
+    }
+}
+
+fn check_hosts(elasticsearch: &Elasticsearch) -> Result<(), ConfigError> {
+    for (index, host) in elasticsearch.hosts.iter().enumerate() {
+        if !host.starts_with("http://") && !host.starts_with("https://") {
+            let message = "give an address that begins with http:// or https://";
+            return Err(error(&format!("elasticsearch.hosts[{index}]"), message));
+        }
+    }
+    let is_prefix = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    let prefix = &elasticsearch.index_prefix;
+    if !prefix.starts_with(|c: char| c.is_ascii_lowercase()) || !prefix.chars().all(is_prefix) {
+        let message = "give lower-case letters, digits, `-` and `_`, a letter first";
+        return Err(error("elasticsearch.index_prefix", message));
+    }
+    Ok(())
+}
+
+fn backend(name: &str) -> Result<&'static str, ConfigError> {
+    let names: Vec<&'static str> = deeptrace_store::TABLE.iter().map(|row| row.name).collect();
+    names.iter().copied().find(|known| *known == name).ok_or_else(|| {
+        let choice = names.join(", ");
+        error("storage.backend", format!("this version has no backend `{name}`; choose {choice}"))
+    })
+}
+
+fn ip(text: &str) -> Result<IpAddr, ConfigError> {
+    let text = if text == "localhost" { "127.0.0.1" } else { text };
+    text.parse().map_err(|_| {
+        let message = format!("`{text}` is no address; give one like 127.0.0.1 or 0.0.0.0");
+        error("server.host", message)
+    })
+}
+
+fn error(key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError { key: key.to_owned(), message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let (server, storage) = (Server::default(), Storage::default());
+        let config = Config::new(&server, &storage, &Elasticsearch::default(), 0.5).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:7901".parse().unwrap());
+        assert_eq!(config.retention, Duration::from_secs(604_800));
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        type Spoil = fn(&mut Server, &mut Storage, &mut Elasticsearch);
+        let cases: &[(&str, Spoil)] = &[
+            ("server.host", |s, _, _| s.host = "traces.example".into()),
+            ("storage.backend", |_, s, _| s.backend = "papyrus".into()),
+            ("storage.span_retention_days", |_, s, _| s.span_retention_days = 0),
+            ("storage.max_bytes", |_, s, _| s.max_bytes = 1),
+            ("elasticsearch.hosts[0]", |_, _, e| e.hosts = vec!["localhost:9200".into()]),
+            ("elasticsearch.index_prefix", |_, _, e| e.index_prefix = "Deep Trace".into()),
+        ];
+        for (key, spoil) in cases {
+            let (mut server, mut storage) = (Server::default(), Storage::default());
+            let mut elasticsearch = Elasticsearch::default();
+            spoil(&mut server, &mut storage, &mut elasticsearch);
+            let error = Config::new(&server, &storage, &elasticsearch, 0.5).unwrap_err();
+            assert_eq!(error.key, *key);
+        }
+    }
+}

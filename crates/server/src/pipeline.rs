@@ -1,0 +1,328 @@
+//! Ingest: batches from the pipeline go through a bounded queue to one thread that writes them to
+//! the store, at most [`FLUSH`] after they came. When the store refuses (a full disk), batches wait
+//! within a bound; beyond it the oldest are dropped, counted, and told by a gap in the store once
+//! it takes something again.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use deeptrace_model::{Gap, GapCause, Span, WallTime};
+use deeptrace_store::{Batch, Store};
+use tokio::sync::broadcast;
+
+use crate::clock;
+
+/// After which what came is written.
+const FLUSH: Duration = Duration::from_millis(250);
+/// Spans after which what came is written at once.
+const FLUSH_SPANS: usize = 4_096;
+/// Batches between the pipeline and the writer.
+const QUEUE_MAX: usize = 64;
+/// Bytes of spans that wait while the store refuses.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// Between two attempts while the store refuses: first and longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Batches that a live listener may be behind before it loses some.
+const LIVE_MAX: usize = 64;
+
+/// Where spans come in. Cloned, it is the same.
+#[derive(Clone)]
+pub struct Ingest {
+    queue: SyncSender<Batch>,
+    shared: Arc<Shared>,
+}
+
+/// The thread that writes.
+pub struct Writer {
+    thread: JoinHandle<()>,
+}
+
+struct Shared {
+    live: broadcast::Sender<Arc<Batch>>,
+    counts: Counts,
+    /// What the queue could not take, until the writer puts it into the store.
+    missed: Mutex<Missed>,
+    error: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    received: AtomicU64,
+    written: AtomicU64,
+    links: AtomicU64,
+    batches: AtomicU64,
+    dropped: AtomicU64,
+    failures: AtomicU64,
+    waiting: AtomicU64,
+}
+
+/// Spans that were dropped, and when they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Missed {
+    spans: u64,
+    from: WallTime,
+    to: WallTime,
+}
+
+impl Missed {
+    fn add(&mut self, batch: &Batch) {
+        for span in &batch.spans {
+            self.from = if self.spans == 0 { span.start } else { self.from.min(span.start) };
+            self.to = self.to.max(span.end);
+            self.spans += 1;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        if other.spans > 0 {
+            self.from = if self.spans == 0 { other.from } else { self.from.min(other.from) };
+            self.to = self.to.max(other.to);
+            self.spans += other.spans;
+        }
+    }
+
+    fn gap(self) -> Option<Gap> {
+        let Self { spans, from, to } = self;
+        (spans > 0).then_some(Gap { from, to, cause: GapCause::StoreFull, events: spans, bytes: 0 })
+    }
+}
+
+impl Ingest {
+    /// Starts the writer of `store`. If the agent is in this process and was away since the last
+    /// heartbeat of this boot, that is written as a gap first.
+    pub fn start(store: Arc<dyn Store>, with_agent: bool) -> std::io::Result<(Self, Writer)> {
+        let (queue, batches) = sync_channel(QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            live: broadcast::Sender::new(LIVE_MAX),
+            counts: Counts::default(),
+            missed: Mutex::default(),
+            error: Mutex::default(),
+        });
+        let mut work = Work {
+            store,
+            shared: Arc::clone(&shared),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            missed: Missed::default(),
+            retry: None,
+        };
+        if with_agent {
+            work.note_absence();
+        }
+        let thread = std::thread::Builder::new()
+            .name("deeptrace-store".to_owned())
+            .spawn(move || work.run(&batches))?;
+        Ok((Self { queue, shared }, Writer { thread }))
+    }
+
+    /// Takes a batch; never waits. What the queue cannot take is dropped, counted, and becomes a
+    /// gap.
+    pub fn send(&self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        self.shared.counts.received.fetch_add(batch.spans.len() as u64, Relaxed);
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
+            self.queue.try_send(batch)
+        {
+            self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
+            self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
+        }
+    }
+
+    /// Batches as they are written, from now on.
+    pub fn live(&self) -> broadcast::Receiver<Arc<Batch>> {
+        self.shared.live.subscribe()
+    }
+
+    /// Why the store refuses now; `None` while it does not.
+    pub fn error(&self) -> Option<String> {
+        self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        let counts = &self.shared.counts;
+        out("ingest_spans_total", counts.received.load(Relaxed));
+        out("ingest_written_spans_total", counts.written.load(Relaxed));
+        out("ingest_written_links_total", counts.links.load(Relaxed));
+        out("ingest_batches_total", counts.batches.load(Relaxed));
+        out("ingest_dropped_spans_total", counts.dropped.load(Relaxed));
+        out("ingest_store_errors_total", counts.failures.load(Relaxed));
+        out("ingest_waiting_bytes", counts.waiting.load(Relaxed));
+    }
+}
+
+impl Writer {
+    /// Waits until everything that came is written. All [`Ingest`]s must be gone, or it waits for
+    /// them.
+    pub fn finish(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that writes to the store has panicked");
+        }
+    }
+}
+
+/// What the thread works on.
+struct Work {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    waiting: VecDeque<Batch>,
+    waiting_bytes: usize,
+    missed: Missed,
+    /// While the store refuses: when to try again, and how long to wait then.
+    retry: Option<(Instant, Duration)>,
+}
+
+impl Work {
+    fn run(mut self, batches: &Receiver<Batch>) {
+        let mut collected = Batch::default();
+        let mut flush_at = Instant::now() + FLUSH;
+        let mut duties_at = Instant::now();
+        loop {
+            let received = batches.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
+            let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
+            if let Ok(batch) = received {
+                join(&mut collected, batch);
+            }
+            if ended || Instant::now() >= flush_at || collected.spans.len() >= FLUSH_SPANS {
+                self.keep(std::mem::take(&mut collected));
+                self.write(ended);
+                flush_at = Instant::now() + FLUSH;
+            }
+            if ended {
+                return;
+            }
+            if Instant::now() >= duties_at {
+                duties_at = Instant::now() + self.duties();
+            }
+        }
+    }
+
+    /// Puts a batch behind those that wait, and drops the oldest beyond the bound.
+    fn keep(&mut self, batch: Batch) {
+        let missed =
+            std::mem::take(&mut *self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner));
+        self.missed.merge(missed);
+        if !batch.is_empty() {
+            self.waiting_bytes += bytes(&batch);
+            self.waiting.push_back(batch);
+        }
+        while self.waiting_bytes > WAITING_BYTES_MAX
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= bytes(&oldest);
+            self.shared.counts.dropped.fetch_add(oldest.spans.len() as u64, Relaxed);
+            self.missed.add(&oldest);
+        }
+        self.shared.counts.waiting.store(self.waiting_bytes as u64, Relaxed);
+    }
+
+    /// Writes what waits, the oldest first, as far as the store takes it.
+    fn write(&mut self, is_last: bool) {
+        if self.retry.is_some_and(|(at, _)| Instant::now() < at) && !is_last {
+            return;
+        }
+        while let Some(mut batch) = self.waiting.pop_front() {
+            let gap = self.missed.gap();
+            batch.gaps.extend(gap.clone());
+            if let Err(error) = self.store.write(&batch) {
+                if gap.is_some() {
+                    batch.gaps.pop();
+                }
+                self.waiting.push_front(batch);
+                self.refused(&error.to_string());
+                return;
+            }
+            if let Some(gap) = gap {
+                batch.gaps.pop();
+                tracing::warn!(spans = gap.events, "spans were dropped while the store refused");
+            }
+            self.missed = Missed::default();
+            self.waiting_bytes -= bytes(&batch);
+            self.written(batch);
+        }
+        self.shared.counts.waiting.store(self.waiting_bytes as u64, Relaxed);
+    }
+
+    fn refused(&mut self, error: &str) {
+        self.shared.counts.failures.fetch_add(1, Relaxed);
+        let wait = match self.retry {
+            None => {
+                tracing::error!(error, "the store refuses; trying again");
+                RETRY.0
+            }
+            Some((_, wait)) => (wait * 2).min(RETRY.1),
+        };
+        self.retry = Some((Instant::now() + wait, wait));
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    }
+
+    fn written(&mut self, batch: Batch) {
+        if self.retry.take().is_some() {
+            tracing::info!("the store works again");
+            *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let counts = &self.shared.counts;
+        counts.batches.fetch_add(1, Relaxed);
+        counts.written.fetch_add(batch.spans.len() as u64, Relaxed);
+        counts.links.fetch_add(batch.links.len() as u64, Relaxed);
+        if self.shared.live.receiver_count() > 0 {
+            // Fails only when the last listener has just left.
+            let _ = self.shared.live.send(Arc::new(batch));
+        }
+    }
+
+    /// Heartbeat, retention and merging; returns after which they are due again.
+    fn duties(&self) -> Duration {
+        let now = clock::now();
+        let maintained = self.store.heartbeat(now).and_then(|()| self.store.maintain(now));
+        match maintained {
+            Ok(maintained) if maintained.more => FLUSH,
+            Ok(_) => Duration::from_secs(1),
+            Err(error) => {
+                tracing::debug!(%error, "the store could not be maintained");
+                RETRY.1
+            }
+        }
+    }
+
+    /// The agent was away between the last heartbeat of this boot and now.
+    fn note_absence(&mut self) {
+        let now = clock::now();
+        let last = self.store.last_alive().ok().flatten();
+        let Some(last) = last.filter(|last| *last >= clock::booted()) else { return };
+        if now.since(last) > deeptrace_model::Duration::from_secs(2) {
+            let cause = GapCause::AgentDown;
+            let gap = Gap { from: last, to: now, cause, events: 0, bytes: 0 };
+            self.keep(Batch { gaps: vec![gap], ..Batch::default() });
+        }
+    }
+}
+
+fn join(all: &mut Batch, more: Batch) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.spans.extend(more.spans);
+        all.links.extend(more.links);
+        all.gaps.extend(more.gaps);
+    }
+}
+
+/// What a batch takes in memory, roughly: payloads and attributes are most of it.
+fn bytes(batch: &Batch) -> usize {
+    let span = |span: &Span| {
+        size_of::<Span>()
+            + span.request_payload.len()
+            + span.response_payload.len()
+            + span.attributes.len() * 96
+    };
+    batch.spans.iter().map(span).sum::<usize>()
+        + size_of_val(batch.links.as_slice())
+        + size_of_val(batch.gaps.as_slice())
+}

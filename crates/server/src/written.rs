@@ -1,0 +1,112 @@
+//! Configuration of the server as it is written in `deeptrace.toml`: every key with its default.
+//! What was meant is [`Config`](crate::config::Config).
+
+use serde::{Deserialize, Serialize};
+
+/// `[server]` as written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address of the API and the page.
+    pub host: String,
+    /// Their port.
+    pub port: u16,
+    /// TLS; no key yet.
+    pub tls: Empty,
+    /// Users; no key yet.
+    pub auth: Empty,
+    /// Single sign-on; no key yet.
+    pub oidc: Empty,
+    /// Spans of SDKs.
+    pub otlp: Otlp,
+}
+
+/// A table whose keys come with its feature: any key in it is unknown, because ignoring what
+/// somebody relies on for safety would be worse than refusing it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Empty {}
+
+/// `[server.otlp]` as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    /// Port of OTLP over gRPC.
+    pub grpc_port: u16,
+    /// Port of OTLP over HTTP.
+    pub http_port: u16,
+}
+
+/// `[storage]` as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Name in the store's table.
+    pub backend: String,
+    /// Days after which spans are removed.
+    pub span_retention_days: u64,
+    /// Bytes on disk above which the oldest spans are removed.
+    pub max_bytes: u64,
+}
+
+/// `[elasticsearch]` as written.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Elasticsearch {
+    /// Addresses of its nodes; empty: not used.
+    pub hosts: Vec<String>,
+    /// User.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// Beginning of the names of indices.
+    pub index_prefix: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 7901,
+            tls: Empty {},
+            auth: Empty {},
+            oidc: Empty {},
+            otlp: Otlp::default(),
+        }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self { grpc_port: 4317, http_port: 4318 }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { backend: "embedded".to_owned(), span_retention_days: 7, max_bytes: 10 << 30 }
+    }
+}
+
+impl Default for Elasticsearch {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            username: String::new(),
+            password: String::new(),
+            index_prefix: "deeptrace".to_owned(),
+        }
+    }
+}
+
+/// Without the password.
+impl std::fmt::Debug for Elasticsearch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { hosts, username, password: _, index_prefix } = self;
+        f.debug_struct("Elasticsearch")
+            .field("hosts", hosts)
+            .field("username", username)
+            .field("index_prefix", index_prefix)
+            .finish_non_exhaustive()
+    }
+}
