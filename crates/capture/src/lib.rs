@@ -4,9 +4,13 @@
 //! runs without root, clang or libbpf.
 
 pub mod container;
+pub mod host;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod process;
 pub mod recording;
 pub mod service;
 mod source;
+pub mod watch;
 
 pub use source::{Progress, Source, SourceError};

@@ -15,7 +15,7 @@ use globset::{Glob, GlobMatcher};
 use crate::container::{self, container_id};
 use crate::process::Facts;
 
-/// Bytes of a name, at most; a longer one is cut.
+/// Characters of a name, at most; a longer one is cut.
 const NAME_MAX: usize = 128;
 
 /// One `[[services]]` of the configuration.
@@ -106,6 +106,7 @@ pub const TABLE: &[Rule] = &[
 ];
 
 /// The rules of the configuration, and the table.
+#[derive(Clone, Debug)]
 pub struct Names {
     rules: Vec<(GlobMatcher, String)>,
     host: String,
@@ -232,10 +233,7 @@ pub(crate) fn base(path: &str) -> &str {
 
 /// A name without control characters and blanks around it, of bounded length.
 fn clean(name: &str) -> String {
-    let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
-    if name.len() > NAME_MAX {
-        name.truncate(name.floor_char_boundary(NAME_MAX));
-    }
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
     name.trim().to_owned()
 }
 

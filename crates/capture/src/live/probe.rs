@@ -1,0 +1,188 @@
+//! Probe: what this kernel and this process can do, asked before anything is loaded. `doctor` shows
+//! the same answers.
+
+use std::fs;
+
+use libbpf_rs::btf::Btf;
+
+use super::Hook;
+use crate::SourceError;
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckStatus {
+    /// As it should be.
+    Ok,
+    /// It works, with less.
+    Warn,
+    /// Live capture cannot work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it is.
+    pub status: CheckStatus,
+    /// What was found.
+    pub detail: String,
+    /// What to do; empty where nothing is to be done.
+    pub remedy: String,
+}
+
+/// Oldest kernel with a ring buffer and a boot clock for programs.
+const OLDEST: (u32, u32) = (5, 8);
+/// Capabilities by number (`linux/capability.h`).
+const CAPABILITIES: [(u32, &str); 3] =
+    [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (19, "CAP_SYS_PTRACE")];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Everything that live capture needs, in the order in which it is needed.
+pub fn checks() -> Vec<Check> {
+    vec![kernel(), btf(), capabilities(), lockdown(), hook(), uring(), cgroup()]
+}
+
+/// The hook to use: what was asked for, if this kernel has it. The first failed check is the error.
+pub(super) fn choose(asked: Hook) -> Result<Hook, SourceError> {
+    for check in [kernel(), btf(), capabilities()] {
+        if check.status == CheckStatus::Fail {
+            return Err(SourceError::Kernel { problem: check.detail, remedy: check.remedy });
+        }
+    }
+    match (asked, has_tracepoint("sock_send_length") && has_tracepoint("sock_recv_length")) {
+        (Hook::Auto, true) | (Hook::SocketTracepoints, true) => Ok(Hook::SocketTracepoints),
+        (Hook::SyscallExit, _) | (Hook::Auto, false) => Ok(Hook::SyscallExit),
+        (Hook::SocketTracepoints, false) => Err(SourceError::Kernel {
+            problem: "this kernel has no socket tracepoints (they came with Linux 6.3)".into(),
+            remedy: "use the hook 'auto' or 'syscall-exit'".into(),
+        }),
+    }
+}
+
+/// Whether io_uring requests can be seen when they are submitted.
+pub(super) fn has_uring_tracepoint() -> bool {
+    has_tracepoint("io_uring_submit_req")
+}
+
+/// Whether the kernel describes a raw tracepoint of this name.
+fn has_tracepoint(name: &str) -> bool {
+    let Ok(btf) = Btf::from_vmlinux() else { return false };
+    btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some()
+}
+
+fn kernel() -> Check {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let (status, remedy) = if version >= OLDEST {
+        (CheckStatus::Ok, String::new())
+    } else {
+        (CheckStatus::Fail, "live capture needs Linux 5.8 or newer".to_owned())
+    };
+    Check { name: "kernel", status, detail: format!("Linux {release}"), remedy }
+}
+
+fn btf() -> Check {
+    let name = "kernel type information (BTF)";
+    match Btf::from_vmlinux() {
+        Ok(_) => Check {
+            name,
+            status: CheckStatus::Ok,
+            detail: "/sys/kernel/btf/vmlinux".into(),
+            remedy: String::new(),
+        },
+        Err(error) => Check {
+            name,
+            status: CheckStatus::Fail,
+            detail: format!("the kernel has no type information ({error})"),
+            remedy: "boot a kernel built with CONFIG_DEBUG_INFO_BTF (all current distributions), \
+                     and mount /sys if this is a container"
+                .into(),
+        },
+    }
+}
+
+fn capabilities() -> Check {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    let has = |number: u32| bits >> number & 1 == 1;
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(number, _)| !has(*number) && !(has(CAP_SYS_ADMIN) && *number != 19))
+        .map(|(_, name)| *name)
+        .collect();
+    let name = "capabilities";
+    if missing.is_empty() {
+        let detail = CAPABILITIES.map(|(_, name)| name).join(", ");
+        return Check { name, status: CheckStatus::Ok, detail, remedy: String::new() };
+    }
+    let only_ptrace = missing == ["CAP_SYS_PTRACE"];
+    Check {
+        name,
+        status: if only_ptrace { CheckStatus::Warn } else { CheckStatus::Fail },
+        detail: format!("not permitted to watch the kernel: {} missing", missing.join(", ")),
+        remedy: "run as root, or 'setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep' on the binary"
+            .into(),
+    }
+}
+
+fn lockdown() -> Check {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let strict = text.contains("[confidentiality]");
+    Check {
+        name: "lockdown",
+        status: if strict { CheckStatus::Fail } else { CheckStatus::Ok },
+        detail: if strict { "confidentiality: programs may not read" } else { "not in the way" }
+            .into(),
+        remedy: if strict { "boot with lockdown=integrity" } else { "" }.into(),
+    }
+}
+
+fn hook() -> Check {
+    let name = "hook";
+    match choose(Hook::Auto) {
+        Ok(Hook::SocketTracepoints) => Check {
+            name,
+            status: CheckStatus::Ok,
+            detail: "socket tracepoints (sock_send_length, sock_recv_length)".into(),
+            remedy: String::new(),
+        },
+        Ok(_) => Check {
+            name,
+            status: CheckStatus::Warn,
+            detail: "exit of system calls: costs 0.1–0.3 µs on every call, io_uring is not seen"
+                .into(),
+            remedy: "Linux 6.3 or newer has cheaper socket tracepoints".into(),
+        },
+        Err(error) => Check {
+            name,
+            status: CheckStatus::Fail,
+            detail: error.to_string(),
+            remedy: "see above".into(),
+        },
+    }
+}
+
+fn uring() -> Check {
+    let there = has_uring_tracepoint();
+    Check {
+        name: "io_uring",
+        status: if there { CheckStatus::Ok } else { CheckStatus::Warn },
+        detail: if there { "requests are seen" } else { "sizes are seen, payloads are not" }.into(),
+        remedy: String::new(),
+    }
+}
+
+fn cgroup() -> Check {
+    let there = fs::metadata("/sys/fs/cgroup").is_ok();
+    Check {
+        name: "cgroups",
+        status: if there { CheckStatus::Ok } else { CheckStatus::Warn },
+        detail: if there { "containers can be named" } else { "containers cannot be named" }.into(),
+        remedy: if there { "" } else { "mount /sys/fs/cgroup" }.into(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Record: what the kernel programs put into the ring buffer, decoded without copying payloads.
+//!
+//! Offsets are those of `bpf/event.h`; a test holds them to the BTF of the object. Bytes are in
+//! the host's order: they never leave it in this form.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use deeptrace_model::{BootTime, ConnectionId, Direction, Pid, Tid, Transport};
+
+/// Bytes of `struct dt_call` before its payload.
+pub(super) const CALL: usize = 64;
+/// Bytes of `struct dt_open`.
+pub(super) const OPEN: usize = 352;
+/// Bytes of a path in it.
+const PATH: usize = 108;
+
+/// What every record starts with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Header {
+    pub(super) time: BootTime,
+    pub(super) connection: ConnectionId,
+    pub(super) pid: Pid,
+    pub(super) tid: Tid,
+    pub(super) errno: u16,
+    pub(super) len: u32,
+}
+
+/// What a record says beyond its header.
+#[derive(Debug, PartialEq)]
+pub(super) enum Body<'a> {
+    Open(Box<OpenRecord>),
+    Call(CallRecord<'a>),
+    Close,
+    Listen,
+    Exec,
+    Exit,
+    Fork,
+}
+
+/// `struct dt_open`.
+#[derive(Debug, PartialEq)]
+pub(super) struct OpenRecord {
+    pub(super) transport: Transport,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) local_path: String,
+    pub(super) remote_path: String,
+    pub(super) connected: bool,
+    pub(super) fresh: bool,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) netns: u64,
+    pub(super) cgroup: u64,
+    pub(super) unix_self: u64,
+    pub(super) unix_peer: u64,
+    pub(super) comm: String,
+}
+
+/// `struct dt_call`.
+#[derive(Debug, PartialEq)]
+pub(super) struct CallRecord<'a> {
+    pub(super) start: u64,
+    pub(super) direction: Direction,
+    pub(super) drained: bool,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) payload: &'a [u8],
+}
+
+/// Decodes a record; `None` if it is shorter than it says or of an unknown kind.
+pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
+    let header = Header {
+        time: BootTime(u64_at(bytes, 0)?),
+        connection: ConnectionId(u64_at(bytes, 8)?),
+        pid: Pid(u32_at(bytes, 16)?),
+        tid: Tid(u32_at(bytes, 20)?),
+        errno: u16_at(bytes, 26)?,
+        len: u32_at(bytes, 28)?,
+    };
+    let body = match u16_at(bytes, 24)? {
+        1 => Body::Open(Box::new(open(bytes)?)),
+        2 => Body::Call(call(bytes)?),
+        3 => Body::Close,
+        4 => Body::Listen,
+        5 => Body::Exec,
+        6 => Body::Exit,
+        7 => Body::Fork,
+        _ => return None,
+    };
+    Some((header, body))
+}
+
+fn call(bytes: &[u8]) -> Option<CallRecord<'_>> {
+    let copied = u32_at(bytes, 40)? as usize;
+    let flags = *bytes.get(44)?;
+    Some(CallRecord {
+        start: u64_at(bytes, 32)?,
+        direction: if flags & 1 != 0 { Direction::Sent } else { Direction::Received },
+        drained: flags & 2 != 0,
+        peer: if flags & 8 != 0 { Some(address(bytes, 48, u16_at(bytes, 46)?)?) } else { None },
+        payload: bytes.get(CALL..CALL + copied)?,
+    })
+}
+
+fn open(bytes: &[u8]) -> Option<OpenRecord> {
+    Some(OpenRecord {
+        local: address(bytes, 32, u16_at(bytes, 64)?)?,
+        remote: address(bytes, 48, u16_at(bytes, 66)?)?,
+        transport: match bytes.get(68)? {
+            0 => Transport::Tcp,
+            1 => Transport::Udp,
+            2 => Transport::UnixStream,
+            _ => Transport::UnixDatagram,
+        },
+        connected: *bytes.get(69)? != 0,
+        fresh: *bytes.get(70)? != 0,
+        sent: u64_at(bytes, 72)?,
+        received: u64_at(bytes, 80)?,
+        netns: u64_at(bytes, 88)?,
+        cgroup: u64_at(bytes, 96)?,
+        unix_self: u64_at(bytes, 104)?,
+        unix_peer: u64_at(bytes, 112)?,
+        comm: text(bytes.get(120..136)?),
+        local_path: path(bytes.get(136..136 + PATH)?),
+        remote_path: path(bytes.get(136 + PATH..OPEN)?),
+    })
+}
+
+/// IPv4 comes mapped, and is given as IPv4.
+fn address(bytes: &[u8], at: usize, port: u16) -> Option<SocketAddr> {
+    let raw: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
+    let v6 = Ipv6Addr::from(raw);
+    let ip = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
+    Some(SocketAddr::new(ip, port))
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// Path of a UNIX socket; an abstract one starts with a zero byte and is shown with `@`.
+fn path(bytes: &[u8]) -> String {
+    match bytes {
+        [0, rest @ ..] if rest.first().is_some_and(|&b| b != 0) => format!("@{}", text(rest)),
+        _ => text(bytes),
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}

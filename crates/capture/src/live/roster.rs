@@ -1,0 +1,172 @@
+//! Roster: every process with the verdict on it, and which of them were introduced downstream.
+
+use std::collections::BTreeMap;
+
+use deeptrace_model::{Pid, Process, ProcessKey};
+
+use super::kernel::Kernel;
+use crate::SourceError;
+use crate::process::{Facts, pids, read};
+use crate::service::Names;
+use crate::watch::{RuleError, Rules, Verdict, Watcher};
+
+/// A process with the verdict on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The process; `watched_by` is the rule that decided, also where it is not watched.
+    pub process: Process,
+    /// Whether it is watched.
+    pub watched: bool,
+}
+
+/// Every process that was looked at.
+pub(super) struct Roster {
+    watcher: Watcher,
+    names: Names,
+    verdicts: BTreeMap<Pid, Verdict>,
+    introduced: BTreeMap<Pid, ()>,
+    refused: u64,
+}
+
+impl Roster {
+    pub(super) fn new(rules: Rules, names: Names) -> Result<Self, SourceError> {
+        let watcher = Watcher::new(rules, Pid(std::process::id())).map_err(bad_rule)?;
+        Ok(Self {
+            watcher,
+            names,
+            verdicts: BTreeMap::new(),
+            introduced: BTreeMap::new(),
+            refused: 0,
+        })
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Rules, names: Names) -> Result<(), SourceError> {
+        self.watcher.set_rules(rules).map_err(bad_rule)?;
+        self.names = names;
+        Ok(())
+    }
+
+    pub(super) fn watches_by_default(&self) -> bool {
+        self.watcher.watches_by_default()
+    }
+
+    /// Looks at every process there is and writes the verdicts that differ from the default.
+    pub(super) fn scan(&mut self, kernel: &Kernel) {
+        self.verdicts.clear();
+        self.introduced.clear();
+        // By pid parents usually come first; children of the others inherit at their next exec.
+        for facts in pids().into_iter().filter_map(read) {
+            self.judge(kernel, &facts);
+        }
+    }
+
+    /// Decides on a process and tells the kernel.
+    fn judge(&mut self, kernel: &Kernel, facts: &Facts) -> Verdict {
+        let pid = facts.key.pid;
+        let verdict = self.watcher.verdict(facts, self.verdicts.get(&facts.parent));
+        let differs = verdict.watched != self.watcher.watches_by_default();
+        let told = kernel.set_verdict(pid, differs.then_some(verdict.watched));
+        self.refused += u64::from(!told);
+        self.verdicts.insert(pid, verdict.clone());
+        verdict
+    }
+
+    /// Whether downstream knows the process.
+    pub(super) fn is_introduced(&self, pid: Pid) -> bool {
+        self.introduced.contains_key(&pid)
+    }
+
+    /// Decides on a process that was heard of. `None`: it is not watched. One that has ended already
+    /// is known by the name that the kernel gave along.
+    pub(super) fn introduce(&mut self, kernel: &Kernel, pid: Pid, comm: &str) -> Option<Process> {
+        let (process, watched) = match read(pid) {
+            Some(facts) => {
+                let verdict = self.judge(kernel, &facts);
+                (facts.describe(&self.names, &verdict.rule), verdict.watched)
+            }
+            None => (ended(pid, comm), self.watches_by_default()),
+        };
+        if !watched {
+            return None;
+        }
+        self.introduced.insert(pid, ());
+        Some(process)
+    }
+
+    /// A process has another program now.
+    pub(super) fn changed(&mut self, kernel: &Kernel, pid: Pid) {
+        self.introduced.remove(&pid);
+        if let Some(facts) = read(pid) {
+            self.judge(kernel, &facts);
+        }
+    }
+
+    /// A process was forked; whoever had its pid before is gone.
+    pub(super) fn born(&mut self, pid: Pid) {
+        self.introduced.remove(&pid);
+        self.verdicts.remove(&pid);
+    }
+
+    /// A process ended. True: downstream knew it.
+    pub(super) fn ended(&mut self, pid: Pid) -> bool {
+        self.watcher.forget(pid);
+        self.verdicts.remove(&pid);
+        self.introduced.remove(&pid).is_some()
+    }
+
+    /// Says by hand whether a process is watched.
+    pub(super) fn set_by_hand(
+        &mut self,
+        kernel: &Kernel,
+        pid: Pid,
+        watched: bool,
+    ) -> Option<Watched> {
+        let facts = read(pid)?;
+        self.watcher.set_by_hand(pid, watched);
+        self.introduced.remove(&pid);
+        let verdict = self.judge(kernel, &facts);
+        Some(self.watched(&facts, &verdict))
+    }
+
+    /// Every process there is, by pid.
+    pub(super) fn all(&mut self) -> Vec<Watched> {
+        let everyone: Vec<Facts> = pids().into_iter().filter_map(read).collect();
+        let judged = |facts: &Facts| {
+            let verdict = self.watcher.verdict(facts, self.verdicts.get(&facts.parent));
+            self.watched(facts, &verdict)
+        };
+        everyone.iter().filter(|facts| !facts.is_kernel_thread()).map(judged).collect()
+    }
+
+    fn watched(&self, facts: &Facts, verdict: &Verdict) -> Watched {
+        let process = facts.describe(&self.names, &verdict.rule);
+        Watched { process, watched: verdict.watched }
+    }
+
+    /// Verdicts that the kernel's map had no room for.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// A process that ended before it could be looked at.
+fn ended(pid: Pid, comm: &str) -> Process {
+    let service = if comm.is_empty() { format!("pid-{}", pid.0) } else { comm.to_owned() };
+    Process {
+        key: ProcessKey { pid, ..ProcessKey::default() },
+        parent: Pid(0),
+        comm: comm.to_owned(),
+        executable: String::new(),
+        service,
+        service_source: "kernel".into(),
+        container_id: None,
+        watched_by: "default".into(),
+    }
+}
+
+fn bad_rule(error: RuleError) -> SourceError {
+    SourceError::Kernel {
+        problem: error.to_string(),
+        remedy: "correct include_processes and exclude_processes".into(),
+    }
+}
