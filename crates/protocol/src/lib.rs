@@ -25,11 +25,14 @@ mod counters;
 mod datagram;
 mod half;
 mod http;
+mod memcached;
 mod open_message;
 mod parser;
+mod postgresql;
 mod protocols;
 mod recognition;
 mod reorder;
+mod sql;
 mod template;
 mod trace_context;
 
@@ -42,4 +45,7 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // Lengths that fit to the byte.
+    postgresql::PROTOCOL,
+    memcached::PROTOCOL,
 ];
