@@ -7,6 +7,7 @@ pub mod container;
 pub mod host;
 #[cfg(feature = "live")]
 pub mod live;
+pub mod pcap;
 pub mod process;
 pub mod recording;
 pub mod service;
