@@ -3,10 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use deeptrace_capture::service::{Names, ServiceRule};
+use deeptrace_capture::watch::{Rules, Watcher};
 use deeptrace_http::parse_duration;
-use deeptrace_model::Duration;
+use deeptrace_model::{Duration, Pid};
 
-use crate::written::{Agents, Correlation, Limits, Service};
+use crate::written::{Agents, Correlation, Limits, Service, Trace};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &[
@@ -48,11 +50,11 @@ pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
     /// What is watched.
-    pub watch: Watch,
+    pub rules: Rules,
     /// Names for what matches, the first match wins.
-    pub services: Vec<Service>,
-    /// How the kernel is asked.
-    pub probes: Probes,
+    pub services: Vec<ServiceRule>,
+    /// Where in the kernel calls are seen.
+    pub hook: Hook,
     /// Bytes of a message that its span keeps.
     pub max_payload_size: u32,
     /// After which a link is decided although its request is still open.
@@ -63,29 +65,16 @@ pub struct Config {
     pub budget: Budget,
 }
 
-/// What is watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
-    /// By id, with their children.
-    pub pids: Vec<u32>,
-    /// By name, with globs; empty, with `pids` empty: all.
-    pub include: Vec<String>,
-    /// Not these names.
-    pub exclude: Vec<String>,
-    /// Whether processes in containers are watched.
-    pub containers: bool,
-}
-
-/// How the kernel is asked.
+/// Where in the kernel calls are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Probes {
-    /// The socket tracepoints where the kernel has them, else system calls.
+pub enum Hook {
+    /// The best that this kernel has.
     #[default]
     Auto,
-    /// The socket tracepoints.
-    Tracepoints,
-    /// Exits of system calls.
-    Syscalls,
+    /// The end of socket operations: Linux 6.3 and newer.
+    SocketTracepoints,
+    /// The exit of system calls: everywhere, dearer.
+    SyscallExit,
 }
 
 /// What the agent may use of its host.
@@ -122,34 +111,13 @@ impl Config {
         services: &[Service],
     ) -> Result<Self, ConfigError> {
         check_later(agents, correlation)?;
-        let trace = &agents.trace;
-        for (key, names) in [
-            ("agents.trace.include_processes", &trace.include_processes),
-            ("agents.trace.exclude_processes", &trace.exclude_processes),
-        ] {
-            check_names(key, names)?;
-        }
-        if let Some(index) = trace.pids.iter().position(|pid| *pid == 0) {
-            return Err(ConfigError::at(&format!("agents.trace.pids[{index}]"), "0 is no process"));
-        }
-        for (index, service) in services.iter().enumerate() {
-            if service.pattern.is_empty() || service.name.is_empty() {
-                let key = format!("services[{index}]");
-                return Err(ConfigError::at(&key, "give both `match` and `name`"));
-            }
-        }
         let max_payload_size = agents.capture.max_payload_size;
         within("agents.capture.max_payload_size", f64::from(max_payload_size), 0.0..=16_384.0)?;
         Ok(Self {
             listen: SocketAddr::new(ip("agents.host", &agents.host)?, agents.port),
-            watch: Watch {
-                pids: trace.pids.clone(),
-                include: trace.include_processes.clone(),
-                exclude: trace.exclude_processes.clone(),
-                containers: trace.monitor_containers,
-            },
-            services: services.to_vec(),
-            probes: probes(&agents.capture.probes)?,
+            rules: rules(&agents.trace)?,
+            services: service_rules(services)?,
+            hook: hook(&agents.capture.hook)?,
             max_payload_size,
             link_wait: Duration::from_millis(correlation.link_wait_ms),
             threshold: correlation.similarity_threshold as f32,
@@ -185,13 +153,47 @@ fn check_later(agents: &Agents, correlation: &Correlation) -> Result<(), ConfigE
     within("correlation.similarity_threshold", correlation.similarity_threshold, 0.0..=1.0)
 }
 
-fn check_names(key: &str, names: &[String]) -> Result<(), ConfigError> {
-    match names.iter().position(|name| name.is_empty()) {
-        Some(index) => {
-            Err(ConfigError::at(&format!("{key}[{index}]"), "an empty name matches no process"))
-        }
-        None => Ok(()),
+fn rules(trace: &Trace) -> Result<Rules, ConfigError> {
+    if let Some(index) = trace.pids.iter().position(|pid| *pid == 0) {
+        return Err(ConfigError::at(&format!("agents.trace.pids[{index}]"), "0 is no process"));
     }
+    let lists = [
+        ("agents.trace.include_processes", &trace.include_processes),
+        ("agents.trace.exclude_processes", &trace.exclude_processes),
+    ];
+    for (key, names) in lists {
+        for (index, name) in names.iter().enumerate() {
+            let key = format!("{key}[{index}]");
+            if name.is_empty() {
+                return Err(ConfigError::at(&key, "an empty name matches no process"));
+            }
+            let alone = Rules { include: vec![name.clone()], ..Rules::default() };
+            Watcher::new(alone, Pid(0))
+                .map_err(|error| ConfigError::at(&key, error.to_string()))?;
+        }
+    }
+    Ok(Rules {
+        pids: trace.pids.iter().copied().map(Pid).collect(),
+        include: trace.include_processes.clone(),
+        exclude: trace.exclude_processes.clone(),
+        containers: trace.monitor_containers,
+    })
+}
+
+fn service_rules(services: &[Service]) -> Result<Vec<ServiceRule>, ConfigError> {
+    let mut rules = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        let key = format!("services[{index}]");
+        if service.pattern.is_empty() || service.name.is_empty() {
+            return Err(ConfigError::at(&key, "give both `match` and `name`"));
+        }
+        let (pattern, name) = (service.pattern.clone(), service.name.clone());
+        let rule = ServiceRule { pattern, name };
+        Names::new(std::slice::from_ref(&rule), "")
+            .map_err(|error| ConfigError::at(&format!("{key}.match"), error.to_string()))?;
+        rules.push(rule);
+    }
+    Ok(rules)
 }
 
 fn budget(limits: &Limits) -> Result<Budget, ConfigError> {
@@ -206,15 +208,15 @@ fn budget(limits: &Limits) -> Result<Budget, ConfigError> {
     })
 }
 
-fn probes(text: &str) -> Result<Probes, ConfigError> {
+fn hook(text: &str) -> Result<Hook, ConfigError> {
     match text {
-        "auto" => Ok(Probes::Auto),
-        "tracepoints" => Ok(Probes::Tracepoints),
-        "syscalls" => Ok(Probes::Syscalls),
-        _ => Err(ConfigError::at(
-            "agents.capture.probes",
-            format!("`{text}` is none of auto, tracepoints, syscalls"),
-        )),
+        "auto" => Ok(Hook::Auto),
+        "socket-tracepoints" => Ok(Hook::SocketTracepoints),
+        "syscall-exit" => Ok(Hook::SyscallExit),
+        _ => {
+            let message = format!("`{text}` is none of auto, socket-tracepoints, syscall-exit");
+            Err(ConfigError::at("agents.capture.hook", message))
+        }
     }
 }
 
@@ -263,7 +265,10 @@ mod tests {
                 a.trace.sampling_by_service.insert("cart".into(), -1.0);
             }),
             ("agents.capture.max_payload_size", |a, _| a.capture.max_payload_size = 16_385),
-            ("agents.capture.probes", |a, _| a.capture.probes = "magic".into()),
+            ("agents.capture.hook", |a, _| a.capture.hook = "magic".into()),
+            ("agents.trace.exclude_processes[1]", |a, _| {
+                a.trace.exclude_processes = vec!["a".into(), "[b".into()]
+            }),
             ("agents.sender.server_url", |a, _| a.sender.server_url = "traces:7901".into()),
             ("agents.limits.cpu_percent", |a, _| a.limits.cpu_percent = 101.0),
             ("agents.limits.memory_mb", |a, _| a.limits.memory_mb = 31),

@@ -4,10 +4,33 @@
 use std::time::Duration;
 
 use deeptrace_model::Pid;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
+
+/// A process with the verdict on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's id.
+    pub parent_pid: u32,
+    /// Name as the kernel gives it.
+    pub comm: String,
+    /// Path of the executable.
+    pub executable: String,
+    /// `service.name`.
+    pub service: String,
+    /// Which rule gave it that name.
+    pub service_source: String,
+    /// The container, if any.
+    pub container_id: Option<String>,
+    /// Whether it is watched.
+    pub watched: bool,
+    /// Which rule decided that.
+    pub watched_by: String,
+}
 
 /// A kernel program that we loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,10 +44,10 @@ pub struct Program {
     pub kind: String,
     /// What it is attached to; empty: to nothing.
     pub attached_to: String,
-    /// How often it ran; `None` where the kernel does not count (`kernel.bpf_stats_enabled`).
-    pub runs: Option<u64>,
-    /// How long it ran in all, nanoseconds.
-    pub run_time_ns: Option<u64>,
+    /// How often it ran; zero where the kernel does not count (`kernel.bpf_stats_enabled`).
+    pub runs: u64,
+    /// How long it ran in all, nanoseconds; zero where the kernel does not count.
+    pub run_time_ns: u64,
 }
 
 /// A kernel map that we made.
@@ -54,6 +77,8 @@ pub enum Ask {
     Capture(bool),
     /// Take this configuration, as far as it changes without a restart.
     Apply(Box<Config>),
+    /// Name every process, with the rule that decided on it.
+    Processes,
     /// Name the kernel programs.
     Programs,
     /// Name the kernel maps.
@@ -65,6 +90,8 @@ pub enum Ask {
 pub enum Answer {
     /// It is done.
     Done,
+    /// To [`Ask::Processes`], by id.
+    Processes(Vec<Watched>),
     /// To [`Ask::Programs`].
     Programs(Vec<Program>),
     /// To [`Ask::Maps`].

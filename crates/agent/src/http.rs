@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use deeptrace_http::{ApiError, Body, Params, Segment, Settings, config_routes};
-use deeptrace_model::{Pid, Process};
+use deeptrace_model::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -105,7 +105,6 @@ async fn metrics(State(api): State<Api>) -> Response {
         ("agent_step_level", f64::from(report.step.level())),
         ("agent_cpu_ratio", report.cpu_share),
         ("agent_memory_bytes", report.memory_bytes as f64),
-        ("agent_processes", report.process_count as f64),
     ];
     for (name, value) in gauges {
         text.push_str(&format!("# TYPE deeptrace_{name} gauge\ndeeptrace_{name} {value}\n"));
@@ -114,52 +113,32 @@ async fn metrics(State(api): State<Api>) -> Response {
     ([(CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// A process as `GET /processes` lists it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProcessRow {
-    /// Process id.
-    pub pid: u32,
-    /// Parent's id.
-    pub parent_pid: u32,
-    /// Name as the kernel gives it.
-    pub comm: String,
-    /// Path of the executable.
-    pub executable: String,
-    /// `service.name`.
-    pub service: String,
-    /// Which rule gave it that name.
-    pub service_source: String,
-    /// The container, if any.
-    pub container_id: Option<String>,
-    /// Which rule has it watched.
-    pub watched_by: String,
-}
-
-impl From<Process> for ProcessRow {
-    fn from(process: Process) -> Self {
-        Self {
-            pid: process.key.pid.0,
-            parent_pid: process.parent.0,
-            comm: process.comm,
-            executable: process.executable,
-            service: process.service,
-            service_source: process.service_source,
-            container_id: process.container_id,
-            watched_by: process.watched_by,
-        }
-    }
+/// `GET /processes`: those that are watched; with `all=true` the others as well.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProcessQuery {
+    #[serde(default = "default_limit")]
+    limit: usize,
+    #[serde(default)]
+    cursor: Option<u32>,
+    #[serde(default)]
+    all: bool,
 }
 
 /// The cursor is the last pid.
 async fn processes(
     State(api): State<Api>,
-    Params(page): Params<PageQuery>,
+    Params(query): Params<ProcessQuery>,
 ) -> Result<Json<Value>, ApiError> {
-    let (limit, after) = page.checked()?;
-    let found = api.status.processes(Pid(after), limit);
-    let next = (found.len() == limit).then(|| found.last().map(|p| p.key.pid.0.to_string()));
-    let rows: Vec<ProcessRow> = found.into_iter().map(ProcessRow::from).collect();
-    Ok(Json(json!({"processes": rows, "next_cursor": next.flatten()})))
+    let ProcessQuery { limit, cursor, all } = query;
+    let (limit, after) = PageQuery { limit, cursor }.checked()?;
+    let Answer::Processes(mut found) = ask(&api, Ask::Processes).await? else {
+        return Err(ApiError::internal("the pipeline answered another question"));
+    };
+    found.retain(|process| process.pid > after && (all || process.watched));
+    let next = (found.len() > limit).then(|| found[limit - 1].pid.to_string());
+    found.truncate(limit);
+    Ok(Json(json!({"processes": found, "next_cursor": next})))
 }
 
 async fn span_stats(State(api): State<Api>) -> Json<Value> {

@@ -6,6 +6,8 @@ pub mod config;
 pub mod control;
 pub mod http;
 pub mod limits;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod sink;
 pub mod status;
 pub mod written;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deeptrace_model::{Duration, Pid, Process, Span, SpanKind, SpanStatus, WallTime};
+use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, WallTime};
 use serde::Serialize;
 
 use crate::limits::{Cause, Change, Step};
@@ -26,13 +26,12 @@ pub struct Status {
 #[derive(Debug, Default)]
 struct Inner {
     is_capturing: bool,
-    probes: String,
+    hook: String,
     step: Step,
     cause: Option<Cause>,
     cpu_share: f64,
     memory_bytes: u64,
     counters: BTreeMap<&'static str, u64>,
-    processes: BTreeMap<Pid, Process>,
     recent: VecDeque<Arc<Span>>,
     rows: BTreeMap<RowKey, Row>,
 }
@@ -68,8 +67,8 @@ pub struct Row {
 pub struct Report {
     /// `capturing` or `stopped`.
     pub state: &'static str,
-    /// How the kernel is asked; empty before it was decided.
-    pub probes: String,
+    /// Where in the kernel calls are seen; empty before it was decided.
+    pub hook: String,
     /// How much is done.
     pub step: Step,
     /// What made the last change of the step; absent while there was none.
@@ -79,8 +78,6 @@ pub struct Report {
     pub cpu_share: f64,
     /// Resident memory without what is shared with the kernel.
     pub memory_bytes: u64,
-    /// Processes that are watched.
-    pub process_count: usize,
 }
 
 impl Status {
@@ -89,11 +86,11 @@ impl Status {
         Self { started: now, inner: Mutex::default() }
     }
 
-    /// Capture is on or off; `probes` says how the kernel is asked.
-    pub fn capturing(&self, is_on: bool, probes: &str) {
+    /// Capture is on or off; `hook` says where in the kernel calls are seen.
+    pub fn capturing(&self, is_on: bool, hook: &str) {
         let mut inner = self.lock();
         inner.is_capturing = is_on;
-        probes.clone_into(&mut inner.probes);
+        hook.clone_into(&mut inner.hook);
     }
 
     /// The step changed.
@@ -118,16 +115,6 @@ impl Status {
         self.lock().counters = counters;
     }
 
-    /// A process is watched, or has a new name.
-    pub fn process(&self, process: &Process) {
-        self.lock().processes.insert(process.key.pid, process.clone());
-    }
-
-    /// A process ended, or is not watched any more.
-    pub fn gone(&self, pid: Pid) {
-        self.lock().processes.remove(&pid);
-    }
-
     /// Spans were finished.
     pub fn spans(&self, spans: &[Span]) {
         let mut inner = self.lock();
@@ -145,24 +132,17 @@ impl Status {
         let inner = self.lock();
         Report {
             state: if inner.is_capturing { "capturing" } else { "stopped" },
-            probes: inner.probes.clone(),
+            hook: inner.hook.clone(),
             step: inner.step,
             step_cause: inner.cause,
             cpu_share: inner.cpu_share,
             memory_bytes: inner.memory_bytes,
-            process_count: inner.processes.len(),
         }
     }
 
     /// All counters, by name.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         self.lock().counters.clone()
-    }
-
-    /// Watched processes with a pid above `after`, at most `limit`, by pid.
-    pub fn processes(&self, after: Pid, limit: usize) -> Vec<Process> {
-        let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        self.lock().processes.range(from).take(limit).map(|(_, process)| process.clone()).collect()
     }
 
     /// The latest spans, the latest first: those behind the first `skip`, at most `limit`.

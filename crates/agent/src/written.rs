@@ -59,8 +59,8 @@ pub struct Capture {
     pub filter_headers: Vec<String>,
     /// Names of fields whose values are masked.
     pub mask_patterns: Vec<String>,
-    /// How the kernel is asked: `auto`, `tracepoints` (of the sockets), `syscalls`.
-    pub probes: String,
+    /// Where in the kernel calls are seen: `auto`, `socket-tracepoints`, `syscall-exit`.
+    pub hook: String,
 }
 
 /// `[agents.sender]` as written.
@@ -152,7 +152,7 @@ impl Default for Capture {
             exclude_payloads: Vec::new(),
             filter_headers: Vec::new(),
             mask_patterns: Vec::new(),
-            probes: "auto".to_owned(),
+            hook: "auto".to_owned(),
         }
     }
 }

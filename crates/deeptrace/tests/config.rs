@@ -102,7 +102,7 @@ fn loader(path: &Path) -> Loader {
 fn everything_documented_is_accepted() {
     let (_folder, path) = file(DOCUMENTED);
     let loaded = validate(&path).unwrap();
-    assert_eq!(loaded.agent.watch.include, ["nginx", "redis-server", "app-server"]);
+    assert_eq!(loaded.agent.rules.include, ["nginx", "redis-server", "app-server"]);
     assert_eq!(loaded.server.listen, "0.0.0.0:7901".parse().unwrap());
     assert_eq!(loaded.server.threshold, 0.8);
     let notes = loaded.notes();

@@ -1,0 +1,93 @@
+//! Configuration and questions in the words of live capture.
+
+use deeptrace_capture::SourceError;
+use deeptrace_capture::live::{self, Live};
+use deeptrace_capture::service::Names;
+use deeptrace_model::Pid;
+
+use crate::config::{Config, Hook};
+use crate::control::{Answer, Ask, ControlError, Map, Program, Watched};
+
+/// How capture is to start; connections to `own_ports` are left out.
+pub fn options(config: &Config, own_ports: Vec<u16>) -> Result<live::Options, SourceError> {
+    let mut options = live::Options::new(config.rules.clone(), names(config)?);
+    options.hook = match config.hook {
+        Hook::Auto => live::Hook::Auto,
+        Hook::SocketTracepoints => live::Hook::SocketTracepoints,
+        Hook::SyscallExit => live::Hook::SyscallExit,
+    };
+    options.own_ports = own_ports;
+    Ok(options)
+}
+
+/// Answers what concerns capture alone. [`Ask::Apply`] puts the process filters and the names of
+/// services into effect; the rest of the configuration is the pipeline's.
+pub fn answer(live: &mut Live, ask: &Ask) -> Result<Answer, ControlError> {
+    match ask {
+        Ask::Watch(pid) => found(*pid, live.add_process(*pid)),
+        Ask::Unwatch(pid) => found(*pid, live.remove_process(*pid)),
+        Ask::Capture(is_on) => live.set_paused(!is_on).map_err(refused).map(|()| Answer::Done),
+        Ask::Apply(config) => {
+            let names = names(config).map_err(refused)?;
+            live.set_rules(config.rules.clone(), names).map_err(refused)?;
+            Ok(Answer::Done)
+        }
+        Ask::Processes => {
+            Ok(Answer::Processes(live.processes().into_iter().map(Watched::from).collect()))
+        }
+        Ask::Programs => {
+            Ok(Answer::Programs(live.programs().into_iter().map(Program::from).collect()))
+        }
+        Ask::Maps => Ok(Answer::Maps(live.maps().into_iter().map(Map::from).collect())),
+    }
+}
+
+fn names(config: &Config) -> Result<Names, SourceError> {
+    let host = deeptrace_capture::host::host().name;
+    Names::new(&config.services, &host).map_err(|error| SourceError::Kernel {
+        problem: "a service rule cannot be used".to_owned(),
+        remedy: error.to_string(),
+    })
+}
+
+fn found(pid: Pid, watched: Option<live::Watched>) -> Result<Answer, ControlError> {
+    match watched {
+        Some(_) => Ok(Answer::Done),
+        None => Err(ControlError::NotFound(format!("there is no process {}", pid.0))),
+    }
+}
+
+fn refused(error: SourceError) -> ControlError {
+    ControlError::Refused(error.to_string())
+}
+
+impl From<live::Watched> for Watched {
+    fn from(found: live::Watched) -> Self {
+        let process = found.process;
+        Self {
+            pid: process.key.pid.0,
+            parent_pid: process.parent.0,
+            comm: process.comm,
+            executable: process.executable,
+            service: process.service,
+            service_source: process.service_source,
+            container_id: process.container_id,
+            watched: found.watched,
+            watched_by: process.watched_by,
+        }
+    }
+}
+
+impl From<live::ProgramInfo> for Program {
+    fn from(program: live::ProgramInfo) -> Self {
+        let live::ProgramInfo { id, name, kind, attached_to, runs, run_time_ns } = program;
+        Self { id, name, kind, attached_to, runs, run_time_ns }
+    }
+}
+
+impl From<live::MapInfo> for Map {
+    fn from(map: live::MapInfo) -> Self {
+        let live::MapInfo { id, name, kind, max_entries, memory_bytes } = map;
+        Self { id, name, kind, max_entries, memory_bytes }
+    }
+}

@@ -1,0 +1,160 @@
+//! `deeptrace config show|validate|update|reload`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use deeptrace::config::{Loader, Row, validate};
+use deeptrace::layers::Layers;
+use deeptrace_http::Applied;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Common;
+use crate::client::{Client, Method};
+use crate::output::{Output, table};
+
+/// What can be done with the configuration.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Every key with its value, where that came from, and when a change takes effect
+    #[command(after_help = "Example: deeptrace config show --format json")]
+    Show {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Whether a file is right
+    #[command(after_help = "Example: deeptrace config validate /etc/deeptrace/deeptrace.toml")]
+    Validate {
+        /// The file [default: the one that would be used]
+        file: Option<PathBuf>,
+    },
+    /// Change a key of a running process, until its next start or reload
+    #[command(
+        after_help = "Example: deeptrace config update --key agents.capture.max_payload_size --value 1024"
+    )]
+    Update {
+        /// Dotted key, as in `config show`
+        #[arg(long)]
+        key: String,
+        /// Its value, as in the file
+        #[arg(long)]
+        value: String,
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have a running process read its file again
+    #[command(after_help = "Example: deeptrace config reload")]
+    Reload {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// The running process that is asked.
+#[derive(Args)]
+pub struct Target {
+    /// Ask the server at this address
+    #[arg(long, value_name = "URL", conflicts_with = "agent")]
+    server: Option<String>,
+    /// Ask the agent at this address
+    #[arg(long, value_name = "URL")]
+    agent: Option<String>,
+}
+
+impl Target {
+    fn url(&self) -> Option<&str> {
+        self.agent.as_deref().or(self.server.as_deref())
+    }
+
+    /// The agent on this host where nobody says.
+    fn client(&self, common: &Common) -> Client {
+        Client::new(self.url().unwrap_or(super::agent::DEFAULT_URL), &common.data_dir)
+    }
+}
+
+/// The answer of `GET /config`.
+#[derive(Serialize, Deserialize)]
+struct Shown {
+    file: Option<PathBuf>,
+    config: Vec<Row>,
+}
+
+/// Does it.
+pub fn run(command: Command, common: &Common) -> Result<()> {
+    match command {
+        Command::Show { target, output } => show(&target, &output, common),
+        Command::Validate { file } => check(file, common),
+        Command::Update { key, value, target, output } => {
+            let known = serde_json::to_value(deeptrace::config::Written::default())?;
+            let value = Layers::new(known, &[]).value_of_text(&key, &value);
+            let nested = key.rsplit('.').fold(value, |value, part| json!({part: value}));
+            let client = target.client(common);
+            print_applied(&output, &client.send(Method::Put, "/config", &nested)?)
+        }
+        Command::Reload { target, output } => {
+            let client = target.client(common);
+            print_applied(&output, &client.send(Method::Post, "/config/reload", &Value::Null)?)
+        }
+    }
+}
+
+fn show(target: &Target, output: &Output, common: &Common) -> Result<()> {
+    let shown = match target.url() {
+        Some(_) => target.client(common).get("/config", &[])?,
+        None => {
+            let loaded = Loader::of_process(common.config.clone()).load(None)?;
+            Shown { config: loaded.rows(), file: loaded.file }
+        }
+    };
+    output.print(&shown, |out, shown| {
+        let cells = shown.config.iter().map(|row| {
+            vec![
+                row.key.clone(),
+                row.value.to_string(),
+                row.takes_effect.clone(),
+                row.source.clone(),
+            ]
+        });
+        table(out, &["KEY", "VALUE", "EFFECT", "SOURCE"], &cells.collect::<Vec<_>>())
+    })
+}
+
+fn check(file: Option<PathBuf>, common: &Common) -> Result<()> {
+    let loaded = match file.or_else(|| common.config.clone()) {
+        Some(file) => validate(&file)?,
+        None => Loader::default().load(None)?,
+    };
+    for note in loaded.notes() {
+        println!("{note}");
+    }
+    match &loaded.file {
+        Some(file) => println!("{}: ok", file.display()),
+        None => println!("no configuration file: the defaults are in effect"),
+    }
+    Ok(())
+}
+
+fn print_applied(output: &Output, applied: &Applied) -> Result<()> {
+    output.print(applied, |out, applied| {
+        for key in &applied.applied {
+            writeln!(out, "{key}: in effect")?;
+        }
+        for key in &applied.needs_restart {
+            writeln!(out, "{key}: takes effect after a restart")?;
+        }
+        for note in &applied.notes {
+            writeln!(out, "{note}")?;
+        }
+        match applied.applied.is_empty() && applied.needs_restart.is_empty() {
+            true => writeln!(out, "nothing has changed"),
+            false => Ok(()),
+        }
+    })
+}

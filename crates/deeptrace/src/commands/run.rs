@@ -1,0 +1,299 @@
+//! `deeptrace run`, and what `agent run` and `server run` share with it: everything is checked,
+//! bound and opened before anything starts, and ends in the opposite order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use clap::Args;
+use deeptrace::config::{Loaded, Loader};
+use deeptrace_agent::control::{self, Ask, Control};
+use deeptrace_agent::http as agent_http;
+use deeptrace_agent::sink::{self, Sink};
+use deeptrace_agent::status::Status;
+use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
+use deeptrace_server::api::{self, Api, Threshold};
+use deeptrace_server::clock;
+use deeptrace_server::pipeline::{Ingest, Writer};
+use deeptrace_store::{Mode, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::Common;
+use crate::settings::Running;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Options of the command.
+#[derive(Args)]
+#[command(after_help = "Example: sudo deeptrace run --port 7901")]
+pub struct Options {
+    /// Port of the API and the page [default: 7901]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port of the agent's API [default: 7899]
+    #[arg(long)]
+    agent_port: Option<u16>,
+    /// Address of the API and the page [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    /// Capture and correlation.
+    pub agent: bool,
+    /// Store, API and page.
+    pub server: bool,
+}
+
+/// Does it.
+pub fn run(options: Options, common: &Common) -> Result<()> {
+    let mut loader = loader(common);
+    loader.argument("server.port", "--port", options.port);
+    loader.argument("agents.port", "--agent-port", options.agent_port);
+    loader.argument("server.host", "--listen", options.listen);
+    start(loader, common, Roles { agent: true, server: true })
+}
+
+/// Configuration as this process was given it.
+pub fn loader(common: &Common) -> Loader {
+    Loader::of_process(common.config.clone())
+}
+
+/// Runs until a signal, or until the API is told to stop.
+pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
+    let loaded = loader.load(None)?;
+    if roles.agent {
+        allowed()?;
+    }
+    let (token, is_new) = Token::open(&common.data_dir)?;
+    let agent = bind(roles.agent, loaded.agent.listen, agent_option(roles))?;
+    let server = bind(roles.server, loaded.server.listen, "--port")?;
+    let store = open_store(roles, &loaded, common)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .build()
+        .context("cannot start the runtime of the API")?;
+    log_to_stderr();
+    for note in loaded.notes() {
+        tracing::info!("{note}");
+    }
+    let doors = Doors { agent, server, token, is_new, data_dir: common.data_dir.clone() };
+    runtime.block_on(serve(loader, loaded, doors, store))
+}
+
+/// What is open before anything starts.
+struct Doors {
+    agent: Option<Listener>,
+    server: Option<Listener>,
+    token: Token,
+    is_new: bool,
+    data_dir: std::path::PathBuf,
+}
+
+/// The store with the thread that writes to it.
+struct Opened {
+    store: Arc<dyn Store>,
+    ingest: Ingest,
+    writer: Writer,
+}
+
+async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Opened>) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(stop);
+    let status = Arc::new(Status::new(clock::now()));
+    let threshold = Arc::new(Threshold::new(loaded.server.threshold));
+    let (control, orders) = control::channel();
+    let settings: Arc<dyn Settings> =
+        Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold));
+    let (ingest, store, writer) = match opened {
+        Some(Opened { store, ingest, writer }) => (Some(ingest), Some(store), Some(writer)),
+        None => (None, None, None),
+    };
+    let _orders = orders;
+    let _sink: Box<dyn Sink> = match &ingest {
+        Some(ingest) => Box::new(ToStore(ingest.clone())),
+        None => Box::new(Kept),
+    };
+    doors.announce();
+
+    let mut serving = tokio::task::JoinSet::new();
+    let guard = |listen: SocketAddr| Guard::new(listen, names(listen), doors.token.clone());
+    if let Some(listener) = doors.agent {
+        let api = agent_http::Api {
+            status: Arc::clone(&status),
+            control,
+            stop: Arc::clone(&stop),
+            version: VERSION,
+        };
+        let routes: Router = agent_http::routes(api, Arc::clone(&settings));
+        let guard = guard(listener.address());
+        serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
+    }
+    if let (Some(listener), Some(store), Some(ingest)) = (doors.server, store, ingest) {
+        let started = status.started;
+        let stop = stopped.clone();
+        let api = Api { store, ingest, threshold, started, stop, version: VERSION };
+        let guard = guard(listener.address());
+        let routes = api::routes(api, Arc::clone(&settings));
+        serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
+    }
+    wait_for_end(&stop, stopped, settings).await?;
+    while let Some(ended) = serving.join_next().await {
+        ended.context("an API has panicked")?.context("an API has failed")?;
+    }
+    if let Some(writer) = writer {
+        writer.finish();
+    }
+    Ok(())
+}
+
+/// Until somebody says stop; a hang-up has the configuration read again.
+async fn wait_for_end(
+    stop: &watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+    settings: Arc<dyn Settings>,
+) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = stopped.changed() => break,
+            _ = hang_up.recv() => {
+                let settings = Arc::clone(&settings);
+                let reloaded = tokio::task::spawn_blocking(move || settings.reload()).await;
+                if let Ok(Err(error)) = reloaded {
+                    tracing::error!("the configuration stays as it was: {error}");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    Ok(())
+}
+
+/// The configuration of this process, with what a change of it does.
+fn running(
+    loader: Loader,
+    loaded: Loaded,
+    doors: &Doors,
+    control: &Control,
+    threshold: &Arc<Threshold>,
+) -> Running {
+    let (control, threshold) = (control.clone(), Arc::clone(threshold));
+    let has_agent = doors.agent.is_some();
+    Running::new(
+        loader,
+        loaded,
+        Box::new(move |loaded| {
+            if has_agent {
+                let ask = Ask::Apply(Box::new(loaded.agent.clone()));
+                control.ask_blocking(ask).map_err(|error| error.to_string())?;
+            }
+            threshold.set(loaded.server.threshold);
+            Ok(())
+        }),
+    )
+}
+
+/// Whether this host lets us watch it; the first thing that does not is the error.
+fn allowed() -> Result<()> {
+    #[cfg(feature = "live")]
+    for check in deeptrace_capture::live::checks() {
+        if check.status == deeptrace_capture::live::CheckStatus::Fail {
+            anyhow::bail!("{}; {}", check.detail, check.remedy);
+        }
+    }
+    #[cfg(not(feature = "live"))]
+    anyhow::bail!("this build has no live capture; build it with the feature `live`");
+    #[cfg(feature = "live")]
+    Ok(())
+}
+
+fn bind(wanted: bool, address: SocketAddr, option: &'static str) -> Result<Option<Listener>> {
+    if !wanted {
+        return Ok(None);
+    }
+    Ok(Some(Listener::bind(address, option)?))
+}
+
+fn agent_option(roles: Roles) -> &'static str {
+    if roles.server { "--agent-port" } else { "--port" }
+}
+
+fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<Opened>> {
+    if !roles.server {
+        return Ok(None);
+    }
+    let mut options = deeptrace_store::Options::new(&common.data_dir);
+    options.retention = loaded.server.retention;
+    options.max_bytes = loaded.server.max_bytes;
+    let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
+        .context("cannot open the store")?;
+    let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent)
+        .context("cannot start the writer of the store")?;
+    Ok(Some(Opened { store, ingest, writer }))
+}
+
+impl Doors {
+    /// One line on standard output; beyond loopback, how to get in, the token only when it is new.
+    fn announce(&self) {
+        let url = |listener: &Listener| format!("http://{}", listener.address());
+        if let Some(server) = &self.server {
+            println!("deeptrace {VERSION}: page and API at {}", url(server));
+        }
+        if let Some(agent) = &self.agent {
+            println!("deeptrace {VERSION}: agent API at {}", url(agent));
+        }
+        let listeners = [&self.agent, &self.server];
+        let is_open = listeners.into_iter().flatten().any(|l| !l.address().ip().is_loopback());
+        if is_open && self.is_new {
+            println!("admin token, shown this once: {}", self.token.as_str());
+        } else if is_open {
+            println!("the admin token is in {}", Token::path(&self.data_dir).display());
+        }
+    }
+}
+
+/// Names under which a listener may be called beyond loopback.
+fn names(listen: SocketAddr) -> Vec<String> {
+    if listen.ip().is_loopback() {
+        return Vec::new();
+    }
+    vec![deeptrace_capture::host::host().name]
+}
+
+/// The store of the same process.
+struct ToStore(Ingest);
+
+impl Sink for ToStore {
+    fn send(&mut self, batch: sink::Batch) {
+        let sink::Batch { spans, links, gaps } = batch;
+        self.0.send(deeptrace_store::Batch { spans, links, gaps });
+    }
+}
+
+/// `agent run` alone: the latest spans stay in [`Status`], for whoever asks the API.
+struct Kept;
+
+impl Sink for Kept {
+    fn send(&mut self, _: sink::Batch) {}
+}
+
+fn log_to_stderr() {
+    let level = std::env::var("DEEPTRACE_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing::level_filters::LevelFilter::INFO))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,122 @@
+//! The server's HTTP API (SURFACE, "HTTP"): what it is and does, its page, and what can be asked of
+//! the store. Payloads are part of spans for everybody who may read at all; on loopback that is
+//! every user of this host, beyond it whoever has the token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use deeptrace_http::{ApiError, Settings, config_routes};
+use deeptrace_model::WallTime;
+use deeptrace_store::Store;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::pipeline::Ingest;
+use crate::{clock, page};
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Api {
+    /// Spans at rest.
+    pub store: Arc<dyn Store>,
+    /// Spans that come in.
+    pub ingest: Ingest,
+    /// Links below it are not used; changes while we run.
+    pub threshold: Arc<Threshold>,
+    /// When the process started.
+    pub started: WallTime,
+    /// Turns true when the process is to end.
+    pub stop: watch::Receiver<bool>,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+/// A probability that changes while others read it.
+#[derive(Debug)]
+pub struct Threshold(AtomicU32);
+
+impl Threshold {
+    /// With this value.
+    pub fn new(value: f32) -> Self {
+        Self(AtomicU32::new(value.to_bits()))
+    }
+
+    /// The value now.
+    pub fn get(&self) -> f32 {
+        f32::from_bits(self.0.load(Relaxed))
+    }
+
+    /// This value from now on.
+    pub fn set(&self, value: f32) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+}
+
+/// All routes of the server.
+pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .merge(page::routes())
+        .with_state(api)
+        .merge(config_routes(settings))
+}
+
+/// Answers although the store refuses: that is for `/status` to say, and no reason to be restarted.
+async fn health() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+async fn status(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    let counters = api.counters();
+    let store_error = api.ingest.error();
+    let (version, started) = (api.version, api.started);
+    let stats = blocking(move || api.store.stats().map_err(ApiError::internal)).await?;
+    Ok(Json(json!({
+        "version": version,
+        "pid": std::process::id(),
+        "started_unix_nano": started.0,
+        "uptime_ns": clock::now().since(started).0,
+        "state": if store_error.is_some() { "store_refuses" } else { "ok" },
+        "store_error": store_error,
+        "store": {
+            "span_count": stats.spans,
+            "link_count": stats.links,
+            "gap_count": stats.gaps,
+            "bytes": stats.bytes,
+            "oldest_unix_nano": stats.oldest.map(|time| time.0),
+            "newest_unix_nano": stats.newest.map(|time| time.0),
+        },
+        "counters": counters,
+    })))
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    let kind = HeaderValue::from_static(deeptrace_http::PROMETHEUS);
+    ([(CONTENT_TYPE, kind)], deeptrace_http::prometheus(api.counters())).into_response()
+}
+
+impl Api {
+    fn counters(&self) -> BTreeMap<&'static str, u64> {
+        let mut counters = BTreeMap::new();
+        let mut add = |name, value| *counters.entry(name).or_default() += value;
+        self.ingest.counters(&mut add);
+        self.store.counters(&mut add);
+        counters
+    }
+}
+
+/// Asking the store is not for the threads that serve.
+pub(crate) async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(ask).await.map_err(ApiError::internal)?
+}
