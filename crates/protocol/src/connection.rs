@@ -27,6 +27,9 @@ const KEPT_MAX: usize = 256;
 /// Bytes that capture may skip at once: half of what 32-bit sequence numbers can compare.
 const SKIP_MAX: u64 = 1 << 30;
 
+/// No stream gets so far; positions beyond are not believed.
+const POSITION_MAX: u64 = 1 << 60;
+
 /// What a connection needs of its stage.
 pub(crate) struct Stage<'a> {
     pub(crate) options: &'a Options,
@@ -100,7 +103,7 @@ impl Connection {
         let is_new = matches!(open.origin, Origin::Connected | Origin::Accepted);
         if open.transport.is_stream() {
             for (half, next) in new.halves.iter_mut().zip([open.received, open.sent]) {
-                half.next = Some(next);
+                half.next = Some(next.min(POSITION_MAX));
                 half.fresh = is_new;
             }
         }
@@ -146,7 +149,8 @@ impl Connection {
             return;
         }
         let wraps = self.transport == Transport::Tcp;
-        let next = *self.halves[call.direction as usize].next.get_or_insert(call.start);
+        let start = call.start.min(POSITION_MAX);
+        let next = *self.halves[call.direction as usize].next.get_or_insert(start);
         let mut piece = Piece {
             direction: call.direction,
             start: next,
@@ -154,7 +158,7 @@ impl Connection {
             bytes: &call.payload[..call.payload.len().min(call.len as usize)],
             touch,
         };
-        match place(next, call.start, wraps) {
+        match place(next, start, wraps) {
             Place::Next(_) => {}
             Place::Ahead(start) => piece.start = start,
             Place::Behind(by) => {

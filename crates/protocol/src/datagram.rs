@@ -15,7 +15,7 @@ impl Connection {
     pub(crate) fn datagram(&mut self, event: &Event<'_>, call: &Call<'_>, stage: &mut Stage<'_>) {
         let half = &mut self.halves[call.direction as usize];
         let missing = half.next.map_or(0, |next| call.start.saturating_sub(next));
-        half.next = Some(call.start + 1);
+        half.next = Some(call.start.saturating_add(1));
         if missing > 0 {
             stage.counters.gaps += 1;
             half.lost_events = half.lost_events.saturating_add(missing.min(1 << 30) as u32);

@@ -212,10 +212,12 @@ impl Half {
                 }
                 Verdict::Skip(len) => len,
                 Verdict::Part { len, stream } => {
+                    let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
                     self.extend(work, rest, len, stream, touch, end);
                     len
                 }
                 Verdict::Done { len, draft } => {
+                    let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
                     self.finish(work, rest, len, *draft, touch, end);
                     len
                 }
@@ -319,12 +321,18 @@ impl Half {
 
     /// A call lies, in whole or in its front, where the parser does not look.
     fn pass(&mut self, piece: &Piece<'_>, work: &mut Work<'_>) {
-        if let Some(ending) = &mut self.ending {
-            ending.1.last = piece.touch;
-        } else if let Some(stream) = self.passing
-            && let Some(open) = self.open.iter_mut().find(|open| open.stream == stream)
-        {
+        let open = match (&mut self.ending, self.passing) {
+            (Some(ending), _) => Some(&mut ending.1),
+            (None, Some(stream)) => self.open.iter_mut().find(|open| open.stream == stream),
+            (None, None) => None,
+        };
+        if let Some(open) = open {
+            // What lasts until `at` has all its bytes before `at`.
+            let before = self.at - piece.start;
+            let len =
+                usize::try_from(before).map_or(piece.bytes.len(), |n| n.min(piece.bytes.len()));
             open.last = piece.touch;
+            open.see(open.size.saturating_sub(before), &piece.bytes[..len], work.who.payload_max);
         }
         if self.at <= piece.end() {
             self.passing = None;

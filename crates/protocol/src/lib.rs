@@ -31,6 +31,7 @@ mod parser;
 mod postgresql;
 mod protocols;
 mod recognition;
+mod redis;
 mod reorder;
 mod sql;
 mod template;
@@ -47,5 +48,7 @@ pub const TABLE: &[Protocol] = &[
     http::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // A command that is known by its name; answers are only guessed.
+    redis::PROTOCOL,
     memcached::PROTOCOL,
 ];

@@ -30,8 +30,8 @@ pub(crate) struct OpenMessage {
     pub(crate) lost_events: u32,
     pub(crate) truncated: bool,
     payload: Vec<u8>,
-    /// Whether `payload` may still grow: nothing before was passed over.
-    growing: bool,
+    /// Bytes from the front on of which none was passed over; `payload` holds the first of them.
+    seen: u64,
 }
 
 impl OpenMessage {
@@ -46,18 +46,23 @@ impl OpenMessage {
             lost_events,
             truncated: false,
             payload: Vec::new(),
-            growing: true,
+            seen: 0,
         }
     }
 
-    /// Adds `len` bytes, of which `seen` are the first.
-    pub(crate) fn add(&mut self, seen: &[u8], len: u64, touch: Touch, payload_max: usize) {
-        self.size = self.size.saturating_add(len);
+    /// Adds `len` bytes, of which `bytes` are the first.
+    pub(crate) fn add(&mut self, bytes: &[u8], len: u64, touch: Touch, payload_max: usize) {
         self.last = touch;
-        if self.growing {
+        self.see(self.size, bytes, payload_max);
+        self.size = self.size.saturating_add(len);
+    }
+
+    /// Bytes that were added before they came, from `offset` in the message on.
+    pub(crate) fn see(&mut self, offset: u64, bytes: &[u8], payload_max: usize) {
+        if offset == self.seen {
+            self.seen += bytes.len() as u64;
             let room = payload_max.max(HASHED) - self.payload.len();
-            self.payload.extend_from_slice(&seen[..seen.len().min(room)]);
-            self.growing = seen.len() < room && seen.len() as u64 == len;
+            self.payload.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }
 
