@@ -23,6 +23,7 @@ mod connection;
 mod connections;
 mod counters;
 mod datagram;
+mod dns;
 mod half;
 mod http;
 mod memcached;
@@ -51,4 +52,5 @@ pub const TABLE: &[Protocol] = &[
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
+    dns::PROTOCOL,
 ];
