@@ -1,0 +1,19 @@
+//! From stored spans and links to answers: assemble a trace, search, list services.
+//!
+//! [`Assembly`] is a state machine that names what it needs to know next, all lookups of one
+//! depth at once; it does no I/O. [`run`] drives it with a [`Store`](deeptrace_store::Store).
+#![forbid(unsafe_code)]
+
+mod assembly;
+mod join;
+mod lookups;
+mod run;
+mod search;
+mod services;
+mod tree;
+
+pub use assembly::{Assembly, Limits, Start, Step};
+pub use lookups::{Answers, Lookups};
+pub use run::{FindError, find, run};
+pub use search::{TracePage, search, summary};
+pub use services::{Service, services};
