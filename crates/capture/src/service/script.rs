@@ -239,6 +239,10 @@ pub(super) fn is_generic(word: &str) -> bool {
 
 /// `path/cart.py` → `cart`; `path/cart/main.py` → `cart`; `cart/node_modules/.bin/next` → `cart`.
 pub(super) fn of_path(path: &str, folder: &str) -> Found {
+    if path.starts_with("/dev/") || path.starts_with("/proc/") {
+        // A script that came through a pipe: `bash <(…)`.
+        return Found::Nothing;
+    }
     let file = base(path);
     let stem = stem(file);
     if let Some(at) = path.find("/node_modules/") {

@@ -156,6 +156,7 @@ fn what_names_no_program_is_bare() {
         (PYTHON, "/", "python3 /app/main.py", "main"),
         (NODE, "/usr/src/app", "node server.js", "server"),
         ("/usr/bin/bash", "/", "-bash", "bash"),
+        ("/usr/bin/bash", "/srv/x", "bash /dev/fd/3", "bash"),
         ("/usr/bin/dash", "/", "sh -c sleep|1", "dash"),
         ("/usr/bin/tini", "/", "tini -- x", "tini"),
         ("", "/", "", "unknown"),
