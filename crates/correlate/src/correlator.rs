@@ -1,0 +1,155 @@
+//! The stage: requests as they open, spans and evidence in, links out.
+
+use std::collections::BTreeMap;
+
+use deeptrace_model::{
+    BootTime, Direction, Duration, Evidence, Host, Link, Message, MessageRole, Pid, Span, SpanId,
+    SpanKind, Value, hash_bytes, hash64,
+};
+
+use crate::TABLE;
+use crate::algorithm::Row;
+use crate::process::Process;
+
+/// How to correlate.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Name of a row of [`TABLE`]; an unknown one means the first.
+    pub algorithm: &'static str,
+    /// A link is written provisionally when its call waited for so long.
+    pub link_wait: Duration,
+    /// A request that is open for longer is nobody's parent any more.
+    pub expiry: Duration,
+    /// Processes that are remembered; beyond, the lowest pid makes room.
+    pub processes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            algorithm: "auto",
+            link_wait: Duration::from_secs(10),
+            expiry: Duration::from_secs(60),
+            processes_max: 16_384,
+        }
+    }
+}
+
+/// What the stage takes, in the order in which it happens: a request's message before its span, and
+/// the evidence that an answer gives before the answered span.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The host, before anything else.
+    Host(&'a Host),
+    /// A message: requests that open are what calls may wait for.
+    Message(&'a Message),
+    /// A finished span.
+    Span(&'a Span),
+    /// Something observed.
+    Evidence(Evidence),
+}
+
+/// Finds the parents of calls.
+pub struct Correlator {
+    options: Options,
+    row: &'static Row,
+    boot: u64,
+    processes: BTreeMap<Pid, Process>,
+    links: u64,
+    shed: u64,
+}
+
+impl Correlator {
+    /// An empty stage.
+    pub fn new(options: Options) -> Self {
+        let row = TABLE.iter().find(|row| row.name == options.algorithm).unwrap_or(&TABLE[0]);
+        Self { options, row, boot: 0, processes: BTreeMap::new(), links: 0, shed: 0 }
+    }
+
+    /// Changes how long a call waits for its link.
+    pub fn set_link_wait(&mut self, link_wait: Duration) {
+        self.options.link_wait = link_wait;
+    }
+
+    /// Takes what happened.
+    pub fn feed(&mut self, input: Input<'_>, out: &mut Vec<Link>) {
+        match input {
+            Input::Host(host) => self.boot = host.boot,
+            Input::Message(message) => self.message(message),
+            Input::Evidence(evidence) => {
+                if let Some(process) = self.processes.get_mut(&evidence.pid) {
+                    process.observed(evidence);
+                }
+            }
+            Input::Span(span) => self.span(span, out),
+        }
+    }
+
+    /// Decides what waited for too long, and forgets. To be called about once a second.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<Link>) {
+        let before = out.len();
+        let oldest = now.minus(self.options.expiry);
+        for process in self.processes.values_mut() {
+            process.decide(now, self.options.link_wait, self.row.name, out);
+            process.forget(now, oldest);
+            self.shed += std::mem::take(&mut process.shed);
+        }
+        self.links += (out.len() - before) as u64;
+    }
+
+    /// Tells each counter with its value since the start.
+    pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        out("correlate_links_total", self.links);
+        out("correlate_shed_total", self.shed);
+        let busy = self.processes.values().filter(|process| !process.is_idle()).count();
+        out("correlate_processes", busy as u64);
+    }
+
+    fn process(&mut self, pid: Pid) -> &mut Process {
+        if self.processes.len() >= self.options.processes_max && !self.processes.contains_key(&pid)
+        {
+            self.processes.pop_first();
+        }
+        self.processes.entry(pid).or_insert_with(|| Process::new((self.row.make)()))
+    }
+
+    fn message(&mut self, message: &Message) {
+        if (message.role, message.direction) == (MessageRole::Request, Direction::Received) {
+            let span = SpanId::derive(self.boot, message.stream, message.direction, message.start);
+            self.process(message.first.pid).opened(span, message);
+        }
+    }
+
+    fn span(&mut self, span: &Span, out: &mut Vec<Link>) {
+        let (wait, name) = (self.options.link_wait, self.row.name);
+        let process = self.process(span.process.pid);
+        let last = span.response.map_or(span.request[1], |[_, last]| last);
+        match span.kind {
+            SpanKind::Server => process.closed(span),
+            SpanKind::Client | SpanKind::Producer => {
+                process.called(span, callee(span), span.trace_context);
+            }
+            SpanKind::Consumer | SpanKind::Internal => return,
+        }
+        let before = out.len();
+        process.decide(last.time, wait, name, out);
+        self.links += (out.len() - before) as u64;
+    }
+}
+
+/// What is called: protocol, peer and name.
+fn callee(span: &Span) -> u64 {
+    let attribute = |wanted: &str| {
+        let found = span.attributes.iter().find(|(name, _)| name == wanted);
+        match found.map(|(_, value)| value) {
+            Some(Value::Text(text)) => hash_bytes(text.as_bytes()),
+            Some(Value::Int(number)) => *number as u64,
+            _ => 0,
+        }
+    };
+    let (address, port) = (attribute("network.peer.address"), attribute("network.peer.port"));
+    hash64(&[hash_bytes(span.protocol.as_bytes()), hash_bytes(span.name.as_bytes()), address, port])
+}
+
+#[cfg(test)]
+mod tests;

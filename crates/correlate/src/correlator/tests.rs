@@ -1,0 +1,216 @@
+//! Scenarios as text: when requests and calls of a process were open, and which links that must give.
+
+use std::borrow::Cow;
+
+use deeptrace_model::{
+    ConnectionId, EventId, EvidenceKind, Exchange, ExchangeKind, ProcessKey, SpanStatus, StreamKey,
+    Tid, Touch, UnitId, WallTime,
+};
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+/// `r1[0-10]` is a request open from 0 to 10 ms, `c1[2-4]` a call; `c1=r1` observes its parent. Given in
+/// the order of their ends. Returns `call→request method` by call, those above 0.8 with `!`.
+fn run(script: &str, algorithm: &'static str) -> String {
+    let mut correlator = Correlator::new(Options { algorithm, ..Options::default() });
+    let mut links = Vec::new();
+    correlator.feed(Input::Host(&Host { boot: 1, name: String::new() }), &mut links);
+    let mut words: Vec<(u64, &str)> = Vec::new();
+    let (mut spans, mut steps) = (BTreeMap::new(), Vec::new());
+    for word in script.split_whitespace() {
+        if let Some((call, request)) = word.split_once('=') {
+            words.push((0, call));
+            steps.push((u64::MAX, format!("{call}={request}")));
+            continue;
+        }
+        let (name, times) = word.trim_end_matches(']').split_once('[').expect("name[from-to]");
+        let (from, to) = times.split_once('-').expect("from-to");
+        let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+        spans.insert(name.to_owned(), span(name, from, to));
+        if name.starts_with('r') {
+            steps.push((from, format!("open {name}")));
+        }
+        steps.push((to, format!("end {name}")));
+    }
+    for (time, step) in &mut steps {
+        // What is observed is observed when the request is answered, right before its span.
+        if let Some((call, request)) = step.split_once('=') {
+            assert!(spans.contains_key(call));
+            *time = spans[request].response.unwrap()[1].time.0 / MS;
+        }
+    }
+    steps.sort_by_key(|(time, step)| (*time, step.starts_with("end r"), step.starts_with("end")));
+    for (_, step) in &steps {
+        if let Some(name) = step.strip_prefix("open ") {
+            let message = request(&spans[name]);
+            correlator.feed(Input::Message(&message), &mut links);
+        } else if let Some(name) = step.strip_prefix("end ") {
+            correlator.feed(Input::Span(&spans[name]), &mut links);
+        } else if let Some((call, request)) = step.split_once('=') {
+            let evidence = Evidence {
+                pid: Pid(1),
+                child: spans[call].id,
+                parent: Some(spans[request].id),
+                kind: EvidenceKind::Pin,
+                confidence: 0.99,
+                time: BootTime(0),
+            };
+            correlator.feed(Input::Evidence(evidence), &mut links);
+        }
+    }
+    correlator.tick(BootTime(20_000 * MS), &mut links);
+    let name = |id: SpanId| spans.iter().find(|(_, span)| span.id == id).unwrap().0.clone();
+    let mut told: Vec<String> = links
+        .iter()
+        .map(|link| {
+            let sure = if link.confidence >= 0.8 { "!" } else { "" };
+            format!("{}→{}{sure}", name(link.child), name(link.parent.unwrap()))
+        })
+        .collect();
+    told.sort();
+    told.join(" ")
+}
+
+fn touch(time: u64) -> Touch {
+    Touch {
+        event: EventId(0),
+        time: BootTime(time * MS),
+        pid: Pid(1),
+        tid: Tid(1),
+        unit: UnitId(1),
+    }
+}
+
+fn stream(name: &str) -> StreamKey {
+    StreamKey { connection: ConnectionId(hash_bytes(name.as_bytes())), stream: 0 }
+}
+
+fn span(name: &str, from: u64, to: u64) -> Span {
+    let is_server = name.starts_with('r');
+    let direction = if is_server { Direction::Received } else { Direction::Sent };
+    Span {
+        id: SpanId::derive(1, stream(name), direction, 7),
+        kind: if is_server { SpanKind::Server } else { SpanKind::Client },
+        name: "GET".into(),
+        service: "test".into(),
+        protocol: Cow::Borrowed("test"),
+        start: WallTime(from * MS),
+        end: WallTime(to * MS),
+        status: SpanStatus::Ok,
+        status_message: None,
+        attributes: Vec::new(),
+        request_size: 1,
+        response_size: 1,
+        request_payload: Vec::new(),
+        response_payload: Vec::new(),
+        process: ProcessKey { pid: Pid(1), started: BootTime(0) },
+        connection: stream(name).connection,
+        exchange: Exchange {
+            kind: ExchangeKind::Tcp,
+            request: 7,
+            response: Some(7),
+            stream: 0,
+            request_hash: 0,
+            confidence: 1.0,
+        },
+        request: [touch(from); 2],
+        response: Some([touch(to); 2]),
+        trace_context: None,
+        unknown: Vec::new(),
+        truncated: false,
+        lost_events: 0,
+    }
+}
+
+fn request(span: &Span) -> Message {
+    Message {
+        protocol: "test",
+        stream: StreamKey { connection: span.connection, stream: 0 },
+        direction: Direction::Received,
+        role: MessageRole::Request,
+        start: 7,
+        size: 1,
+        first: span.request[0],
+        last: span.request[1],
+        name: String::new(),
+        attributes: Vec::new(),
+        status: SpanStatus::Unset,
+        status_message: None,
+        trace_context: span.trace_context,
+        payload: Vec::new(),
+        unknown: Vec::new(),
+        truncated: false,
+        lost_events: 0,
+        incomplete: None,
+        interim: false,
+        head_hash: 0,
+    }
+}
+
+#[test]
+fn scenarios() {
+    let table: &[(&str, &str, &str)] = &[
+        ("one request, one call", "r1[0-10] c1[2-4]", "c1→r1!"),
+        ("one after the other", "r1[0-10] c1[2-4] r2[11-20] c2[12-14]", "c1→r1! c2→r2!"),
+        ("two at once are a guess", "r1[0-10] r2[1-11] c1[2-4] c2[5-7]", "c1→r1 c2→r2"),
+        ("observed beats order", "r1[0-10] r2[1-11] c1[2-4] c2[5-7] c1=r2 c2=r1", "c1→r2! c2→r1!"),
+        ("a call that outlives its request has no parent", "r1[0-10] c1[2-14]", ""),
+        ("a call that ends with its request", "r1[0-10] c1[2-11]", "c1→r1!"),
+        ("a call before any request", "c1[0-1] r1[2-10]", ""),
+        (
+            "calls wait for requests that are still open",
+            "r1[0-90] r2[1-11] c1[2-4] c1=r1",
+            "c1→r1!",
+        ),
+        ("repeated calls", "r1[0-10] c1[2-4] c2[5-6] c3[7-8]", "c1→r1! c2→r1! c3→r1!"),
+    ];
+    for (name, script, expected) in table {
+        assert_eq!(run(script, "auto"), *expected, "{name}: {script}");
+    }
+}
+
+#[test]
+fn every_algorithm_answers_alike_twice() {
+    for row in TABLE {
+        let script = "r1[0-10] r2[1-11] c1[2-4] c2[5-7] r3[12-20] c3[13-14] c1=r2";
+        assert_eq!(run(script, row.name), run(script, row.name), "{}", row.name);
+        assert!(!run(script, row.name).is_empty(), "{}", row.name);
+    }
+}
+
+#[test]
+fn order_is_believed_where_it_was_seen_to_hold() {
+    let mut script = String::new();
+    for i in 0..60 {
+        let (t, a, b) = (i * 100, 2 * i, 2 * i + 1);
+        script += &format!("r{a}[{t}-{}] r{b}[{}-{}] ", t + 20, t + 1, t + 21);
+        script += &format!("c{a}[{}-{}] c{b}[{}-{}] ", t + 2, t + 4, t + 5, t + 7);
+        if i < 59 {
+            script += &format!("c{a}=r{a} c{b}=r{b} ");
+        }
+    }
+    let told = run(&script, "auto");
+    assert!(told.contains("c118→r118!") && told.contains("c119→r119!"), "{told}");
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut correlator = Correlator::new(Options::default());
+    let mut links = Vec::new();
+    for i in 0..20_000 {
+        let call = span(&format!("c{i}"), i, i + 1);
+        let open = request(&span(&format!("r{i}"), i, i + 1));
+        correlator.feed(Input::Message(&open), &mut links);
+        correlator.feed(Input::Span(&call), &mut links);
+    }
+    correlator.tick(BootTime(20_000 * MS), &mut links);
+    let mut shed = 0;
+    correlator.counters(&mut |name, value| {
+        if name == "correlate_shed_total" {
+            shed = value;
+        }
+    });
+    assert!(shed > 0);
+}
