@@ -46,7 +46,7 @@ def if_changed(cache, name, step):
     stamp = cache / f"{name}.stamp"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return
-    print(f"shop: building {name}", flush=True)
+    print(f"shop: building {name}\n", end="", flush=True)
     step(cache)
     stamp.write_text(digest.hexdigest())
 
@@ -68,7 +68,7 @@ def build_node(cache):
 
 def build_go(cache):
     (cache / "go").mkdir(exist_ok=True)
-    run([find("go"), "build", "-o", str(cache / "go") + "/", *(f"./{name}" for name in GO_SERVICES)],
+    run([find("go"), "build", "-buildvcs=false", "-o", str(cache / "go") + "/", *(f"./{name}" for name in GO_SERVICES)],
         cwd=HERE / "go")
 
 

@@ -2,6 +2,7 @@
 """The sample application: `shop.py up`, `load`, `status`, `down`, `packages`. See README.md."""
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from build import BuildError, build, run
 from parts import BASE_PORT, HERE, PARTS, SERVERS, Shop, as_postgres, find, missing_packages
 
 READY_WITHIN_S = 60
+SCRATCH_PREFIX = "shop-postgres-"
 
 
 class ShopError(Exception):
@@ -67,6 +69,7 @@ def up(options):
     known = processes.read(state)
     if known and any(map(processes.is_running, [known, *known["parts"].values()])):
         raise ShopError(f"already running: end it with 'shop.py down --dir {options.dir}'")
+    remove_scratch(known)
     check_ports(shop)
     if not options.no_install:
         build(shop.cache)
@@ -78,9 +81,9 @@ def up(options):
         scratch = prepare(shop)
         for name in PARTS:
             parts.start(name, shop.command(name), shop.environment(name), shop.log / f"{name}.log")
-            parts.save(ready=False)
+            parts.save(ready=False, scratch=str(scratch or ""))
             wait_ready(shop, name, parts)
-        parts.save(ready=True, ports=shop.ports, truth=str(shop.truth))
+        parts.save(ready=True, scratch=str(scratch or ""), ports=shop.ports, truth=str(shop.truth))
         print(f"shop: ready at http://127.0.0.1:{shop.ports['nginx']}/ "
               f"after {time.monotonic() - begun:.1f} s, truth in {shop.truth}", flush=True)
         watch(shop, parts)
@@ -118,11 +121,12 @@ def prepare(shop):
     shutil.rmtree(shop.run / "postgres", ignore_errors=True)
     for folder in (shop.truth, shop.log, shop.run / "redis", shop.run / "nginx"):
         folder.mkdir(parents=True, exist_ok=True)
+    (shop.truth / "ports.json").write_text(json.dumps(shop.ports) + "\n")
     (shop.run / "nginx/nginx.conf").write_text(shop.nginx_configuration())
     scratch = None
     if os.geteuid() == 0:
         # PostgreSQL runs as another user, who may not reach the folder of the shop.
-        scratch = Path(tempfile.mkdtemp(prefix="shop-postgres-"))
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
         shutil.chown(scratch, "postgres", "postgres")
         shop.postgres = scratch / "data"
     try:
@@ -132,6 +136,13 @@ def prepare(shop):
             shutil.rmtree(scratch, ignore_errors=True)
         raise
     return scratch
+
+
+def remove_scratch(known):
+    """Removes the database of a shop that was killed."""
+    scratch = Path((known or {}).get("scratch") or ".")
+    if scratch.name.startswith(SCRATCH_PREFIX):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def prepare_postgres(shop):
@@ -217,6 +228,7 @@ def down(options):
     for name, part in reversed(known["parts"].items()):
         if not processes.end(part, signal.SIGTERM, 10) and not processes.end(part, signal.SIGKILL, 5):
             raise ShopError(f"{name}, pid {part['pid']}, did not end")
+    remove_scratch(known)
     state.unlink(missing_ok=True)
     print("shop: stopped")
 
