@@ -1,5 +1,8 @@
 //! Connection: two halves, the protocol they speak, and the calls that came too early.
 
+mod datagram;
+mod speaker;
+
 use deeptrace_model::{
     BootTime, Call, ConnectionId, Demand, Direction, Endpoint, Event, Message, MessageRole, Open,
     Origin, Touch, Transport,
@@ -8,21 +11,10 @@ use deeptrace_model::{
 use crate::counters::Counters;
 use crate::half::{Half, Stop, Work};
 use crate::open_message::Who;
-use crate::recognition::{Guess, Question, ask};
 use crate::reorder::{Piece, Place, Queue, place};
-use crate::{CopyPolicy, Options, Output, Parser, Protocol, Side};
+use crate::{Options, Output, Protocol, Side};
 
-/// Times of failure after which the protocol is in doubt.
-const FAILURES_MAX: u32 = 3;
-
-/// Calls in which no start was found, after which the protocol is in doubt.
-const MISSES_MAX: u32 = 256;
-
-/// Calls of an unknown connection that are all looked at; later ones now and then.
-const ASKED_MAX: u32 = 32;
-
-/// Bytes kept of an unknown connection, in case that a head came in pieces.
-const KEPT_MAX: usize = 256;
+use self::speaker::Speaker;
 
 /// Bytes that capture may skip at once: half of what 32-bit sequence numbers can compare.
 const SKIP_MAX: u64 = 1 << 30;
@@ -39,23 +31,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) out: &'a mut Output,
 }
 
-/// The protocol of a connection.
-pub(crate) struct Speaker {
-    pub(crate) row: usize,
-    pub(crate) parser: Box<dyn Parser>,
-    /// Whether it is sure: a parser that was only tried has cut a whole message.
-    confirmed: bool,
-    failures: u32,
-    misses: u32,
-}
-
-impl Speaker {
-    /// The protocol in `row`, beyond doubt.
-    pub(crate) fn sure(table: &[Protocol], row: usize) -> Self {
-        Self { row, parser: (table[row].parser)(), confirmed: true, failures: 0, misses: 0 }
-    }
-}
-
 /// One connection.
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
@@ -70,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) queue: Queue,
     /// Responses that wait for their request, which is still on its way.
     deferred: Vec<Message>,
+    /// Requests given out whose response was not, where there is one stream.
+    unanswered: u32,
     /// How often recognition was asked.
     asked: u32,
     /// Rows that were tried in vain.
@@ -90,6 +67,7 @@ impl Connection {
             halves: [Half::default(), Half::default()],
             queue: Queue::default(),
             deferred: Vec::new(),
+            unanswered: 0,
             asked: 0,
             rejected: 0,
             demanded: 0,
@@ -296,46 +274,6 @@ impl Connection {
         }
     }
 
-    /// Gives a call to the parser, if the direction is in step or the call starts a message.
-    fn parse(&mut self, piece: Piece<'_>, stage: &mut Stage<'_>) -> Stop {
-        let Some(speaker) = &mut self.speaker else { return Stop::Drained };
-        let half = &mut self.halves[piece.direction as usize];
-        let mut work = work(self.id, speaker.row, self.client, piece.direction, stage);
-        if !half.synced {
-            let is_start =
-                !piece.bytes.is_empty() && speaker.parser.is_start(work.from, piece.bytes);
-            if !is_start {
-                work.counters.unsynchronised_bytes += piece.len;
-                speaker.misses += 1;
-                return if speaker.misses > MISSES_MAX { Stop::NotMine } else { Stop::Drained };
-            }
-            work.counters.resynchronised += 1;
-            half.restart(piece.start, true);
-        }
-        let finished = half.finished;
-        let stop = half.feed(speaker.parser.as_mut(), &mut work, piece);
-        if half.finished > finished {
-            speaker.failures = 0;
-            speaker.misses = 0;
-            if !speaker.confirmed {
-                speaker.confirmed = true;
-                self.know(stage);
-            }
-        }
-        stop
-    }
-
-    /// The protocol is sure.
-    pub(crate) fn know(&mut self, stage: &mut Stage<'_>) {
-        stage.counters.recognised += 1;
-        let Some(row) = self.row() else { return };
-        let bytes = match stage.table[row].copy {
-            CopyPolicy::Head => stage.options.head_bytes,
-            CopyPolicy::All => 16384,
-        };
-        self.demand(bytes, stage);
-    }
-
     fn demand(&mut self, bytes: u32, stage: &mut Stage<'_>) {
         if std::mem::replace(&mut self.demanded, bytes) != bytes {
             stage.counters.demands += 1;
@@ -370,185 +308,27 @@ impl Connection {
         });
     }
 
-    /// Bytes that the parser does not know: it looks for the next start, or is in doubt.
-    fn failed(&mut self, direction: Direction, stage: &mut Stage<'_>) {
-        stage.counters.not_mine += 1;
-        let Some(speaker) = &mut self.speaker else { return };
-        let half = &mut self.halves[direction as usize];
-        let mut from = work(self.id, speaker.row, self.client, direction, stage).from;
-        if self.client.is_none() {
-            from = Side::Client;
-        }
-        let _ = speaker.parser.lost(from);
-        half.restart(half.next.unwrap_or(0), false);
-        half.forget();
-        speaker.failures += 1;
-        if speaker.confirmed && speaker.failures < FAILURES_MAX && speaker.misses <= MISSES_MAX {
-            return;
-        }
-        stage.counters.misrecognised += 1;
-        if !speaker.confirmed {
-            self.rejected |= 1u128.checked_shl(speaker.row as u32).unwrap_or(0);
-        }
-        self.asked = 0;
-        self.forget_speaker(stage);
-        self.halves.iter_mut().for_each(Half::forget);
-    }
-
-    fn forget_speaker(&mut self, stage: &mut Stage<'_>) {
-        self.speaker = None;
-        self.client = self.origin_side.map(client_direction);
-        if self.demanded != 0 {
-            self.demand(stage.options.head_bytes, stage);
-        }
-    }
-
-    /// Whether a datagram is to be looked at: of unknown sockets only the first, then now and then.
-    pub(crate) fn worth_asking(&mut self) -> bool {
-        if self.speaker.is_some() {
-            return true;
-        }
-        self.asked = self.asked.saturating_add(1);
-        self.asked <= ASKED_MAX || self.asked.is_multiple_of(ASKED_MAX)
-    }
-
-    /// Looks for the protocol of a call of an unknown connection, and parses it when found.
-    fn recognise(&mut self, piece: &Piece<'_>, stage: &mut Stage<'_>) -> Option<Stop> {
-        self.asked = self.asked.saturating_add(1);
-        let late = self.asked > ASKED_MAX;
-        if late {
-            self.halves[piece.direction as usize].forget();
-            if self.asked == ASKED_MAX + 1 {
-                self.demand(stage.options.unknown_bytes, stage);
-            }
-            if !self.asked.is_multiple_of(ASKED_MAX) {
-                return None;
-            }
-            self.rejected = 0;
-        }
-        if piece.bytes.is_empty() {
-            self.halves[piece.direction as usize].forget();
-            return None;
-        }
-        let half = &mut self.halves[piece.direction as usize];
-        if !half.kept().is_empty() {
-            half.keep(piece);
-            let call_len = half.kept().len() + piece.len as usize - piece.bytes.len();
-            if let Some(guess) = self.guess(piece.direction, call_len, None, stage) {
-                return Some(self.begin(guess, piece, true, stage));
-            }
-        }
-        if let Some(guess) =
-            self.guess(piece.direction, piece.len as usize, Some(piece.bytes), stage)
-        {
-            let half = &mut self.halves[piece.direction as usize];
-            if !half.kept().is_empty() {
-                half.forget();
-            }
-            return Some(self.begin(guess, piece, false, stage));
-        }
-        let half = &mut self.halves[piece.direction as usize];
-        if half.kept().is_empty() && !late {
-            half.keep(piece);
-        }
-        if half.kept().len() > KEPT_MAX || (piece.bytes.len() as u64) < piece.len {
-            half.forget();
-        }
-        None
-    }
-
-    fn guess(
-        &self,
-        direction: Direction,
-        call_len: usize,
-        bytes: Option<&[u8]>,
-        stage: &Stage<'_>,
-    ) -> Option<Guess> {
-        let from = self.client.map(|client| side(client, direction));
-        ask(
-            stage.table,
-            &Question {
-                bytes: bytes.unwrap_or_else(|| self.halves[direction as usize].kept()),
-                call_len,
-                transport: self.transport,
-                from,
-                server_port: self.server_port,
-                rejected: self.rejected,
-            },
-        )
-    }
-
-    /// A protocol is believed, or tried: parses what came of the other direction and this call.
-    fn begin(
-        &mut self,
-        guess: Guess,
-        piece: &Piece<'_>,
-        kept: bool,
-        stage: &mut Stage<'_>,
-    ) -> Stop {
-        let parser = (stage.table[guess.row].parser)();
-        let confirmed = guess.sure;
-        let direction = piece.direction;
-        self.client = Some(match guess.from {
-            Side::Client => direction,
-            Side::Server => direction.opposite(),
-        });
-        self.speaker = Some(Speaker { row: guess.row, parser, confirmed, failures: 0, misses: 0 });
-        if confirmed {
-            self.know(stage);
-        }
-        self.begin_other(direction.opposite(), stage);
-        let half = &mut self.halves[direction as usize];
-        half.finished = 0;
-        half.synced = true;
-        if kept {
-            self.replay(direction, stage)
-        } else {
-            half.restart(piece.start, true);
-            self.parse(*piece, stage)
-        }
-    }
-
-    /// The direction in which the protocol was not recognised: from its start, if that is known.
-    fn begin_other(&mut self, direction: Direction, stage: &mut Stage<'_>) {
-        let Some(speaker) = &mut self.speaker else { return };
-        let half = &mut self.halves[direction as usize];
-        let from = work(self.id, speaker.row, self.client, direction, stage).from;
-        half.finished = 0;
-        let kept = !half.kept().is_empty();
-        half.synced = half.fresh || (kept && speaker.parser.is_start(from, half.kept()));
-        if !kept || !half.synced {
-            half.restart(half.next.unwrap_or(0), half.synced && half.next.is_some());
-        } else if self.replay(direction, stage) != Stop::Drained {
-            let half = &mut self.halves[direction as usize];
-            half.restart(half.next.unwrap_or(0), false);
-        }
-    }
-
-    /// Parses what was kept while the protocol was unknown.
-    fn replay(&mut self, direction: Direction, stage: &mut Stage<'_>) -> Stop {
-        let Some(speaker) = &mut self.speaker else { return Stop::Drained };
-        let half = &mut self.halves[direction as usize];
-        let mut work = work(self.id, speaker.row, self.client, direction, stage);
-        let stop = half.replay(speaker.parser.as_mut(), &mut work);
-        if half.finished > 0 && !speaker.confirmed {
-            speaker.confirmed = true;
-            self.know(stage);
-        }
-        stop
-    }
-
     /// Puts responses aside whose request is still on its way, and lets go those that waited.
     fn order(&mut self, direction: Direction, from: usize, stage: &mut Stage<'_>) {
         let requests = &self.halves[direction.opposite() as usize];
         let mut index = from;
-        while index < stage.out.messages.len() {
-            let message = &stage.out.messages[index];
-            if message.role == MessageRole::Response && requests.is_busy(message.stream.stream) {
-                self.deferred.push(stage.out.messages.remove(index));
-            } else {
-                index += 1;
+        while let Some(message) = stage.out.messages.get(index) {
+            let stream = message.stream.stream;
+            let is_single = stream == 0;
+            match message.role {
+                MessageRole::Request if is_single => {
+                    self.unanswered = self.unanswered.saturating_add(1);
+                }
+                MessageRole::Response if is_single && self.unanswered > 0 => {
+                    self.unanswered -= u32::from(!message.interim);
+                }
+                MessageRole::Response if requests.is_busy(stream) => {
+                    self.deferred.push(stage.out.messages.remove(index));
+                    continue;
+                }
+                _ => {}
             }
+            index += 1;
         }
         if self.deferred.is_empty() {
             return;
@@ -562,7 +342,13 @@ impl Connection {
         let waits = |message: &mut Message| {
             halves[message.direction.opposite() as usize].is_busy(message.stream.stream)
         };
-        stage.out.messages.extend(self.deferred.extract_if(.., |message| !waits(message)));
+        let ready = self.deferred.extract_if(.., |message| !waits(message));
+        for message in ready {
+            if message.stream.stream == 0 && !message.interim {
+                self.unanswered = self.unanswered.saturating_sub(1);
+            }
+            stage.out.messages.push(message);
+        }
     }
 
     fn end_half(&mut self, direction: Direction, errno: u16, stage: &mut Stage<'_>) {

@@ -206,6 +206,8 @@ impl Http {
         }
         half.body = body;
         half.draft = Some(draft);
+        // The body may come without bytes to look at (`sendfile`), so it is taken at once.
+        let len = if body == Body::UntilClose { Verdict::ENDLESS } else { len };
         Verdict::Part { len, stream: 0 }
     }
 }

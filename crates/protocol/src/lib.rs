@@ -22,7 +22,6 @@
 mod connection;
 mod connections;
 mod counters;
-mod datagram;
 mod dns;
 mod half;
 mod http;

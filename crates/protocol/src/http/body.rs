@@ -2,8 +2,6 @@
 
 use memchr::memchr;
 
-use crate::Verdict;
-
 /// Bytes of a chunk's size line or of a trailer that are waited for.
 const LINE_MAX: usize = 8 * 1024;
 
@@ -42,7 +40,8 @@ impl Body {
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Progress {
         match self {
             Self::None => Progress::None,
-            Self::UntilClose => Progress::Part(Verdict::ENDLESS),
+            // All of it was taken with the head.
+            Self::UntilClose => Progress::Broken,
             Self::Chunk => self.chunk(bytes),
             Self::Trailers => self.trailer(bytes),
         }

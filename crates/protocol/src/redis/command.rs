@@ -217,13 +217,12 @@ impl Command {
             }
             return;
         }
-        if index == 1 && CONTAINERS.contains(&self.name.as_str()) {
-            if let Some(name) = text.filter(|name| is_name(name)) {
-                self.name.push(' ');
-                self.name += &String::from_utf8_lossy(name).to_ascii_uppercase();
-                self.text.clone_from(&self.name);
-                return;
-            }
+        let sub = text.filter(|name| index == 1 && is_name(name));
+        if let Some(sub) = sub.filter(|_| CONTAINERS.contains(&self.name.as_str())) {
+            self.name.push(' ');
+            self.name += &String::from_utf8_lossy(sub).to_ascii_uppercase();
+            self.text.clone_from(&self.name);
+            return;
         }
         if index == 1 && self.name == "SELECT" {
             self.database = text.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());

@@ -1,15 +1,13 @@
 //! The corpus cut up, put out of order and damaged: splitting never changes the messages, and
 //! nothing makes a parser panic or go round in circles.
 
-mod session;
-
 use deeptrace_protocol::{Input, Options, Output, Side, TABLE, Verdict};
 
-use session::corpus::{Entry, describe_message, entries};
-use session::{Delivery, Piece};
+use crate::session::corpus::{Entry, describe_message, entries};
+use crate::session::{Delivery, Piece};
 
 /// Sessions with more bytes than this are tried at fewer places.
-const PLACES_MAX: usize = 1500;
+const PLACES_MAX: usize = 700;
 
 fn messages(out: &Output) -> String {
     out.messages.iter().map(|message| describe_message(message, false)).collect()
@@ -17,7 +15,12 @@ fn messages(out: &Output) -> String {
 
 fn check_same(entry: &Entry, deliveries: &[Delivery], expected: &str, what: &str) {
     let (out, _) = entry.session.run(deliveries);
-    assert_eq!(messages(&out), expected, "{} {what}", entry.path.display());
+    let got = messages(&out);
+    if got != expected {
+        let mut lines = got.lines().zip(expected.lines());
+        let differ = lines.find(|(got, expected)| got != expected);
+        panic!("{} {what}\n{differ:#?}", entry.path.display());
+    }
 }
 
 /// Sessions of which every byte is there, with their messages.

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use deeptrace_model::{Call, Event, Touch, hash_bytes};
 
-use crate::connection::{Connection, Speaker, Stage};
+use super::speaker::Speaker;
+use super::{Connection, Stage};
 use crate::open_message::{OpenMessage, Who};
 use crate::recognition::{Question, ask};
 use crate::{Draft, Input, Side, Verdict};

@@ -1,12 +1,10 @@
 //! Every session of the corpus against what is written beside it; `UPDATE_EXPECT=1` rewrites.
 
-mod session;
-
 use std::fs;
 
 use deeptrace_protocol::TABLE;
 
-use session::corpus::{describe, entries};
+use crate::session::corpus::{describe, entries};
 
 #[test]
 fn sessions_give_the_expected_messages() {

@@ -1,0 +1,8 @@
+//! Every protocol of the table against its sessions in `corpus/protocol`.
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod mutations;
+#[cfg(test)]
+mod session;
