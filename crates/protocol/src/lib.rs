@@ -1,8 +1,8 @@
 //! Bytes of socket calls into messages: recognition, reassembly, one file per protocol.
 //!
-//! [`Protocols`] is the stage: it puts calls in order ([`reorder`]), finds out what a connection
-//! speaks ([`recognition`]), lets the protocol's [`Parser`] cut messages out of each direction
-//! ([`half`]), stamps them with the calls that moved their bytes, and tells capture how much to
+//! [`Protocols`] is the stage: it puts calls in order (`reorder.rs`), finds out what a connection
+//! speaks (`recognition.rs`), lets the protocol's [`Parser`] cut messages out of each direction
+//! (`half.rs`), stamps them with the calls that moved their bytes, and tells capture how much to
 //! copy. It does no I/O and reads no clock.
 //!
 //! # Adding a protocol
@@ -14,9 +14,9 @@
 //! 3. `NAME::PROTOCOL,` in [`TABLE`]: rows that can be sure ([`Recognition::Yes`]) before rows
 //!    that guess.
 //!
-//! Then record what real servers say into `corpus/protocol/NAME/*.stream` and run the tests with
-//! `UPDATE_EXPECT=1`; read what was written. Every test, the fuzz target and the bench loop over
-//! the table.
+//! Then record what real servers say into `corpus/protocol/NAME/*.stream` (the format is described
+//! in `tests/table/session/mod.rs`), run the tests with `UPDATE_EXPECT=1`, and read what was
+//! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
 mod connection;
