@@ -35,6 +35,8 @@ def main():
     except (ShopError, BuildError) as error:
         print(f"shop: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # while something was built
+        return 130
 
 
 def arguments():
