@@ -1,4 +1,5 @@
 //! The Span JSON, byte for byte.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::borrow::Cow;
 

@@ -80,6 +80,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
 /// Opens the database for writing; the lock is held. Makes it if it is not there.
 pub(super) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
     let path = folder.join(FILE);
+    refuse_foreign(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -106,15 +107,32 @@ pub(super) fn open_reader(folder: &Path, mode: Mode) -> Result<Connection, Store
     if !fs::exists(&path).unwrap_or(true) {
         return Err(StoreError::Absent { folder: folder.to_owned() });
     }
+    refuse_foreign(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&path, flags).map_err(failed(folder))?;
-    let settings = "PRAGMA cache_size = -2048; PRAGMA busy_timeout = 10000; PRAGMA query_only = 1;";
-    connection.execute_batch(settings).map_err(failed(folder))?;
     let version = check(&connection, folder, &path)?;
     if mode == Mode::Read && version == 0 {
         return Err(StoreError::Absent { folder: folder.to_owned() });
     }
+    let settings = "PRAGMA cache_size = -2048; PRAGMA busy_timeout = 10000; PRAGMA query_only = 1;";
+    connection.execute_batch(settings).map_err(failed(folder))?;
     Ok(connection)
+}
+
+/// A very short file would be taken for an empty database, and overwritten.
+fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    let read = match File::open(path) {
+        Ok(file) => file.take(MAGIC.len() as u64).read_to_end(&mut head).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    read.map_err(|source| StoreError::Io { action: "read", path: path.to_owned(), source })?;
+    match MAGIC.starts_with(&head) {
+        true => Ok(()),
+        false => Err(StoreError::Foreign { path: path.to_owned() }),
+    }
 }
 
 /// Version of the schema, zero for an empty file; an error if it is not ours to read.

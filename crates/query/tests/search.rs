@@ -1,0 +1,93 @@
+//! Lists of traces, page by page, and of services.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use deeptrace_model::{Duration, SpanId, TraceId, TraceSummary, WallTime};
+use deeptrace_query::{Limits, search, services};
+use deeptrace_store::{Filter, Store, Window};
+
+mod shop;
+use shop::{BEGIN, stored};
+
+/// `count` traces, 100 ms apart: a front that asks users twice, the second time in vain for
+/// every fifth.
+fn story(count: u64) -> String {
+    let mut story = String::new();
+    for n in 0..count {
+        let (id, at) = (n * 10 + 1, n * 100);
+        let mut line = |text: String| story += &(text + "\n");
+        line(format!("{id} S front GET/ {at} {}", at + 90));
+        for (k, start) in [(1, at + 10), (3, at + 50)] {
+            let (client, server) = (id + k, id + k + 1);
+            let failed = if n % 5 == 0 && k == 3 { "error" } else { "" };
+            line(format!("{client} C front GET/users {start} {} x={client}", start + 30));
+            line(format!("{client} <- {id} 0.9 thread {start}"));
+            line(format!(
+                "{server} S users GET/users {start}.5 {} x={client} {failed}",
+                start + 20
+            ));
+        }
+    }
+    story
+}
+
+fn pages(store: &dyn Store, filter: &Filter, limit: usize) -> Vec<TraceSummary> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = search(store, filter, after, limit, Limits::default()).unwrap();
+        assert!(page.traces.len() <= limit);
+        all.extend(page.traces);
+        after = page.next;
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn each_trace_is_listed_once_whatever_the_page() {
+    let stored = stored(&story(40));
+    let all = pages(&*stored.store, &Filter::default(), 1000);
+    let ids: Vec<TraceId> = (0..40).rev().map(|n| TraceId::from_root(SpanId(n * 10 + 1))).collect();
+    assert_eq!(all.iter().map(|it| it.id).collect::<Vec<_>>(), ids);
+    for limit in [1, 7, 40] {
+        assert_eq!(pages(&*stored.store, &Filter::default(), limit), all, "pages of {limit}");
+    }
+    let first = TraceSummary {
+        id: TraceId::from_root(SpanId(1)),
+        service: "front".into(),
+        name: "GET/".into(),
+        start: WallTime(BEGIN),
+        duration: Duration::from_millis(90),
+        spans: 5,
+        errors: 1,
+        services: vec![("front".into(), 3), ("users".into(), 2)],
+        incomplete: false,
+    };
+    assert_eq!(all.last(), Some(&first));
+}
+
+#[test]
+fn filters_choose_by_any_span_of_the_trace() {
+    let stored = stored(&story(40));
+    let all = Filter::default();
+    let count = |filter: Filter| {
+        let found = pages(&*stored.store, &filter, 3);
+        assert_eq!(found, pages(&*stored.store, &filter, 100), "{filter:?}");
+        found.len()
+    };
+    assert_eq!(count(Filter { errors_only: true, ..all.clone() }), 8);
+    assert_eq!(count(Filter { service: Some("users".into()), ..all.clone() }), 40);
+    assert_eq!(count(Filter { min_duration: Some(Duration::from_millis(91)), ..all.clone() }), 0);
+    let window =
+        Window { from: WallTime(BEGIN + 1_000_000_000), to: WallTime(BEGIN + 1_999_999_999) };
+    assert_eq!(count(Filter::in_window(window)), 10);
+}
+
+#[test]
+fn services_are_counted() {
+    let stored = stored(&story(40));
+    let services = services(&*stored.store, Window::ALL).unwrap();
+    let rows: Vec<_> =
+        services.iter().map(|it| (it.name.as_str(), it.spans, it.requests, it.errors)).collect();
+    assert_eq!(rows, [("front", 120, 40, 0), ("users", 80, 80, 8)]);
+}

@@ -1,0 +1,132 @@
+//! Stories: a few spans and links written down in lines, stored for real.
+//!
+//! A line is `ID KIND SERVICE NAME START END`, times in milliseconds, with words after it:
+//! `x=N` the exchange, `r=N` its request (`N` if not given), `unanswered`, `error`, `lost`,
+//! `app=N` the application's trace. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
+//! (generation) and `follows`, the start of the child before them. `-` stands for no parent.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+use std::sync::Arc;
+
+use deeptrace_model::{
+    BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
+    Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, TraceContext, TraceId, UnitId,
+    WallTime,
+};
+use deeptrace_store::{Batch, Mode, Options, Store};
+
+/// Where the stories begin, nanoseconds since the epoch.
+pub const BEGIN: u64 = 1_700_000_000_000_000_000;
+
+/// A store, with the folder it lies in.
+pub struct Stored {
+    pub store: Arc<dyn Store>,
+    _folder: tempfile::TempDir,
+}
+
+/// Stores the story in one batch; an empty line begins the next batch.
+pub fn stored(story: &str) -> Stored {
+    let folder = tempfile::tempdir().unwrap();
+    let store = deeptrace_store::open("embedded", &Options::new(folder.path()), Mode::Write);
+    let stored = Stored { store: store.unwrap(), _folder: folder };
+    let story: Vec<&str> = story.lines().map(str::trim).collect();
+    for batch in story.split(|line| line.is_empty()) {
+        stored.store.write(&read(batch)).unwrap();
+    }
+    stored
+}
+
+fn read(lines: &[&str]) -> Batch {
+    let mut batch = Batch::default();
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[1] {
+            "<-" => batch.links.push(link(&words)),
+            _ => batch.spans.push(span(&words)),
+        }
+    }
+    batch
+}
+
+fn time(millis: &str) -> u64 {
+    BEGIN + (millis.parse::<f64>().unwrap() * 1e6) as u64
+}
+
+/// The value of the word `name=value`.
+fn word<T: std::str::FromStr>(words: &[&str], name: &str) -> Option<T> {
+    let value = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok())
+}
+
+pub fn span(words: &[&str]) -> Span {
+    let id: u64 = words[0].parse().unwrap();
+    let touch =
+        Touch { event: EventId(id), time: BootTime(id), pid: Pid(1), tid: Tid(1), unit: UnitId(1) };
+    let exchange: u64 = word(words, "x").unwrap_or(1000 + id);
+    let answered = !words.contains(&"unanswered");
+    Span {
+        id: SpanId(id),
+        kind: match words[1] {
+            "S" => SpanKind::Server,
+            "C" => SpanKind::Client,
+            "P" => SpanKind::Producer,
+            "Q" => SpanKind::Consumer,
+            other => panic!("kind {other}"),
+        },
+        service: words[2].to_owned(),
+        name: words[3].to_owned(),
+        protocol: "http".into(),
+        start: WallTime(time(words[4])),
+        end: WallTime(time(words[5])),
+        status: match words {
+            _ if !answered => SpanStatus::Unset,
+            _ if words.contains(&"error") => SpanStatus::Error,
+            _ => SpanStatus::Ok,
+        },
+        status_message: None,
+        attributes: Vec::new(),
+        request_size: 1,
+        response_size: 1,
+        request_payload: Vec::new(),
+        response_payload: Vec::new(),
+        process: ProcessKey { pid: Pid(1), started: BootTime(1) },
+        connection: ConnectionId(id),
+        exchange: Exchange {
+            kind: ExchangeKind::Tcp,
+            request: word(words, "r").unwrap_or(exchange),
+            response: answered.then_some(exchange),
+            stream: 0,
+            request_hash: 1,
+            confidence: 1.0,
+        },
+        request: [touch; 2],
+        response: answered.then_some([touch; 2]),
+        trace_context: word(words, "app")
+            .map(|trace| TraceContext { trace: TraceId(trace), parent: 9 }),
+        unknown: Vec::new(),
+        truncated: false,
+        lost_events: u32::from(words.contains(&"lost")),
+    }
+}
+
+fn link(words: &[&str]) -> Link {
+    let id: u64 = words[0].parse().unwrap();
+    let method = match words[4] {
+        "thread" => Method::Thread,
+        "order" => Method::Order,
+        "inferred" => Method::Inferred,
+        other => panic!("method {other}"),
+    };
+    Link {
+        child: SpanId(id),
+        parent: words[2].parse().ok().map(SpanId),
+        child_start: WallTime(time(words[5])),
+        method,
+        relation: if words.contains(&"follows") { Relation::Follows } else { Relation::Child },
+        confidence: words[3].parse().unwrap(),
+        algorithm: "auto".into(),
+        candidates: 1,
+        generation: word(words, "g").unwrap_or(0),
+        is_final: true,
+    }
+}

@@ -1,0 +1,331 @@
+//! What every backend of the table promises; see the contract at `Store`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::sync::Arc;
+
+use deeptrace_model::{Duration, Gap, GapCause, Span, SpanId, SpanKind, WallTime};
+use deeptrace_store::{
+    Backend, Batch, Cursor, Fault, Filter, LinkKey, LinkLookup, Mode, Options, Page, SpanKey,
+    SpanLookup, Store, StoreError, TABLE, Window,
+};
+
+mod sample;
+use sample::{BEGIN, MILLI, SECOND, link, span};
+
+/// Opens a fresh store of each backend and hands it over with its options.
+fn each(check: impl Fn(&Backend, &Options)) {
+    for backend in TABLE {
+        let folder = tempfile::tempdir().unwrap();
+        check(backend, &Options::new(folder.path().join("data")));
+    }
+}
+
+fn open(backend: &Backend, options: &Options) -> Arc<dyn Store> {
+    (backend.open)(options, Mode::Write).unwrap()
+}
+
+fn spans(range: std::ops::Range<u64>) -> Batch {
+    Batch { spans: range.map(span).collect(), ..Batch::default() }
+}
+
+fn look(store: &dyn Store, key: SpanKey) -> Vec<Span> {
+    let lookup = SpanLookup { key, window: Window::ALL };
+    let found = store.spans(&[lookup], 100).unwrap();
+    found.into_iter().map(Arc::unwrap_or_clone).collect()
+}
+
+#[test]
+fn spans_are_found_by_each_key_as_they_were_written() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        // Several stored batches, and one that is small.
+        store.write(&spans(0..5000)).unwrap();
+        store.write(&spans(5000..5010)).unwrap();
+        for n in [0, 1, 100, 101, 200, 2047, 2048, 4999, 5000, 5009] {
+            let expected = span(n);
+            assert_eq!(look(&*store, SpanKey::Id(expected.id)), [expected.clone()]);
+            let pair = [span(n & !1), span(n | 1)];
+            let request = SpanKey::Request(expected.exchange.request_key());
+            assert_eq!(look(&*store, request), pair);
+            if let Some(key) = expected.exchange.key() {
+                assert_eq!(look(&*store, SpanKey::Exchange(key)), pair);
+            }
+            if let Some(context) = expected.trace_context {
+                assert_eq!(look(&*store, SpanKey::Application(context.trace)), pair);
+            }
+        }
+        assert_eq!(look(&*store, SpanKey::Id(SpanId(12345))), []);
+        assert_eq!(store.spans(&[], 100).unwrap(), []);
+    });
+}
+
+#[test]
+fn a_lookup_keeps_to_its_window_and_its_limit() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        store.write(&spans(0..3000)).unwrap();
+        let one = span(1500);
+        let key = SpanKey::Id(one.id);
+        let at = |from: u64, to: u64| Window { from: WallTime(from), to: WallTime(to) };
+        let (start, end) = (one.start.0, one.end.0);
+        for (window, expected) in [
+            (at(start, start), 1),
+            (at(end, end), 1),
+            (at(start - 10, end + 10), 1),
+            (at(0, start - 1), 0),
+            (at(end + 1, u64::MAX), 0),
+        ] {
+            let found = store.spans(&[SpanLookup { key, window }], 9).unwrap();
+            assert_eq!(found.len(), expected, "{window:?} of {start}..{end}");
+        }
+        let all: Vec<SpanLookup> = (0..100)
+            .rev()
+            .map(|n| SpanLookup { key: SpanKey::Id(span(n).id), window: Window::ALL })
+            .collect();
+        let found = store.spans(&all, 30).unwrap();
+        let expected: Vec<Arc<Span>> = (0..30).map(|n| Arc::new(span(n))).collect();
+        assert_eq!(found, expected);
+    });
+}
+
+#[test]
+fn links_are_found_by_child_and_by_parent() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        let links: Vec<_> = (1..5000).filter(|n| n % 2 == 0).map(link).collect();
+        store.write(&Batch { links: links.clone(), ..Batch::default() }).unwrap();
+        let later = deeptrace_model::Link { generation: 1, parent: None, ..link(2000) };
+        store.write(&Batch { links: vec![later.clone()], ..Batch::default() }).unwrap();
+        store.write(&Batch { links: vec![link(2000)], ..Batch::default() }).unwrap();
+        let look = |key, window| store.links(&[LinkLookup { key, window }], 100).unwrap();
+        let child = LinkKey::Child(span(2000).id);
+        // All decisions, equal ones once.
+        assert_eq!(look(child, Window::ALL), [later, link(2000)]);
+        assert_eq!(look(LinkKey::Parent(span(1999).id), Window::ALL), [link(2000)]);
+        let before = Window { from: WallTime(0), to: WallTime(link(2000).child_start.0 - 1) };
+        assert_eq!(look(child, before), []);
+        assert_eq!(look(LinkKey::Child(span(1999).id), Window::ALL), []);
+    });
+}
+
+/// All pages of a scan, one after the other.
+fn pages(store: &dyn Store, filter: &Filter, limit: usize) -> Vec<Span> {
+    let (mut all, mut after): (Vec<Span>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let Page { spans, next } = store.scan(filter, after, limit).unwrap();
+        assert!(spans.len() <= limit);
+        all.extend(spans.into_iter().map(Arc::unwrap_or_clone));
+        after = next;
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn a_scan_is_newest_first_and_filters_like_the_filter() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        // Batches that overlap in time, and one out of order.
+        let mixed = |part: u64| Batch {
+            spans: (0..6000).filter(|n| n % 3 == part).map(span).collect(),
+            ..Batch::default()
+        };
+        [2, 0, 1].iter().for_each(|part| store.write(&mixed(*part)).unwrap());
+        let all = Filter::default();
+        let window =
+            Window { from: WallTime(BEGIN + 700 * MILLI), to: WallTime(BEGIN + 1400 * MILLI) };
+        let filters = [
+            all.clone(),
+            Filter::in_window(window),
+            Filter { service: Some("users".into()), ..all.clone() },
+            Filter { service: Some("nobody".into()), ..all.clone() },
+            Filter { name: Some("GET /users/{id}/cart".into()), ..all.clone() },
+            Filter { kind: Some(SpanKind::Server), ..all.clone() },
+            Filter { min_duration: Some(Duration(15 * MILLI)), ..all.clone() },
+            Filter { max_duration: Some(Duration(2 * MILLI)), ..all.clone() },
+            Filter { errors_only: true, ..Filter::in_window(window) },
+        ];
+        for filter in &filters {
+            let mut expected: Vec<Span> =
+                (0..6000).map(span).filter(|it| filter.matches(it)).collect();
+            expected.sort_by_key(|it| std::cmp::Reverse((it.start, it.id)));
+            assert_eq!(pages(&*store, filter, 997), expected, "{filter:?}");
+        }
+        assert_eq!(pages(&*store, &filters[1], 1).len(), 701);
+    });
+}
+
+#[test]
+fn a_span_that_comes_twice_is_answered_once_merged_or_not() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        for _ in 0..2 {
+            for n in 0..40 {
+                store.write(&spans(n * 5..n * 5 + 5)).unwrap();
+            }
+        }
+        let check = || {
+            let one = span(77);
+            assert_eq!(look(&*store, SpanKey::Id(one.id)), [one.clone()]);
+            assert_eq!(pages(&*store, &Filter::default(), 1000).len(), 200);
+            assert_eq!(pages(&*store, &Filter::default(), 7).len(), 200);
+        };
+        check();
+        let now = WallTime(BEGIN + SECOND);
+        let mut merged = 0;
+        loop {
+            let done = store.maintain(now).unwrap();
+            merged += done.merged;
+            check();
+            if !done.more {
+                break;
+            }
+        }
+        assert!(merged >= 64, "{merged} batches merged");
+        assert_eq!(store.maintain(now).unwrap(), Default::default());
+    });
+}
+
+#[test]
+fn gaps_counts_and_the_heartbeat_survive_opening_again() {
+    each(|backend, options| {
+        let gap = |from: u64, to| Gap {
+            from: WallTime(BEGIN + from),
+            to: WallTime(BEGIN + to),
+            cause: GapCause::RingFull,
+            events: from,
+            bytes: 0,
+        };
+        let store = open(backend, options);
+        assert_eq!(store.last_alive().unwrap(), None);
+        let mut batch = spans(0..2500);
+        batch.links = vec![link(2)];
+        batch.gaps = vec![gap(500, 600), gap(100, 200), gap(150, 900)];
+        store.write(&batch).unwrap();
+        store.heartbeat(WallTime(BEGIN)).unwrap();
+        store.heartbeat(WallTime(BEGIN + 5)).unwrap();
+        drop(store);
+
+        let store = open(backend, options);
+        assert_eq!(store.last_alive().unwrap(), Some(WallTime(BEGIN + 5)));
+        let at = |from, to| Window { from: WallTime(BEGIN + from), to: WallTime(BEGIN + to) };
+        assert_eq!(store.gaps(at(0, 120), 9).unwrap(), [gap(100, 200)]);
+        let all = [gap(100, 200), gap(150, 900), gap(500, 600)];
+        assert_eq!(store.gaps(at(200, 500), 9).unwrap(), all);
+        assert_eq!(store.gaps(at(200, 500), 2).unwrap(), all[..2]);
+        assert_eq!(store.gaps(at(901, 999), 9).unwrap(), []);
+
+        let stats = store.stats().unwrap();
+        assert_eq!((stats.spans, stats.links, stats.gaps), (2500, 1, 3));
+        assert_eq!(stats.oldest, Some(WallTime(BEGIN)));
+        assert!(stats.newest >= Some(span(2499).end) && stats.bytes > 10_000);
+        let operations = store.operations(Window::ALL, None).unwrap();
+        assert_eq!(operations.iter().map(|it| it.spans).sum::<u64>(), 2500);
+        let errors =
+            (0..2500).map(span).filter(|it| it.status == deeptrace_model::SpanStatus::Error);
+        assert_eq!(operations.iter().map(|it| it.errors).sum::<u64>(), errors.count() as u64);
+        let users = store.operations(Window::ALL, Some("users")).unwrap();
+        assert_eq!(users.iter().map(|it| it.spans).sum::<u64>(), 500);
+        assert!(
+            users.iter().all(|it| it.service == "users") && users.is_sorted_by_key(|it| &it.name)
+        );
+    });
+}
+
+#[test]
+fn the_oldest_go_first_by_age_and_by_size() {
+    each(|backend, options| {
+        let options =
+            Options { retention: Duration::from_secs(10), max_bytes: 400_000, ..options.clone() };
+        let store = open(backend, &options);
+        for n in 0..40 {
+            store.write(&spans(n * 500..n * 500 + 500)).unwrap();
+        }
+        let settle = |now| {
+            let mut sum = deeptrace_store::Maintained::default();
+            loop {
+                let done = store.maintain(WallTime(now)).unwrap();
+                sum.expired += done.expired;
+                sum.evicted += done.evicted;
+                if !done.more {
+                    return sum;
+                }
+            }
+        };
+        let full = store.stats().unwrap();
+        assert!(full.bytes > 400_000, "{full:?}");
+        let done = settle(BEGIN + 12 * SECOND);
+        // Batches are 0.5 s long; the first two seconds are out.
+        assert!((1500..=2000).contains(&done.expired), "{done:?}");
+        let left = store.stats().unwrap();
+        assert!(left.bytes <= 400_000 && done.evicted > 0, "{left:?} {done:?}");
+        assert_eq!(left.spans, 20_000 - done.expired - done.evicted);
+        // The latest are there, in one piece.
+        let kept = pages(&*store, &Filter::default(), 1000);
+        assert_eq!(kept.len() as u64, left.spans);
+        assert_eq!(kept.first().map(|it| it.id), Some(span(19_999).id));
+        let mut counted = std::collections::BTreeMap::new();
+        store.counters(&mut |name, value| {
+            counted.insert(name, value);
+        });
+        assert_eq!(counted["store_spans_expired_total"], done.expired);
+        assert_eq!(counted["store_spans_evicted_total"], done.evicted);
+    });
+}
+
+#[test]
+fn one_writer_many_readers() {
+    each(|backend, options| {
+        let absent = (backend.open)(options, Mode::Read).err().unwrap();
+        assert!(matches!(absent, StoreError::Absent { .. }), "{absent}");
+        let store = open(backend, options);
+        let second = (backend.open)(options, Mode::Write).err().unwrap();
+        let text = second.to_string();
+        assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
+        assert_eq!((second.fault(), second.retry()), (Fault::Caller, true));
+
+        let reader = (backend.open)(options, Mode::Read).unwrap();
+        assert!(matches!(reader.write(&spans(0..1)), Err(StoreError::ReadOnly)));
+        for n in 0..20 {
+            store.write(&spans(n..n + 1)).unwrap();
+            store.maintain(WallTime(BEGIN)).unwrap();
+            assert_eq!(reader.stats().unwrap().spans, n + 1);
+            assert_eq!(look(&*reader, SpanKey::Id(span(n).id)), [span(n)]);
+        }
+        drop(store);
+        assert_eq!(pages(&*reader, &Filter::default(), 50).len(), 20);
+        drop(reader);
+        let alone = (backend.open)(options, Mode::Read).unwrap();
+        assert_eq!(pages(&*alone, &Filter::default(), 50).len(), 20);
+        open(backend, options);
+    });
+}
+
+#[test]
+fn threads_write_and_read_at_once() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        std::thread::scope(|scope| {
+            for part in 0..4 {
+                let store = &*store;
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        let from = part * 1000 + n * 10;
+                        store.write(&spans(from..from + 10)).unwrap();
+                        let last = span(from + 9);
+                        assert_eq!(look(store, SpanKey::Id(last.id)), [last]);
+                        store.maintain(WallTime(BEGIN)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(pages(&*store, &Filter::default(), 333).len(), 1000);
+    });
+}
+
+#[test]
+fn an_unknown_backend_is_named_with_those_that_are() {
+    let error = deeptrace_store::open("tape", &Options::new("/nowhere"), Mode::Read).err().unwrap();
+    assert!(error.to_string().contains("`tape`") && error.to_string().contains("embedded"));
+}

@@ -1,0 +1,206 @@
+//! What only the embedded backend promises: its folder, its versions, a full disk, damage.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::Command,
+    sync::Arc,
+};
+
+use deeptrace_model::WallTime;
+use deeptrace_store::{Batch, Fault, Filter, Mode, Options, Store, StoreError};
+
+mod sample;
+use sample::{BEGIN, link, span};
+
+fn open(folder: &Path, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
+    deeptrace_store::open("embedded", &Options::new(folder), mode)
+}
+
+fn batch(from: u64, len: u64) -> Batch {
+    let spans = (from..from + len).map(span).collect();
+    Batch { spans, links: vec![link(from)], ..Batch::default() }
+}
+
+fn count(store: &dyn Store) -> usize {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = store.scan(&Filter::default(), after, 1000).unwrap();
+        count += page.spans.len();
+        after = page.next;
+        if after.is_none() {
+            return count;
+        }
+    }
+}
+
+fn counter(store: &dyn Store, wanted: &str) -> u64 {
+    let mut found = None;
+    store.counters(&mut |name, value| found = found.or((name == wanted).then_some(value)));
+    found.unwrap()
+}
+
+#[test]
+fn the_folder_is_made_for_its_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("a/data");
+    let store = open(&data, Mode::Write).unwrap();
+    store.write(&batch(0, 10)).unwrap();
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn newer_and_foreign_files_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spans.db");
+    drop(open(folder.path(), Mode::Write).unwrap());
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    connection.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(connection);
+    let before = fs::read(&file).unwrap();
+    for mode in [Mode::Write, Mode::Read] {
+        let error = open(folder.path(), mode).err().unwrap();
+        assert!(matches!(error, StoreError::Newer { found: 2, supported: 1, .. }), "{error}");
+        assert_eq!((error.fault(), error.retry()), (Fault::Caller, false));
+    }
+    assert!(fs::read(&file).unwrap() == before, "a refused store was changed");
+
+    for foreign in
+        [&b"these are no spans, but more than a hundred bytes of text".repeat(9)[..], b"x"]
+    {
+        fs::write(&file, foreign).unwrap();
+        for mode in [Mode::Write, Mode::Read] {
+            let error = open(folder.path(), mode).err().unwrap();
+            assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), foreign);
+    }
+    fs::remove_file(&file).unwrap();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("CREATE TABLE theirs (a)").unwrap();
+    drop(other);
+    let error = open(folder.path(), Mode::Write).err().unwrap();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_batch_is_counted_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    for n in 0..20 {
+        store.write(&batch(n * 100, 100)).unwrap();
+    }
+    let connection = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
+    let bodies = "SELECT min(id), data FROM body JOIN batch USING (id) WHERE kind = 0";
+    let (id, mut data): (i64, Vec<u8>) =
+        connection.query_row(bodies, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let middle = data.len() / 2;
+    data[middle] ^= 0x55;
+    connection.execute("UPDATE body SET data = ? WHERE id = ?", (&data, id)).unwrap();
+    assert_eq!(count(&*store), 1900);
+    assert_eq!(count(&*store), 1900);
+    assert_eq!(counter(&*store, "store_batches_damaged_total"), 1);
+    // It is in nobody's way: the others are merged without it.
+    let mut merged = 0;
+    for _ in 0..10 {
+        merged += store.maintain(WallTime(BEGIN)).unwrap().merged;
+    }
+    assert!(merged >= 16, "{merged}");
+    assert_eq!(count(&*store), 1900);
+}
+
+/// A small file system of its own, unmounted at the end.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    /// `None` where we may not mount.
+    fn mount(bytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
+        let is_mounted = command.arg(folder.path()).output().is_ok_and(|it| it.status.success());
+        is_mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "umount {}",
+            self.0.path().display()
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_writing_goes_on_when_there_is_space() {
+    let Some(small) = Small::mount(8 << 20) else {
+        eprintln!("SKIPPED: a full disk needs root, to mount a small one");
+        return;
+    };
+    let data = small.0.path().join("data");
+    let ballast = small.0.path().join("ballast");
+    fs::write(&ballast, vec![1; 3 << 20]).unwrap();
+    let store = open(&data, Mode::Write).unwrap();
+    let mut written = 0;
+    let error = loop {
+        match store.write(&batch(written, 1000)) {
+            Ok(()) => written += 1000,
+            Err(error) => break error,
+        }
+        assert!(written < 1_000_000, "the disk never filled");
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert_eq!((error.fault(), error.retry()), (Fault::Host, true));
+    assert!(store.write(&batch(written, 1000)).is_err());
+    // Nothing is half there, and reading goes on.
+    assert_eq!(count(&*store) as u64, written);
+    assert_eq!(store.stats().unwrap().links, written / 1000);
+
+    fs::remove_file(&ballast).unwrap();
+    store.write(&batch(written, 1000)).unwrap();
+    assert_eq!(count(&*store) as u64, written + 1000);
+    drop(store);
+    let store = open(&data, Mode::Write).unwrap();
+    assert_eq!(count(&*store) as u64, written + 1000);
+}
+
+#[test]
+fn a_store_on_a_full_disk_opens_again() {
+    let Some(small) = Small::mount(4 << 20) else {
+        eprintln!("SKIPPED: a full disk needs root, to mount a small one");
+        return;
+    };
+    let store = open(small.0.path(), Mode::Write).unwrap();
+    store.write(&batch(0, 1000)).unwrap();
+    drop(store);
+    let free = small.0.path().join("ballast");
+    let mut len = 4 << 20;
+    while len > 0 {
+        let before = fs::metadata(&free).map_or(0, |it| it.len());
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&free)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, &vec![1; len]))
+            .unwrap_or_default();
+        len = if fs::metadata(&free).unwrap().size() > before { len } else { len / 2 };
+    }
+    let reader = open(small.0.path(), Mode::Read);
+    match open(small.0.path(), Mode::Write) {
+        Ok(store) => {
+            assert_eq!(count(&*store), 1000);
+            assert!(store.write(&batch(1000, 1000)).is_err());
+        }
+        Err(error) => assert!(matches!(error, StoreError::Full { .. }), "{error}"),
+    }
+    drop(reader);
+    fs::remove_file(&free).unwrap();
+    let store = open(small.0.path(), Mode::Write).unwrap();
+    store.write(&batch(1000, 1000)).unwrap();
+    assert_eq!(count(&*store), 2000);
+}
