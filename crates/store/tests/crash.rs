@@ -119,7 +119,10 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             // Whatever else is there is a whole batch: the one that was not acknowledged.
             let spans = store.stats().unwrap().spans;
             let at_most = (acknowledged.len() as u64 + round + 1) * BATCH_LEN;
-            assert!(spans <= at_most && spans % BATCH_LEN == 0, "{spans} of {at_most} spans");
+            assert!(
+                spans <= at_most && spans.is_multiple_of(BATCH_LEN),
+                "{spans} of {at_most} spans"
+            );
             for n in
                 acknowledged.iter().rev().take(2).flat_map(|n| n * BATCH_LEN..n * BATCH_LEN + 3)
             {
