@@ -2,12 +2,15 @@
 //! changed while it runs.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "live")]
+pub mod capturing;
 pub mod config;
 pub mod control;
 pub mod http;
 pub mod limits;
 #[cfg(feature = "live")]
 pub mod live;
+pub mod pipeline;
 pub mod sink;
 pub mod status;
 pub mod written;

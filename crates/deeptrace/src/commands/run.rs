@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use clap::Args;
 use deeptrace::config::{Loaded, Loader};
+use deeptrace_agent::capturing::{Capturing, Parts};
 use deeptrace_agent::control::{self, Ask, Control};
 use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sink::{self, Sink};
@@ -115,11 +116,12 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Some(Opened { store, ingest, writer }) => (Some(ingest), Some(store), Some(writer)),
         None => (None, None, None),
     };
-    let _orders = orders;
-    let _sink: Box<dyn Sink> = match &ingest {
+    let sink: Box<dyn Sink> = match &ingest {
         Some(ingest) => Box::new(ToStore(ingest.clone())),
         None => Box::new(Kept),
     };
+    let parts = Parts { orders, status: Arc::clone(&status), sink };
+    let capturing = doors.agent.is_some().then(|| capture(&loaded, &doors, parts)).transpose()?;
     doors.announce();
 
     let mut serving = tokio::task::JoinSet::new();
@@ -147,10 +149,24 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     while let Some(ended) = serving.join_next().await {
         ended.context("an API has panicked")?.context("an API has failed")?;
     }
+    // What capture hands on at its end goes to the writer, so that one ends last.
+    if let Some(capturing) = capturing {
+        capturing.finish();
+    }
     if let Some(writer) = writer {
         writer.finish();
     }
     Ok(())
+}
+
+/// Starts capture, leaving out connections to our own listeners.
+#[cfg(feature = "live")]
+fn capture(loaded: &Loaded, doors: &Doors, parts: Parts) -> Result<Capturing> {
+    let listeners = [&doors.agent, &doors.server].into_iter().flatten();
+    let own_ports = listeners.map(|listener| listener.address().port()).collect();
+    let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
+    tracing::info!(hook = capturing.hook().as_str(), "capturing");
+    Ok(capturing)
 }
 
 /// Until somebody says stop; a hang-up has the configuration read again.

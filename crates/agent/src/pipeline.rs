@@ -1,0 +1,121 @@
+//! The order of the stages: capture → protocol → context → correlate, and protocol → span →
+//! correlate. Nothing else knows it.
+//!
+//! The pipeline does no I/O and reads no clock, so a recording gives the same spans and links every
+//! time, and the whole path can be tested without root.
+
+use deeptrace_context::{Contexts, Input as ContextInput};
+use deeptrace_correlate::{Correlator, Input as CorrelateInput};
+use deeptrace_model::{BootTime, Demand, Duration, Event, EventBody, Evidence, Message};
+use deeptrace_protocol::Protocols;
+use deeptrace_span::{Input as SpanInput, Output as SpanOutput, Spans};
+
+use crate::sink::Batch;
+
+/// How the stages work.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of a message that its span keeps.
+    pub max_payload_size: usize,
+    /// After which a link is decided although its request is still open.
+    pub link_wait: Duration,
+}
+
+/// All stages of the agent.
+pub struct Pipeline {
+    protocols: Protocols,
+    contexts: Contexts,
+    spans: Spans,
+    correlator: Correlator,
+    parsed: deeptrace_protocol::Output,
+    finished: SpanOutput,
+    evidence: Vec<Evidence>,
+}
+
+impl Pipeline {
+    /// Fresh stages.
+    pub fn new(options: Options) -> Self {
+        let protocol = deeptrace_protocol::Options {
+            max_payload_size: options.max_payload_size,
+            ..Default::default()
+        };
+        let correlate = deeptrace_correlate::Options {
+            link_wait: options.link_wait,
+            ..Default::default()
+        };
+        Self {
+            protocols: Protocols::new(protocol),
+            contexts: Contexts::new(Default::default()),
+            spans: Spans::new(Default::default()),
+            correlator: Correlator::new(correlate),
+            parsed: Default::default(),
+            finished: Default::default(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Takes an event. What it finishes goes to `out`; what capture should copy to `demand`.
+    pub fn feed(&mut self, event: &Event<'_>, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
+        if let EventBody::Host(host) = &event.body {
+            self.correlator.feed(CorrelateInput::Host(host), &mut out.links);
+        }
+        self.protocols.feed(event, &mut self.parsed);
+        self.messages(out, demand);
+        // After its messages: what a connection still said is known when it is closed.
+        self.contexts.feed(ContextInput::Event(event), &mut self.evidence);
+        self.spans.feed(SpanInput::Event(event), &mut self.finished);
+        self.pass(out);
+    }
+
+    /// Lets the stages give up what waited for too long. To be called about ten times a second.
+    pub fn tick(&mut self, now: BootTime, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
+        self.protocols.tick(now, &mut self.parsed);
+        self.messages(out, demand);
+        self.contexts.tick(now, &mut self.evidence);
+        self.spans.tick(now, &mut self.finished);
+        self.pass(out);
+        self.correlator.tick(now, &mut out.links);
+    }
+
+    /// Tells each counter of each stage with its value since the start.
+    pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        self.protocols.counters(out);
+        self.contexts.counters(out);
+        self.spans.counters(out);
+        self.correlator.counters(out);
+    }
+
+    /// Changes how long a call waits for its link.
+    pub fn set_link_wait(&mut self, link_wait: Duration) {
+        self.correlator.set_link_wait(link_wait);
+    }
+
+    fn messages(&mut self, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
+        self.parsed.demands.drain(..).for_each(demand);
+        let mut messages = std::mem::take(&mut self.parsed.messages);
+        for message in messages.drain(..) {
+            self.message(message, out);
+        }
+        // Given back, so that its room is used again.
+        self.parsed.messages = messages;
+    }
+
+    fn message(&mut self, message: Message, out: &mut Batch) {
+        self.correlator.feed(CorrelateInput::Message(&message), &mut out.links);
+        self.contexts.feed(ContextInput::Message(&message), &mut self.evidence);
+        self.spans.feed(SpanInput::Message(message), &mut self.finished);
+        self.pass(out);
+    }
+
+    /// Evidence before the span of the answer that gave it.
+    fn pass(&mut self, out: &mut Batch) {
+        for evidence in self.evidence.drain(..) {
+            self.correlator.feed(CorrelateInput::Evidence(evidence), &mut out.links);
+        }
+        for span in self.finished.spans.drain(..) {
+            self.correlator.feed(CorrelateInput::Span(&span), &mut out.links);
+            out.spans.push(span);
+        }
+        out.gaps.append(&mut self.finished.gaps);
+    }
+}
