@@ -43,7 +43,7 @@ fn spans_are_found_by_each_key_as_they_were_written() {
         store.write(&spans(5000..5010)).unwrap();
         for n in [0, 1, 100, 101, 200, 2047, 2048, 4999, 5000, 5009] {
             let expected = span(n);
-            assert_eq!(look(&*store, SpanKey::Id(expected.id)), [expected.clone()]);
+            assert_eq!(look(&*store, SpanKey::Id(expected.id)), std::slice::from_ref(&expected));
             let pair = [span(n & !1), span(n | 1)];
             let request = SpanKey::Request(expected.exchange.request_key());
             assert_eq!(look(&*store, request), pair);
@@ -167,7 +167,7 @@ fn a_span_that_comes_twice_is_answered_once_merged_or_not() {
         }
         let check = || {
             let one = span(77);
-            assert_eq!(look(&*store, SpanKey::Id(one.id)), [one.clone()]);
+            assert_eq!(look(&*store, SpanKey::Id(one.id)), std::slice::from_ref(&one));
             assert_eq!(pages(&*store, &Filter::default(), 1000).len(), 200);
             assert_eq!(pages(&*store, &Filter::default(), 7).len(), 200);
         };
