@@ -8,6 +8,7 @@
 //! is. Assumed: meta commands with `q` are ended by `mn`, as the manual asks.
 
 mod binary;
+mod command;
 mod request;
 mod text;
 

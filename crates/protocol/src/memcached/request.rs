@@ -45,9 +45,12 @@ impl Request {
     /// What it says.
     pub(super) fn describe(self, mut draft: Draft) -> Draft {
         let verb = if self.is_mixed { "BATCH" } else { self.verb };
-        draft.name = verb.to_owned();
+        // OpenTelemetry's last resort for the name of a database span: the system's.
+        draft.name = if verb.is_empty() { "memcached" } else { verb }.to_owned();
         draft.attributes.push(("db.system.name".into(), "memcached".into()));
-        draft.attributes.push(("db.operation.name".into(), verb.into()));
+        if !verb.is_empty() {
+            draft.attributes.push(("db.operation.name".into(), verb.into()));
+        }
         if self.keys > 1 {
             // OpenTelemetry: a batch has two operations at least.
             let keys = Value::Int(i64::from(self.keys));

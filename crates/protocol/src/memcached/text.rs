@@ -6,66 +6,14 @@ use std::ops::Range;
 use deeptrace_model::SpanStatus;
 use memchr::memchr;
 
+use super::command::{Answer, Command, VALUE_MAX, is_unknown, number, words};
 use super::request::{Request, Response};
 use crate::{Draft, Head, Input, Recognition, Side, Verdict};
 
 /// Lines above are not waited for; a get of many keys is long.
 const LINE_MAX: usize = 60 * 1024;
-/// Keys, as the server bounds them.
-const KEY_MAX: usize = 250;
-/// Values above are not believed (`-I` allows up to 1 GiB).
-const VALUE_MAX: u64 = 1 << 30;
 /// Commands in flight that are remembered.
 const PENDING_MAX: usize = 4096;
-
-/// What follows the word of a command.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Shape {
-    /// So many words, then keys.
-    Keys(usize),
-    /// A key, and a block of data whose length is this word (from 0).
-    Data(usize),
-    /// A key and between so many other words.
-    Key(usize, usize),
-    /// Between no and so many words.
-    Words(usize),
-    /// A key and flags of one letter each.
-    Meta,
-}
-
-const COMMANDS: &[(&str, Shape)] = &[
-    ("get", Shape::Keys(0)),
-    ("gets", Shape::Keys(0)),
-    ("gat", Shape::Keys(1)),
-    ("gats", Shape::Keys(1)),
-    ("set", Shape::Data(3)),
-    ("add", Shape::Data(3)),
-    ("replace", Shape::Data(3)),
-    ("append", Shape::Data(3)),
-    ("prepend", Shape::Data(3)),
-    ("cas", Shape::Data(3)),
-    ("delete", Shape::Key(0, 2)),
-    ("incr", Shape::Key(1, 2)),
-    ("decr", Shape::Key(1, 2)),
-    ("touch", Shape::Key(1, 2)),
-    ("mg", Shape::Meta),
-    ("ms", Shape::Data(1)),
-    ("md", Shape::Meta),
-    ("ma", Shape::Meta),
-    ("me", Shape::Meta),
-    ("mn", Shape::Words(0)),
-    ("stats", Shape::Words(4)),
-    ("flush_all", Shape::Words(2)),
-    ("version", Shape::Words(0)),
-    ("verbosity", Shape::Words(2)),
-    ("quit", Shape::Words(0)),
-    ("cache_memlimit", Shape::Words(2)),
-    ("slabs", Shape::Words(4)),
-    ("lru", Shape::Words(4)),
-    ("lru_crawler", Shape::Words(4)),
-    ("watch", Shape::Words(16)),
-    ("shutdown", Shape::Words(1)),
-];
 
 /// Lines of an answer by their first word.
 const ENDS: &[&str] = &[
@@ -94,78 +42,6 @@ const ENDS: &[&str] = &[
     "END",
 ];
 
-/// Whether and when a command is answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
-    Always,
-    Never,
-    /// On a hit or an error.
-    Perhaps,
-}
-
-struct Command<'a> {
-    verb: &'static str,
-    keys: u32,
-    /// Bytes after the line, with their line end.
-    data: u64,
-    answer: Answer,
-    /// The words that are told.
-    text: &'a [u8],
-}
-
-impl<'a> Command<'a> {
-    /// Reads a line without its end; strictly, since it also recognises.
-    fn read(line: &'a [u8]) -> Option<Self> {
-        let mut words = words(line);
-        let first = words.next()?;
-        let (verb, shape) = COMMANDS.iter().find(|command| command.0.as_bytes() == first)?;
-        let (verb, shape) = (*verb, *shape);
-        let mut command = Self { verb, keys: 0, data: 0, answer: Answer::Always, text: line };
-        let is_noreply = line.ends_with(b" noreply");
-        match shape {
-            Shape::Keys(before) => {
-                words.by_ref().take(before).try_for_each(is_number)?;
-                for key in words {
-                    is_key(key)?;
-                    command.keys = command.keys.saturating_add(1);
-                }
-                (command.keys > 0).then_some(())?;
-            }
-            Shape::Data(at) => {
-                let key = words.next().filter(|key| is_key(key).is_some())?;
-                words.by_ref().take(at - 1).try_for_each(is_number)?;
-                let len = number(words.next()?).filter(|len| *len <= VALUE_MAX)?;
-                command.keys = 1;
-                command.data = len + 2;
-                command.text = &line[..first.len() + 1 + key.len()];
-                if verb == "ms" {
-                    command.answer = quiet(words)?;
-                } else {
-                    let most = if verb == "cas" { 2 } else { 1 };
-                    (words.count() <= most).then_some(())?;
-                }
-            }
-            Shape::Key(least, most) => {
-                is_key(words.next()?)?;
-                command.keys = 1;
-                (least..=most).contains(&words.count()).then_some(())?;
-            }
-            Shape::Words(most) => (words.count() <= most).then_some(())?,
-            Shape::Meta => {
-                is_key(words.next()?)?;
-                command.keys = 1;
-                command.answer = quiet(words)?;
-            }
-        }
-        // `quit` and `shutdown` close; `noreply` says so.
-        let is_meta = matches!(shape, Shape::Meta) || verb == "ms";
-        if (is_noreply && !is_meta) || matches!(verb, "quit" | "shutdown") {
-            command.answer = Answer::Never;
-        }
-        Some(command)
-    }
-}
-
 /// The text protocol's side of a connection.
 #[derive(Default)]
 pub(super) struct Text {
@@ -176,6 +52,8 @@ pub(super) struct Text {
     response: Option<Response>,
     /// Lines of the open response.
     lines: u32,
+    /// Until the next command, what comes belongs to a response that was lost.
+    is_tail: bool,
     /// Whether a command was seen.
     is_begun: bool,
 }
@@ -194,14 +72,32 @@ impl Text {
         match input.from {
             Side::Client => match Command::read(line) {
                 Some(command) => self.request(&command, input.bytes, len),
+                None if self.is_begun && is_unknown(line) => self.unknown(len as u64),
                 None => Verdict::NotMine,
             },
             Side::Server => self.answer(line, len as u64),
         }
     }
 
+    /// A command that the server refuses too, with an ERROR.
+    fn unknown(&mut self, len: u64) -> Verdict {
+        self.is_tail = false;
+        self.expect(false);
+        let draft = self.group.take().unwrap_or_default().describe(Draft::request(""));
+        Verdict::Done { len, draft: Box::new(draft) }
+    }
+
+    /// A command that is answered was sent.
+    fn expect(&mut self, until_mn: bool) {
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(until_mn);
+    }
+
     fn request(&mut self, command: &Command<'_>, bytes: &[u8], line_len: usize) -> Verdict {
         let len = line_len as u64 + command.data;
+        self.is_tail = false;
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let mut redact = Vec::new();
         if is_first && command.verb == "set" {
@@ -221,10 +117,7 @@ impl Text {
             return Verdict::Part { len, stream: 0 };
         }
         if command.answer == Answer::Always {
-            if self.pending.len() >= PENDING_MAX {
-                self.pending.pop_front();
-            }
-            self.pending.push_back(is_group && is_terminator);
+            self.expect(is_group && is_terminator);
         }
         let mut draft = match command.answer {
             Answer::Never => request.describe(Draft::one_way("")),
@@ -240,6 +133,9 @@ impl Text {
         // Lines of a log that was asked for with `watch`.
         if word.starts_with(b"ts=") {
             return Verdict::Skip(len);
+        }
+        if self.is_tail {
+            return self.tail(&mut words, word, len);
         }
         let until_mn = self.pending.front() == Some(&true);
         let response = self.response.get_or_insert_default();
@@ -286,6 +182,23 @@ impl Text {
         Verdict::Done { len, draft: Box::new(response.describe(SpanStatus::Ok)) }
     }
 
+    /// A line of a response that was given already, as far as it was seen.
+    fn tail<'a>(
+        &mut self,
+        words: &mut impl Iterator<Item = &'a [u8]>,
+        word: &[u8],
+        len: u64,
+    ) -> Verdict {
+        let data = match word {
+            b"VALUE" => words.nth(2).and_then(number),
+            b"VA" => words.next().and_then(number),
+            _ => None,
+        };
+        self.is_tail = word != b"END" && word != b"MN";
+        let data = data.filter(|len| *len <= VALUE_MAX).map_or(0, |len| len + 2);
+        Verdict::Skip(len + data)
+    }
+
     pub(super) fn lost(&mut self, from: Side) -> Option<Draft> {
         match from {
             Side::Client => {
@@ -295,6 +208,7 @@ impl Text {
             Side::Server => {
                 self.pending.clear();
                 self.lines = 0;
+                self.is_tail = self.response.is_some();
                 self.response.take().map(|response| response.describe(SpanStatus::Unset))
             }
         }
@@ -357,36 +271,6 @@ fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr(b'\n', &bytes[..bytes.len().min(LINE_MAX)])?;
     let line = &bytes[..end];
     Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
-}
-
-fn is_key(key: &[u8]) -> Option<()> {
-    let is_clean = key.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
-    (is_clean && key.len() <= KEY_MAX).then_some(())
-}
-
-/// Meta flags: a letter, perhaps with a value; `q` is for quiet.
-fn quiet<'a>(flags: impl Iterator<Item = &'a [u8]>) -> Option<Answer> {
-    let mut answer = Answer::Always;
-    for flag in flags {
-        flag.first().filter(|letter| letter.is_ascii_alphabetic())?;
-        if flag == b"q" {
-            answer = Answer::Perhaps;
-        }
-    }
-    Some(answer)
-}
-
-fn number(word: &[u8]) -> Option<u64> {
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-/// A number, perhaps negative.
-fn is_number(word: &[u8]) -> Option<()> {
-    number(word.strip_prefix(b"-").unwrap_or(word)).map(|_| ())
 }
 
 fn lossy(bytes: &[u8]) -> String {

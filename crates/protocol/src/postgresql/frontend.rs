@@ -63,7 +63,12 @@ impl Frontend {
             // Nothing of these is kept: data, a password, the end.
             b'd' | b'c' | b'f' | b'p' | b'X' => Verdict::Skip(frame.len),
             b'S' if was_tail || (was_copying && self.group.is_none()) => Verdict::Skip(frame.len),
-            b'C' | b'D' | b'E' | b'H' if was_tail => {
+            // Asks for what is asked already.
+            b'H' if self.group.is_none() => {
+                self.is_tail = was_tail;
+                Verdict::Skip(frame.len)
+            }
+            b'C' | b'D' | b'E' if was_tail => {
                 self.is_tail = true;
                 Verdict::Skip(frame.len)
             }

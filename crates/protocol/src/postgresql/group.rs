@@ -127,8 +127,9 @@ fn batch(
     };
     let named =
         |what: Option<&str>| what.map_or("BATCH".to_owned(), |what| format!("BATCH {what}"));
-    let summary = named(same(|statement| &statement.summary));
-    add("db.operation.name", named(same(|statement| &statement.operation)));
+    let operation = same(|statement| &statement.operation);
+    let summary = named(same(|statement| &statement.summary).or(operation));
+    add("db.operation.name", named(operation));
     let target = same(|statement| statement.target.as_deref().unwrap_or_default());
     add("db.collection.name", target.unwrap_or_default().to_owned());
     add("db.query.summary", summary.clone());
