@@ -29,6 +29,8 @@ pub struct Call {
     pub trace_context: Option<TraceContext>,
     /// What was observed.
     pub evidence: Option<Evidence>,
+    /// Share of this process's calls that are made for no request at all, although one is open.
+    pub background: f32,
 }
 
 /// A request that could have made the call: it was open all the time.
@@ -65,5 +67,10 @@ pub struct Guess {
 /// tell them apart. MAY abstain: a wrong parent is worse than none.
 pub trait Algorithm: Send {
     /// The parent of `call`. `candidates` are ordered by start and contain the call in time.
-    fn choose(&mut self, call: &Call, candidates: &[Candidate]) -> Option<Guess>;
+    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess>;
+
+    /// Whether the parent of `call` is known already, so that it need not wait for slow requests.
+    fn is_certain(&self, _call: &Call) -> bool {
+        false
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Every call whose parent was observed is a labelled example: the guess is made all the same, and
 //! compared. Cases are kept apart by how many requests could have been the parent. Until there are
-//! examples, a guess among n is believed 1/n; a lone candidate a little less than surely, since
-//! background work exists.
+//! examples, a guess among n is believed 1/n; a lone candidate a little less than surely. Work that
+//! belongs to no request is `background`'s.
 
 /// Cases: 1, 2, 3–4, 5–8, 9 and more candidates.
 const CASES: usize = 5;
@@ -12,7 +12,7 @@ const PRIOR: f32 = 4.0;
 /// Counts are halved when they reach this, so that a deploy is forgotten.
 const COUNT_MAX: f32 = 500.0;
 /// Belief in a lone candidate without examples.
-const ALONE: f32 = 0.9;
+const ALONE: f32 = 0.95;
 /// Examples from which on an order that held is called one.
 const ORDER_EXAMPLES: f32 = 20.0;
 /// Share from which on an order is believed to hold ([`Calibration::holds`]).

@@ -9,7 +9,7 @@ use deeptrace_model::{
 
 use crate::TABLE;
 use crate::algorithm::Row;
-use crate::process::Process;
+use crate::process::{Process, Rules};
 
 /// How to correlate.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +85,13 @@ impl Correlator {
         }
     }
 
-    /// Decides what waited for too long, and forgets. To be called about once a second.
+    /// Decides what waited for too long, and forgets. To be called about ten times a second.
     pub fn tick(&mut self, now: BootTime, out: &mut Vec<Link>) {
         let before = out.len();
-        let oldest = now.minus(self.options.expiry);
+        let rules = self.rules();
         for process in self.processes.values_mut() {
-            process.decide(now, self.options.link_wait, self.row.name, out);
-            process.forget(now, oldest);
+            process.decide(now, &rules, out);
+            process.settle(now, &rules, out);
             self.shed += std::mem::take(&mut process.shed);
         }
         self.links += (out.len() - before) as u64;
@@ -113,6 +113,14 @@ impl Correlator {
         self.processes.entry(pid).or_insert_with(|| Process::new((self.row.make)()))
     }
 
+    fn rules(&self) -> Rules {
+        Rules {
+            algorithm: self.row.name,
+            link_wait: self.options.link_wait,
+            expiry: self.options.expiry,
+        }
+    }
+
     fn message(&mut self, message: &Message) {
         if (message.role, message.direction) == (MessageRole::Request, Direction::Received) {
             let span = SpanId::derive(self.boot, message.stream, message.direction, message.start);
@@ -121,18 +129,18 @@ impl Correlator {
     }
 
     fn span(&mut self, span: &Span, out: &mut Vec<Link>) {
-        let (wait, name) = (self.options.link_wait, self.row.name);
+        let rules = self.rules();
         let process = self.process(span.process.pid);
         let last = span.response.map_or(span.request[1], |[_, last]| last);
         match span.kind {
             SpanKind::Server => process.closed(span),
             SpanKind::Client | SpanKind::Producer => {
-                process.called(span, callee(span), span.trace_context);
+                process.called(span, callee(span));
             }
             SpanKind::Consumer | SpanKind::Internal => return,
         }
         let before = out.len();
-        process.decide(last.time, wait, name, out);
+        process.decide(last.time, &rules, out);
         self.links += (out.len() - before) as u64;
     }
 }

@@ -17,14 +17,17 @@ pub(crate) const ROW: Row = Row {
 struct Fifo;
 
 impl Algorithm for Fifo {
-    fn choose(&mut self, call: &Call, candidates: &[Candidate]) -> Option<Guess> {
+    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
         let candidate = first_free(call, candidates)?;
         Some(Guess { candidate, method: Method::Order, confidence: 1.0 / candidates.len() as f32 })
     }
 }
 
-/// Index of the oldest candidate without a call to this callee; the oldest, if all have one.
-pub(crate) fn first_free(call: &Call, candidates: &[Candidate]) -> Option<usize> {
-    let free = candidates.iter().position(|candidate| !candidate.made.contains(&call.callee));
-    free.or((!candidates.is_empty()).then_some(0))
+/// Index of the oldest candidate without a call to this callee. Where all have one, of those with the
+/// fewest: the published rule assumes one call per callee.
+pub(crate) fn first_free(call: &Call, candidates: &[&Candidate]) -> Option<usize> {
+    let calls =
+        |candidate: &Candidate| candidate.made.iter().filter(|c| **c == call.callee).count();
+    let all = candidates.iter().enumerate();
+    all.min_by_key(|(_, candidate)| calls(candidate)).map(|(index, _)| index)
 }

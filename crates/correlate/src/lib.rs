@@ -7,6 +7,7 @@
 
 mod algorithm;
 mod auto;
+mod background;
 mod calibration;
 mod correlator;
 mod fifo;

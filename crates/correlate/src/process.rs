@@ -1,25 +1,28 @@
 //! Process: its requests, open and answered, and its calls that wait for a decision.
+//!
+//! A call is decided when every request that was open at its start is answered: then all that can be
+//! observed of it has been. Requests that are open for longer than `link_wait` (long polls) do not hold
+//! it up; its link is provisional while one of them might still prove to be the parent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 
 use deeptrace_model::{
-    BootTime, Duration, Evidence, Link, Message, Relation, Span, SpanId, TraceContext, WallTime,
+    BootTime, Duration, Evidence, Link, Message, Relation, Span, SpanId, WallTime,
 };
+use rustc_hash::FxHashMap;
 
 use crate::algorithm::{Algorithm, Call, Candidate};
+use crate::background::Background;
 
-/// Requests and calls of one process that are held; beyond, the oldest are let go.
+/// Requests, calls and pieces of evidence of one process that are held, each.
 const HELD_MAX: usize = 8192;
-/// How long an answered request is held: a call may be reported after its request.
-const ANSWERED_HELD: Duration = Duration::from_secs(2);
+/// How long an answered request is held: calls may be reported a little after the request that made
+/// them.
+const ANSWERED_HELD: Duration = Duration::from_millis(20);
 /// A call may end a little after its request: stamps are taken at the end of calls.
 const SLACK: Duration = Duration::from_millis(1);
-
-/// A request.
-#[derive(Debug)]
-struct Request {
-    candidate: Candidate,
-}
+/// Work whose cost grows with what is held is done this often.
+const SWEEP: Duration = Duration::from_millis(10);
 
 /// A call that waits.
 #[derive(Debug)]
@@ -29,15 +32,28 @@ struct Waiting {
     arrived: BootTime,
 }
 
+/// What is the same for all processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) algorithm: &'static str,
+    pub(crate) link_wait: Duration,
+    pub(crate) expiry: Duration,
+}
+
 /// One process.
 pub(crate) struct Process {
     algorithm: Box<dyn Algorithm>,
-    /// By start, then by span, so that the order is that of time.
-    requests: BTreeMap<(BootTime, SpanId), Request>,
-    starts: BTreeMap<SpanId, BootTime>,
-    open: BTreeSet<(BootTime, SpanId)>,
-    waiting: BTreeMap<(BootTime, SpanId), Waiting>,
-    evidence: BTreeMap<SpanId, Evidence>,
+    /// By start.
+    requests: VecDeque<Candidate>,
+    open: usize,
+    /// By start.
+    waiting: VecDeque<Waiting>,
+    /// Links that may still change, with when they were written.
+    provisional: Vec<(Link, BootTime)>,
+    evidence: FxHashMap<SpanId, Evidence>,
+    has_news: bool,
+    next_sweep: BootTime,
+    background: Background,
     pub(crate) shed: u64,
 }
 
@@ -45,30 +61,37 @@ impl Process {
     pub(crate) fn new(algorithm: Box<dyn Algorithm>) -> Self {
         Self {
             algorithm,
-            requests: BTreeMap::new(),
-            starts: BTreeMap::new(),
-            open: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            evidence: BTreeMap::new(),
+            requests: VecDeque::new(),
+            open: 0,
+            waiting: VecDeque::new(),
+            provisional: Vec::new(),
+            evidence: FxHashMap::default(),
+            has_news: false,
+            next_sweep: BootTime(0),
+            background: Background::default(),
             shed: 0,
         }
     }
 
     /// Nothing waits and nothing is open.
     pub(crate) fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.waiting.is_empty()
+        self.requests.is_empty() && self.waiting.is_empty() && self.provisional.is_empty()
     }
 
     /// A request was read.
     pub(crate) fn opened(&mut self, span: SpanId, message: &Message) {
-        let start = message.last.time;
         if self.requests.len() >= HELD_MAX
-            && let Some((key, _)) = self.requests.pop_first()
+            && let Some(gone) = self.requests.pop_front()
         {
-            self.open.remove(&key);
-            self.starts.remove(&key.1);
             self.shed += 1;
+            self.open -= usize::from(gone.end.is_none());
         }
+        let start = message.last.time;
+        if self.open == 0 {
+            self.background.busy_from(start);
+        }
+        self.open += 1;
+        let at = place(&self.requests, (start, span), |r| (r.start, r.span));
         let candidate = Candidate {
             span,
             start,
@@ -77,139 +100,196 @@ impl Process {
             trace_context: message.trace_context,
             made: Vec::new(),
         };
-        self.requests.insert((start, span), Request { candidate });
-        self.starts.insert(span, start);
-        self.open.insert((start, span));
+        self.requests.insert(at, candidate);
     }
 
     /// A request was answered, or given up.
     pub(crate) fn closed(&mut self, span: &Span) {
-        let Some(start) = self.starts.get(&span.id) else { return };
-        let key = (*start, span.id);
-        self.open.remove(&key);
-        if let Some(request) = self.requests.get_mut(&key) {
-            let last = span.response.map_or(span.request[1], |[_, last]| last);
+        let start = span.request[1].time;
+        let found = self.requests.binary_search_by_key(&(start, span.id), |r| (r.start, r.span));
+        let Some(request) = found.ok().and_then(|at| self.requests.get_mut(at)) else { return };
+        if request.end.is_some() {
+            return;
+        }
+        let end = match span.response {
+            Some([_, last]) => last.time,
             // Given up: it ended when that was decided, which may be long after its last byte.
-            let given_up = span.end.since(span.start);
-            request.candidate.end =
-                Some(last.time.max(span.response.map_or(start.plus(given_up), |_| last.time)));
+            None => span.request[0].time.plus(span.end.since(span.start)),
+        };
+        request.end = Some(end.max(start));
+        self.open -= 1;
+        if self.open == 0 {
+            self.background.idle_from(end);
         }
     }
 
     /// A call ended.
-    pub(crate) fn called(&mut self, span: &Span, callee: u64, trace_context: Option<TraceContext>) {
-        if self.waiting.len() >= HELD_MAX {
-            self.waiting.pop_first();
-            self.shed += 1;
-        }
-        let last = span.response.map_or(span.request[1], |[_, last]| last);
-        let start = span.request[0].time;
+    pub(crate) fn called(&mut self, span: &Span, callee: u64) {
+        let end = match span.response {
+            Some([_, last]) => last.time,
+            None => span.request[0].time.plus(span.end.since(span.start)),
+        };
         let call = Call {
             span: span.id,
-            start,
-            end: last.time,
+            start: span.request[0].time,
+            end,
             tid: span.request[0].tid,
             callee,
-            trace_context,
+            trace_context: span.trace_context,
             evidence: None,
+            background: 0.0,
         };
-        let waiting = Waiting { call, wall: span.start, arrived: last.time };
-        self.waiting.insert((start, span.id), waiting);
+        let at = place(&self.waiting, (call.start, call.span), |w| (w.call.start, w.call.span));
+        self.waiting.insert(at, Waiting { call, wall: span.start, arrived: end });
     }
 
     /// Something was observed of a call.
     pub(crate) fn observed(&mut self, evidence: Evidence) {
-        if self.evidence.len() >= HELD_MAX {
-            self.evidence.pop_first();
-            self.shed += 1;
-        }
-        let known = self.evidence.get(&evidence.child);
-        if known.is_none_or(|known| evidence.kind < known.kind) {
-            self.evidence.insert(evidence.child, evidence);
+        self.has_news = true;
+        let room = self.evidence.len() < HELD_MAX;
+        match self.evidence.get_mut(&evidence.child) {
+            Some(known) if evidence.kind < known.kind => *known = evidence,
+            Some(_) => {}
+            None if room => {
+                self.evidence.insert(evidence.child, evidence);
+            }
+            None => self.shed += 1,
         }
     }
 
-    /// Decides the calls for which nothing more can be learned: every request that could have made them
-    /// has been answered. Others are decided provisionally when they waited for `link_wait`.
-    pub(crate) fn decide(
-        &mut self,
-        now: BootTime,
-        wait: Duration,
-        algorithm: &'static str,
-        out: &mut Vec<Link>,
-    ) {
-        while let Some((key, waiting)) = self.waiting.first_key_value() {
-            let oldest_open = self.open.first().map(|(start, _)| *start);
-            let is_final = oldest_open.is_none_or(|start| start > key.0);
-            let waited = now.since(waiting.arrived) > wait;
-            if !is_final && !waited {
+    /// Decides the calls for which nothing more can be learned, and those that waited too long.
+    pub(crate) fn decide(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
+        let since = now.minus(rules.link_wait);
+        // The first request that is open, and not for so long that nobody waits for it.
+        let mut first_open = self.requests.iter().filter(|r| r.end.is_none() && r.start >= since);
+        let gate = match self.open {
+            0 => BootTime(u64::MAX),
+            _ => first_open.next().map_or(BootTime(u64::MAX), |request| request.start),
+        };
+        while let Some(first) = self.waiting.front() {
+            let is_ready = first.call.start < gate || first.arrived < since;
+            if !is_ready && self.waiting.len() <= HELD_MAX {
                 break;
             }
-            if let Some((_, waiting)) = self.waiting.pop_first() {
-                self.link(waiting, is_final, algorithm, out);
+            self.shed += u64::from(!is_ready);
+            let Some(first) = self.waiting.pop_front() else { break };
+            self.link(first, now, rules, out);
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now.plus(SWEEP);
+            if std::mem::take(&mut self.has_news) {
+                self.decide_certain(now, rules, out);
+            }
+            self.forget(now, rules.expiry);
+        }
+    }
+
+    /// Decides what is held up by slow requests although it is known already.
+    fn decide_certain(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            waiting.call.evidence = self.evidence.get(&waiting.call.span).copied();
+            if self.algorithm.is_certain(&waiting.call) {
+                self.link(waiting, now, rules, out);
+            } else {
+                self.waiting.push_back(waiting);
             }
         }
     }
 
-    fn link(
-        &mut self,
-        waiting: Waiting,
-        is_final: bool,
-        algorithm: &'static str,
-        out: &mut Vec<Link>,
-    ) {
+    fn link(&mut self, waiting: Waiting, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
         let mut call = waiting.call;
         call.evidence = self.evidence.remove(&call.span);
-        let contains =
-            |candidate: &Candidate| candidate.end.is_none_or(|end| call.end <= end.plus(SLACK));
-        let before = ..=(call.start, SpanId(u64::MAX));
-        let candidates: Vec<Candidate> = self
-            .requests
-            .range(before)
-            .map(|(_, request)| &request.candidate)
-            .filter(|candidate| contains(candidate))
-            .cloned()
-            .collect();
+        let started = self.requests.partition_point(|request| request.start <= call.start);
+        let mut candidates: Vec<&Candidate> = Vec::new();
+        candidates.extend(
+            self.requests
+                .range(..started)
+                .filter(|request| request.end.is_none_or(|end| call.end <= end.plus(SLACK))),
+        );
+        self.background.call(call.start, !candidates.is_empty());
+        call.background = self.background.share();
+        let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
+        let is_final = !is_open || self.algorithm.is_certain(&call);
         let Some(guess) = self.algorithm.choose(&call, &candidates) else { return };
-        let Some(parent) = candidates.get(guess.candidate) else { return };
-        if let Some(request) = self.requests.get_mut(&(parent.start, parent.span)) {
-            request.candidate.made.push(call.callee);
-        }
-        out.push(Link {
+        let Some(parent) = candidates.get(guess.candidate).copied() else { return };
+        let (start, parent) = (parent.start, parent.span);
+        let link = Link {
             child: call.span,
-            parent: Some(parent.span),
+            parent: Some(parent),
             child_start: waiting.wall,
             method: guess.method,
             relation: Relation::Child,
             confidence: guess.confidence.clamp(0.0, 1.0),
-            algorithm: algorithm.into(),
+            algorithm: rules.algorithm.into(),
             candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
             generation: 0,
             is_final,
+        };
+        let found = self.requests.binary_search_by_key(&(start, parent), |r| (r.start, r.span));
+        if let Some(request) = found.ok().and_then(|at| self.requests.get_mut(at)) {
+            request.made.push(call.callee);
+        }
+        if !is_final {
+            if self.provisional.len() < HELD_MAX {
+                self.provisional.push((link.clone(), now));
+            } else {
+                self.shed += 1;
+            }
+        }
+        out.push(link);
+    }
+
+    /// Writes the last word on provisional links: what was observed since, or that nothing was and
+    /// their parent is answered. To be called now and then.
+    pub(crate) fn settle(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
+        let (evidence, requests) = (&mut self.evidence, &self.requests);
+        let oldest = now.minus(rules.expiry);
+        let is_open = |span: SpanId| requests.iter().any(|r| r.end.is_none() && r.span == span);
+        self.provisional.retain(|(link, since)| {
+            let mut last = Link { generation: link.generation + 1, is_final: true, ..link.clone() };
+            if let Some(seen) = evidence.remove(&link.child)
+                && seen.parent.is_some()
+            {
+                last.parent = seen.parent;
+                last.method = deeptrace_model::Method::Thread;
+                last.confidence = seen.confidence;
+            } else if *since > oldest && link.parent.is_some_and(is_open) {
+                return true;
+            }
+            out.push(last);
+            false
         });
     }
 
-    /// Lets go of requests that were answered long ago, and of those open since before `oldest`.
-    pub(crate) fn forget(&mut self, now: BootTime, oldest: BootTime) {
-        let next_call = self.waiting.first_key_value().map(|((start, _), _)| *start);
-        let keep_from = now.minus(ANSWERED_HELD);
-        let gone: Vec<(BootTime, SpanId)> = self
-            .requests
-            .iter()
-            .filter(|(key, request)| match request.candidate.end {
-                Some(end) => {
-                    end < keep_from && next_call.is_none_or(|start| end.plus(SLACK) < start)
-                }
-                None => key.0 < oldest,
-            })
-            .map(|(key, _)| *key)
-            .collect();
-        for key in gone {
-            self.requests.remove(&key);
-            self.starts.remove(&key.1);
-            self.open.remove(&key);
+    /// Lets go of requests in which no undecided call can lie, and of those nobody answers.
+    fn forget(&mut self, now: BootTime, expiry: Duration) {
+        let undecided = self.waiting.front().map_or(now, |waiting| waiting.call.start);
+        let answered_before = now.minus(ANSWERED_HELD).min(undecided.minus(SLACK));
+        // Their spans come when they expire, so these were shed.
+        let open_since = now.minus(expiry).minus(expiry);
+        let open = &mut self.open;
+        self.requests.retain(|request| match request.end {
+            Some(end) => end >= answered_before,
+            None => {
+                let keep = request.start >= open_since;
+                *open -= usize::from(!keep);
+                keep
+            }
+        });
+        let oldest = now.minus(expiry);
+        if self.evidence.len() > HELD_MAX / 2 || !self.has_news {
+            self.evidence.retain(|_, evidence| evidence.time >= oldest);
         }
-        let stale = |evidence: &Evidence| evidence.time < oldest;
-        self.evidence.retain(|_, evidence| !stale(evidence));
+    }
+}
+
+/// Where `key` belongs in `list`, which is ordered: nearly always at its end.
+fn place<T, K: Ord>(list: &VecDeque<T>, key: K, of: impl Fn(&T) -> K) -> usize {
+    match list.back() {
+        Some(last) if of(last) > key => list.partition_point(|item| of(item) <= key),
+        _ => list.len(),
     }
 }

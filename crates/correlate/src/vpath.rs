@@ -14,7 +14,7 @@ pub(crate) const ROW: Row = Row {
 struct Vpath;
 
 impl Algorithm for Vpath {
-    fn choose(&mut self, call: &Call, candidates: &[Candidate]) -> Option<Guess> {
+    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
         let candidate = candidates.iter().rposition(|candidate| candidate.tid == call.tid)?;
         let same = candidates.iter().filter(|candidate| candidate.tid == call.tid).count();
         Some(Guess { candidate, method: Method::Thread, confidence: 1.0 / same as f32 })
