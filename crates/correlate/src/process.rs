@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 
 use deeptrace_model::{
-    BootTime, Duration, Evidence, Link, Message, Relation, Span, SpanId, WallTime,
+    BootTime, Duration, Evidence, Link, Message, Method, Relation, Span, SpanId, WallTime,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::algorithm::{Algorithm, Call, Candidate};
 use crate::background::Background;
@@ -18,11 +18,11 @@ use crate::background::Background;
 const HELD_MAX: usize = 8192;
 /// How long an answered request is held: calls may be reported a little after the request that made
 /// them.
-const ANSWERED_HELD: Duration = Duration::from_millis(20);
+const ANSWERED_HELD: Duration = Duration::from_millis(5);
 /// A call may end a little after its request: stamps are taken at the end of calls.
 const SLACK: Duration = Duration::from_millis(1);
 /// Work whose cost grows with what is held is done this often.
-const SWEEP: Duration = Duration::from_millis(10);
+const SWEEP: Duration = Duration::from_millis(5);
 
 /// A call that waits.
 #[derive(Debug)]
@@ -209,6 +209,12 @@ impl Process {
                 .range(..started)
                 .filter(|request| request.end.is_none_or(|end| call.end <= end.plus(SLACK))),
         );
+        // The slack is for where nothing else fits: a request that had just ended would stand beside the
+        // right one, and make an easy choice look like a hard one that was mastered.
+        let in_full = |request: &&Candidate| request.end.is_none_or(|end| call.end <= end);
+        if candidates.iter().any(in_full) {
+            candidates.retain(in_full);
+        }
         self.background.call(call.start, !candidates.is_empty());
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
@@ -245,18 +251,22 @@ impl Process {
     /// Writes the last word on provisional links: what was observed since, or that nothing was and
     /// their parent is answered. To be called now and then.
     pub(crate) fn settle(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
-        let (evidence, requests) = (&mut self.evidence, &self.requests);
+        if self.provisional.is_empty() {
+            return;
+        }
+        let evidence = &mut self.evidence;
         let oldest = now.minus(rules.expiry);
-        let is_open = |span: SpanId| requests.iter().any(|r| r.end.is_none() && r.span == span);
+        let open = self.requests.iter().filter(|request| request.end.is_none());
+        let open: FxHashSet<SpanId> = open.map(|request| request.span).collect();
         self.provisional.retain(|(link, since)| {
             let mut last = Link { generation: link.generation + 1, is_final: true, ..link.clone() };
             if let Some(seen) = evidence.remove(&link.child)
                 && seen.parent.is_some()
             {
                 last.parent = seen.parent;
-                last.method = deeptrace_model::Method::Thread;
+                last.method = Method::Thread;
                 last.confidence = seen.confidence;
-            } else if *since > oldest && link.parent.is_some_and(is_open) {
+            } else if *since > oldest && link.parent.is_some_and(|parent| open.contains(&parent)) {
                 return true;
             }
             out.push(last);

@@ -214,3 +214,91 @@ fn memory_is_bounded() {
     });
     assert!(shed > 0);
 }
+
+/// Feeds a long poll from 0 to 30 s, a request `r2[1-11]` and a call `c1[2-4]`; returns the links with
+/// the time at which they came, in ms.
+fn beside_a_long_poll(observed: bool) -> Vec<(u64, Link)> {
+    let mut correlator = Correlator::new(Options::default());
+    correlator.feed(Input::Host(&Host { boot: 1, name: String::new() }), &mut Vec::new());
+    let (poll, short, call) = (span("r1", 0, 30_000), span("r2", 1, 11), span("c1", 2, 4));
+    let mut links = Vec::new();
+    let mut came = Vec::new();
+    for now in (0..=40_000).step_by(1) {
+        match now {
+            0 => correlator.feed(Input::Message(&request(&poll)), &mut links),
+            1 => correlator.feed(Input::Message(&request(&short)), &mut links),
+            4 => correlator.feed(Input::Span(&call), &mut links),
+            11 => {
+                if observed {
+                    let evidence = Evidence {
+                        pid: Pid(1),
+                        child: call.id,
+                        parent: Some(short.id),
+                        kind: EvidenceKind::Pin,
+                        confidence: 0.99,
+                        time: BootTime(11 * MS),
+                    };
+                    correlator.feed(Input::Evidence(evidence), &mut links);
+                }
+                correlator.feed(Input::Span(&short), &mut links);
+            }
+            30_000 => correlator.feed(Input::Span(&poll), &mut links),
+            _ if now % 100 == 0 => correlator.tick(BootTime(now * MS), &mut links),
+            _ => {}
+        }
+        came.extend(links.drain(..).map(|link| (now, link)));
+    }
+    came
+}
+
+#[test]
+fn what_was_observed_does_not_wait_for_a_long_poll() {
+    let came = beside_a_long_poll(true);
+    assert_eq!(came.len(), 1, "{came:?}");
+    let (now, link) = &came[0];
+    assert!(*now <= 100 && link.is_final && link.parent == Some(span("r2", 1, 11).id));
+}
+
+#[test]
+fn a_guess_is_provisional_until_the_long_poll_is_answered() {
+    let came = beside_a_long_poll(false);
+    let told: Vec<_> =
+        came.iter().map(|(now, link)| (now / 1000, link.generation, link.is_final)).collect();
+    assert_eq!(told, [(10, 0, false), (30, 1, true)]);
+    assert_eq!(came[0].1.parent, came[1].1.parent);
+    assert!(came[1].1.beats(&came[0].1));
+}
+
+proptest::proptest! {
+    /// Whatever comes in whatever order: no panic, and the same twice.
+    #[test]
+    fn any_order_is_taken(steps in proptest::collection::vec((0u8..5, 0u64..20, 0u64..2000, 0u64..500), 0..200)) {
+        let run = || {
+            let mut correlator = Correlator::new(Options::default());
+            let mut links = Vec::new();
+            for (kind, number, from, length) in &steps {
+                let server = span(&format!("r{number}"), *from, from + length);
+                let client = span(&format!("c{number}"), *from, from + length);
+                match kind {
+                    0 => correlator.feed(Input::Message(&request(&server)), &mut links),
+                    1 => correlator.feed(Input::Span(&server), &mut links),
+                    2 => correlator.feed(Input::Span(&client), &mut links),
+                    3 => {
+                        let evidence = Evidence {
+                            pid: Pid(1),
+                            child: client.id,
+                            parent: Some(server.id),
+                            kind: EvidenceKind::Pin,
+                            confidence: 0.99,
+                            time: BootTime(from * MS),
+                        };
+                        correlator.feed(Input::Evidence(evidence), &mut links);
+                    }
+                    _ => correlator.tick(BootTime(from * 100 * MS), &mut links),
+                }
+            }
+            links
+        };
+        proptest::prop_assert_eq!(run(), run());
+    }
+}
