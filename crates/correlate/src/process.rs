@@ -202,18 +202,18 @@ impl Process {
     fn link(&mut self, waiting: Waiting, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
         let mut call = waiting.call;
         call.evidence = self.evidence.remove(&call.span);
+        let call_end = call.end;
         let started = self.requests.partition_point(|request| request.start <= call.start);
         let mut candidates: Vec<&Candidate> = Vec::new();
-        candidates.extend(
-            self.requests
-                .range(..started)
-                .filter(|request| request.end.is_none_or(|end| call.end <= end.plus(SLACK))),
-        );
-        // The slack is for where nothing else fits: a request that had just ended would stand beside the
-        // right one, and make an easy choice look like a hard one that was mastered.
-        let in_full = |request: &&Candidate| request.end.is_none_or(|end| call.end <= end);
-        if candidates.iter().any(in_full) {
-            candidates.retain(in_full);
+        let within = |slack: Duration| {
+            let contains = move |end: BootTime| call_end <= end.plus(slack);
+            self.requests.range(..started).filter(move |r| r.end.is_none_or(contains))
+        };
+        candidates.extend(within(Duration(0)));
+        // Only where none contains the call in full: a request that has just ended would stand beside
+        // the right one, and make choices look hard that are easy.
+        if candidates.is_empty() {
+            candidates.extend(within(SLACK));
         }
         self.background.call(call.start, !candidates.is_empty());
         call.background = self.background.share();

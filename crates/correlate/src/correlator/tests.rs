@@ -158,6 +158,7 @@ fn scenarios() {
         ("observed beats order", "r1[0-10] r2[1-11] c1[2-4] c2[5-7] c1=r2 c2=r1", "c1→r2! c2→r1!"),
         ("a call that outlives its request has no parent", "r1[0-10] c1[2-14]", ""),
         ("a call that ends with its request", "r1[0-10] c1[2-11]", "c1→r1!"),
+        ("a request that has just ended is not in the way", "r1[0-3] r2[1-11] c1[2-4]", "c1→r2!"),
         ("a call before any request", "c1[0-1] r1[2-10]", ""),
         (
             "calls wait for requests that are still open",
