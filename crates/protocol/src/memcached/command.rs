@@ -31,7 +31,8 @@ impl<'a> Command<'a> {
         let first = words.next()?;
         let (verb, shape) = COMMANDS.iter().find(|command| command.0.as_bytes() == first)?;
         let (verb, shape) = (*verb, *shape);
-        let mut command = Self { verb, keys: 0, data: 0, answer: Answer::Always, text: line };
+        let mut command =
+            Self { verb, keys: 0, data: 0, answer: Answer::Always, text: line.trim_ascii_end() };
         let is_noreply = line.ends_with(b" noreply");
         match shape {
             Shape::Keys(before) => {

@@ -196,7 +196,10 @@ impl Frontend {
         self.is_copying = false;
         let group = self.group.take()?;
         self.is_tail = true;
+        let len = usize::try_from(group.len).unwrap_or(usize::MAX);
         let mut draft = group.draft();
+        // What was left of a message that never became whole may be a statement with a password.
+        draft.redact.push(len..usize::MAX);
         self.add_common(&mut draft);
         Some(draft)
     }
