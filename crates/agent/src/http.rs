@@ -8,8 +8,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use deeptrace_export::SpanJson;
 use deeptrace_http::{ApiError, Body, Params, Segment, Settings, config_routes};
-use deeptrace_model::Pid;
+use deeptrace_model::{Pid, Span, TraceId, TraceSpan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -38,6 +39,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/metrics", get(metrics))
         .route("/processes", get(processes).post(watch_process))
         .route("/processes/{pid}", delete(unwatch_process))
+        .route("/spans", get(spans))
         .route("/spans/stats", get(span_stats))
         .route("/ebpf/programs", get(programs))
         .route("/ebpf/maps", get(maps))
@@ -139,6 +141,24 @@ async fn processes(
     let next = (found.len() > limit).then(|| found[limit - 1].pid.to_string());
     found.truncate(limit);
     Ok(Json(json!({"processes": found, "next_cursor": next})))
+}
+
+/// The cursor is how many to skip, so spans that come meanwhile move the pages.
+async fn spans(
+    State(api): State<Api>,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let (limit, skip) = page.checked()?;
+    let found = api.status.recent(skip as usize, limit);
+    let next = (found.len() == limit).then(|| (skip as usize + limit).to_string());
+    let spans = found.iter().map(|span| span_json(span)).collect::<Result<Vec<_>, _>>();
+    Ok(Json(json!({"spans": spans.map_err(ApiError::internal)?, "next_cursor": next})))
+}
+
+/// A trace id that finds the trace at the server; its parent is not known here.
+fn span_json(span: &Span) -> Result<Value, serde_json::Error> {
+    let placed = TraceSpan { span: span.clone(), parent: None, link: None };
+    serde_json::to_value(SpanJson::new(TraceId::from_root(span.id), &placed))
 }
 
 async fn span_stats(State(api): State<Api>) -> Json<Value> {

@@ -3,9 +3,16 @@
 mod agent;
 mod completions;
 mod config;
+mod doctor;
+mod export;
 mod protocols;
+#[cfg(feature = "live")]
+mod record;
+mod replay;
 mod run;
 mod server;
+mod trace;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -25,8 +32,21 @@ pub enum Command {
     /// Store, API and web page only
     #[command(subcommand)]
     Server(server::Command),
+    /// Traces, newest first
+    Traces(traces::Options),
+    /// One trace as a tree
+    Trace(trace::Options),
+    /// Whole traces into a file
+    Export(export::Options),
+    /// A recording or packet capture through the same stages
+    Replay(replay::Options),
+    /// What the kernel tells, into a file for `replay`
+    #[cfg(feature = "live")]
+    Record(record::Options),
     /// The protocols that are recognised
     Protocols(protocols::Options),
+    /// Whether this host lets us work, and what to do where it does not
+    Doctor(doctor::Options),
     /// The configuration: what is in effect, whether a file is right, changes
     #[command(subcommand)]
     Config(config::Command),
@@ -40,7 +60,14 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Run(options) => run::run(options, common),
         Command::Agent(command) => agent::run(command, common),
         Command::Server(command) => server::run(command, common),
+        Command::Traces(options) => traces::run(options, common),
+        Command::Trace(options) => trace::run(&options, common),
+        Command::Export(options) => export::run(options, common),
+        Command::Replay(options) => replay::run(options, common),
+        #[cfg(feature = "live")]
+        Command::Record(options) => record::run(options, common),
         Command::Protocols(options) => protocols::run(&options),
+        Command::Doctor(options) => doctor::run(&options, common),
         Command::Config(command) => config::run(command, common),
         Command::Completions(options) => completions::run(&options),
     }

@@ -1,6 +1,7 @@
 //! The `deeptrace` command: options that are alike everywhere, exit codes, one line for an error.
 #![forbid(unsafe_code)]
 
+mod answerer;
 mod client;
 mod commands;
 mod output;

@@ -12,14 +12,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use deeptrace_http::{ApiError, Settings, config_routes};
+use deeptrace_http::{ApiError, Params, Segment, Settings, config_routes};
 use deeptrace_model::WallTime;
+use deeptrace_query::Limits;
 use deeptrace_store::Store;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::answers::{self, Search};
 use crate::pipeline::Ingest;
-use crate::{clock, page};
+use crate::{analytics, clock, live, page};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -65,6 +67,13 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/traces", get(traces))
+        .route("/traces/{trace_id}", get(trace))
+        .route("/spans/search", get(spans))
+        .route("/analytics/services", get(services))
+        .route("/analytics/operations", get(operations))
+        .route("/openapi.json", get(openapi))
+        .merge(live::routes())
         .merge(page::routes())
         .with_state(api)
         .merge(config_routes(settings))
@@ -104,7 +113,58 @@ async fn metrics(State(api): State<Api>) -> Response {
     ([(CONTENT_TYPE, kind)], deeptrace_http::prometheus(api.counters())).into_response()
 }
 
+async fn traces(
+    State(api): State<Api>,
+    Params(search): Params<Search>,
+) -> Result<Json<answers::Traces>, ApiError> {
+    let limits = api.limits();
+    blocking(move || answers::traces(&*api.store, &search, limits, clock::now())).await.map(Json)
+}
+
+async fn trace(
+    State(api): State<Api>,
+    Segment(id): Segment,
+) -> Result<Json<answers::TraceAnswer>, ApiError> {
+    let limits = api.limits();
+    blocking(move || answers::trace(&*api.store, &id, limits)).await.map(Json)
+}
+
+async fn spans(
+    State(api): State<Api>,
+    Params(search): Params<Search>,
+) -> Result<Json<answers::SpanPage>, ApiError> {
+    let limits = api.limits();
+    blocking(move || answers::spans(&*api.store, &search, limits, clock::now())).await.map(Json)
+}
+
+async fn services(
+    State(api): State<Api>,
+    Params(query): Params<analytics::Query>,
+) -> Result<Json<analytics::Services>, ApiError> {
+    blocking(move || analytics::services(&*api.store, &query, clock::now())).await.map(Json)
+}
+
+async fn operations(
+    State(api): State<Api>,
+    Params(query): Params<analytics::Query>,
+) -> Result<Json<analytics::Operations>, ApiError> {
+    blocking(move || analytics::operations(&*api.store, &query, clock::now())).await.map(Json)
+}
+
+async fn openapi() -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, kind)], OPENAPI).into_response()
+}
+
+/// Kept by `tests/openapi.rs`: every route of it answers, and every route of the router is in it.
+const OPENAPI: &str = include_str!("openapi.json");
+
 impl Api {
+    /// What an assembly may do, and what it believes now.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { similarity_threshold: self.threshold.get(), ..Limits::default() }
+    }
+
     fn counters(&self) -> BTreeMap<&'static str, u64> {
         let mut counters = BTreeMap::new();
         let mut add = |name, value| *counters.entry(name).or_default() += value;

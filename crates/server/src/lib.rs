@@ -1,9 +1,13 @@
 //! The server: takes spans in, keeps them, answers questions about them, and shows the page.
 #![forbid(unsafe_code)]
 
+pub mod analytics;
+pub mod answers;
 pub mod api;
 pub mod clock;
 pub mod config;
+mod live;
 pub mod page;
 pub mod pipeline;
+mod settling;
 pub mod written;

@@ -1,0 +1,88 @@
+//! Who answers questions about stored spans: a running server (`--server`), else the data folder
+//! itself, which can be read while another process writes to it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use deeptrace::config::Loader;
+use deeptrace_http::ApiError;
+use deeptrace_query::Limits;
+use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};
+use deeptrace_server::clock;
+use deeptrace_store::{Mode, Options, Store};
+
+use crate::Common;
+use crate::client::Client;
+
+/// Who answers.
+pub enum Answerer {
+    /// A running server.
+    Server(Client),
+    /// The data folder.
+    Folder(Arc<dyn Store>, Limits),
+}
+
+impl Answerer {
+    /// The server at `url`, or the data folder where there is none.
+    pub fn new(url: Option<&str>, common: &Common) -> Result<Self> {
+        if let Some(url) = url {
+            return Ok(Self::Server(Client::new(url, &common.data_dir)));
+        }
+        let loaded = Loader::of_process(common.config.clone()).load(None)?;
+        let options = Options::new(&common.data_dir);
+        let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
+            .context("cannot open the store")?;
+        let similarity_threshold = loaded.server.threshold;
+        Ok(Self::Folder(store, Limits { similarity_threshold, ..Limits::default() }))
+    }
+
+    /// A page of traces.
+    pub fn traces(&self, search: &Search) -> Result<Traces> {
+        match self {
+            Self::Server(client) => client.get("/traces", &pairs(search)),
+            Self::Folder(store, limits) => {
+                answers::traces(&**store, search, *limits, clock::now()).map_err(told)
+            }
+        }
+    }
+
+    /// One trace, by its id or by that of one of its spans.
+    pub fn trace(&self, id: &str) -> Result<TraceAnswer> {
+        match self {
+            Self::Server(client) => {
+                // What is no id must not become another path.
+                anyhow::ensure!(
+                    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                    "`{id}` is no id; give a trace id of 32 or a span id of 16 hex digits"
+                );
+                client.get(&format!("/traces/{id}"), &[])
+            }
+            Self::Folder(store, limits) => answers::trace(&**store, id, *limits).map_err(told),
+        }
+    }
+}
+
+/// The sentence of an answer that would have been HTTP.
+fn told(error: ApiError) -> anyhow::Error {
+    anyhow::anyhow!(error.message)
+}
+
+/// As the query of a URL; what is left out stays out.
+fn pairs(search: &Search) -> Vec<(&'static str, String)> {
+    let Search { service, operation, kind, min_duration, max_duration, .. } = search;
+    let texts = [
+        ("service", service),
+        ("operation", operation),
+        ("kind", kind),
+        ("min_duration", min_duration),
+        ("max_duration", max_duration),
+        ("start", &search.start),
+        ("end", &search.end),
+        ("cursor", &search.cursor),
+    ];
+    let given = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    let mut pairs: Vec<_> = given.map(|(name, text)| (name, text.clone())).collect();
+    pairs.extend(search.limit.map(|limit| ("limit", limit.to_string())));
+    pairs.extend(search.errors.then(|| ("errors", "true".to_owned())));
+    pairs
+}

@@ -1,0 +1,177 @@
+//! `deeptrace doctor`: whether this host lets us work, and what to do where it does not.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::Args;
+use deeptrace::config::Loader;
+use deeptrace_http::{BindError, Listener, Token};
+use deeptrace_store::{Mode, Options as StoreOptions, StoreError};
+use serde::Serialize;
+
+use crate::Common;
+use crate::client::Client;
+use crate::output::Output;
+
+/// Options of the command.
+#[derive(Args)]
+#[command(after_help = "Example: sudo deeptrace doctor")]
+pub struct Options {
+    #[command(flatten)]
+    output: Output,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    status: Health,
+    detail: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    remedy: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Health {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Row {
+    fn new(name: &str, status: Health, detail: impl Into<String>, remedy: &str) -> Self {
+        let (name, remedy) = (name.to_owned(), remedy.to_owned());
+        Self { name, status, detail: detail.into(), remedy }
+    }
+}
+
+/// Looks at everything; fails if something is in the way.
+pub fn run(options: &Options, common: &Common) -> Result<()> {
+    let mut rows = kernel();
+    match Loader::of_process(common.config.clone()).load(None) {
+        Ok(loaded) => {
+            let file = loaded.file.as_ref().map_or_else(
+                || "no file: the defaults".to_owned(),
+                |file| file.display().to_string(),
+            );
+            rows.push(Row::new("configuration", Health::Ok, file, ""));
+            rows.push(memory(loaded.agent.budget.memory_bytes));
+            rows.push(port("agent port", loaded.agent.listen, "--agent-port"));
+            rows.push(port("server port", loaded.server.listen, "--port"));
+            rows.push(store(loaded.server.backend, common));
+        }
+        Err(error) => {
+            let remedy = "mend it; deeptrace config validate checks it";
+            rows.push(Row::new("configuration", Health::Fail, error.to_string(), remedy));
+        }
+    }
+    let failures = rows.iter().filter(|row| row.status == Health::Fail).count();
+    options.output.print(&rows, |out, rows| {
+        for row in rows {
+            let mark = match row.status {
+                Health::Ok => "ok  ",
+                Health::Warn => "warn",
+                Health::Fail => "FAIL",
+            };
+            writeln!(out, "{mark}  {}: {}", row.name, row.detail)?;
+            if !row.remedy.is_empty() {
+                writeln!(out, "      → {}", row.remedy)?;
+            }
+        }
+        Ok(())
+    })?;
+    anyhow::ensure!(failures == 0, "{failures} of {} checks failed; see above", rows.len());
+    Ok(())
+}
+
+#[cfg(feature = "live")]
+fn kernel() -> Vec<Row> {
+    use deeptrace_capture::live::{CheckStatus, checks};
+    let row = |check: deeptrace_capture::live::Check| {
+        let status = match check.status {
+            CheckStatus::Ok => Health::Ok,
+            CheckStatus::Warn => Health::Warn,
+            CheckStatus::Fail => Health::Fail,
+        };
+        Row::new(check.name, status, check.detail, &check.remedy)
+    };
+    checks().into_iter().map(row).collect()
+}
+
+#[cfg(not(feature = "live"))]
+fn kernel() -> Vec<Row> {
+    let remedy = "use a build with the feature `live`";
+    vec![Row::new("live capture", Health::Fail, "not part of this build", remedy)]
+}
+
+/// Whether the control group lets us use what `[agents.limits]` allows.
+fn memory(limit: Option<u64>) -> Row {
+    let name = "memory limit";
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let file = format!("/sys/fs/cgroup{path}/memory.max");
+    let allowed = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let mib = |bytes: u64| bytes >> 20;
+    match (allowed, limit) {
+        (Some(allowed), Some(limit)) if allowed < limit => Row::new(
+            name,
+            Health::Warn,
+            format!("the control group allows {} MiB", mib(allowed)),
+            "lower agents.limits.memory_mb below it, or raise it",
+        ),
+        (Some(allowed), _) => {
+            let detail = format!("the control group allows {} MiB", mib(allowed));
+            Row::new(name, Health::Ok, detail, "")
+        }
+        (None, _) => Row::new(name, Health::Ok, "none by the control group", ""),
+    }
+}
+
+/// Whether a port is free, or ours.
+fn port(name: &str, address: SocketAddr, option: &'static str) -> Row {
+    match Listener::bind(address, option) {
+        Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
+        Err(BindError::InUse { .. }) => {
+            let client = Client::new(&format!("http://{address}"), std::path::Path::new("/"));
+            match client.get::<serde_json::Value>("/health", &[]) {
+                Ok(health) if health["status"] == "ok" => {
+                    Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "")
+                }
+                _ => {
+                    let detail = format!("another program has {address}");
+                    let remedy = format!("stop it, or choose another port with {option}");
+                    Row::new(name, Health::Fail, detail, &remedy)
+                }
+            }
+        }
+        Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
+    }
+}
+
+/// Whether the data folder can be used. A folder that is not there is not made.
+fn store(backend: &str, common: &Common) -> Row {
+    let name = "store";
+    let folder = common.data_dir.display();
+    if !common.data_dir.exists() {
+        let detail = format!("{folder} will be made by the first start");
+        return Row::new(name, Health::Ok, detail, "");
+    }
+    let has_token = Token::path(&common.data_dir).exists();
+    if has_token && let Err(error) = Token::open(&common.data_dir) {
+        return Row::new(name, Health::Fail, error.to_string(), "");
+    }
+    let options = StoreOptions::new(&common.data_dir);
+    let stats =
+        deeptrace_store::open(backend, &options, Mode::Read).and_then(|store| store.stats());
+    match stats {
+        Ok(stats) => {
+            let detail = format!("{folder}: {} spans, {} MiB", stats.spans, stats.bytes >> 20);
+            Row::new(name, Health::Ok, detail, "")
+        }
+        Err(StoreError::Absent { .. }) => {
+            Row::new(name, Health::Ok, format!("{folder} holds no spans yet"), "")
+        }
+        Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
+    }
+}
