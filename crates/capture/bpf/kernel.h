@@ -29,6 +29,10 @@ struct in6_addr {
 	} in6_u;
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	union {
 		struct {
@@ -47,6 +51,8 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+	unsigned long skc_flags;
 };
 
 struct sk_buff_head {
@@ -110,9 +116,14 @@ struct task_struct {
 	struct files_struct *files;
 };
 
+struct io_cqe {
+	int fd;
+};
+
 struct io_kiocb {
-	struct file *file;
 	__u8 opcode;
+	__u32 flags;
+	struct io_cqe cqe;
 };
 
 struct io_sr_msg {
@@ -158,6 +169,11 @@ struct user_msghdr64 {
 #define DT_S_IFMT 0170000
 #define DT_S_IFSOCK 0140000
 
+/* Bits of skc_flags (enum sock_flags). */
+enum { DT_SOCK_DEAD = 1, DT_SOCK_DONE = 2 };
+
+enum { DT_MSG_PEEK = 2, DT_MSG_TRUNC = 0x20, DT_MSG_ERRQUEUE = 0x2000 };
+
 enum { DT_TCP_SYN_SENT = 2, DT_TCP_CLOSE = 7, DT_TCP_LISTEN = 10 };
 
 /* Numbers of system calls on x86-64. */
@@ -175,6 +191,24 @@ enum {
 	NR_recvmmsg = 299,
 	NR_sendmmsg = 307,
 	NR_io_uring_enter = 426,
+};
+
+#define DT_FIXED_FILE 1	/* REQ_F_FIXED_FILE */
+
+/* Operations of io_uring (linux/io_uring.h; not all headers know the newest). */
+enum {
+	URING_READV = 1,
+	URING_WRITEV = 2,
+	URING_READ_FIXED = 4,
+	URING_WRITE_FIXED = 5,
+	URING_SENDMSG = 9,
+	URING_RECVMSG = 10,
+	URING_READ = 22,
+	URING_WRITE = 23,
+	URING_SEND = 26,
+	URING_RECV = 27,
+	URING_SEND_ZC = 47,
+	URING_SENDMSG_ZC = 48,
 };
 
 #endif

@@ -3,7 +3,11 @@
 #ifndef DT_MAPS_BPF_H
 #define DT_MAPS_BPF_H
 
-/* What is remembered of a socket, by its address in the kernel; `ino` tells a reused address. */
+/* Whether the kernel's own socket cookies can be had; set before loading. */
+const volatile __u8 dt_has_cookies = 0;
+
+/* What is remembered of a socket, by its address in the kernel; `ino` tells a reused address. The
+ * socket not used for longest makes room; when it speaks again it is described again. */
 struct dt_socket {
 	__u64 cookie;
 	__u32 ino;
@@ -16,7 +20,11 @@ struct dt_socket {
 	__u8 connected;
 	__u8 ignored;
 	__u32 skip_directions;
-	__u32 failed;
+	__u16 failed;	/* its error was told */
+	__u8 ending;	/* dead, but with bytes that its owner may still read */
+	__u8 pad;
+	__u16 errno_;	/* what it died of */
+	__u16 pad2;
 	__u64 skip_until[2];
 	__u64 count[2];
 };
@@ -97,9 +105,12 @@ struct dt_ring_key {
 	__u64 sent;
 };
 
+enum { DT_URING_BUFFER, DT_URING_MSGHDR, DT_URING_VECTOR };
+
 struct dt_ring_buffer {
 	__u64 address;
-	__u64 is_msghdr;
+	__u32 shape;
+	__u32 len;	/* bytes, or segments of a vector */
 };
 
 struct {
@@ -109,12 +120,17 @@ struct {
 	__type(value, struct dt_ring_buffer);
 } uring SEC(".maps");
 
-static __always_inline void count_loss(__u32 cause)
+static __always_inline void count_losses(__u32 cause, __u64 count)
 {
 	__u64 *n = bpf_map_lookup_elem(&losses, &cause);
 
 	if (n)
-		(*n)++;
+		*n += count;
+}
+
+static __always_inline void count_loss(__u32 cause)
+{
+	count_losses(cause, 1);
 }
 
 static __always_inline struct dt_knobs *get_knobs(void)

@@ -10,6 +10,7 @@ struct dt_user {
 	__u32 segments;
 	__u32 flags;	/* DT_NO_BUFFER */
 	__u64 name;	/* sockaddr of the peer, where given */
+	__u64 len;	/* of `buffer`: a datagram may have been longer */
 };
 
 static __always_inline void user_msghdr(struct dt_user *u, __u64 address)
@@ -34,6 +35,7 @@ static __always_inline void user_flatten(struct dt_user *u)
 		return;
 	bpf_probe_read_user(&segment, sizeof(segment), (void *)u->iov);
 	u->buffer = segment.base;
+	u->len = segment.len;
 	u->segments = 0;
 }
 
@@ -48,10 +50,12 @@ static __always_inline void user_buffers(struct dt_user *u, struct pt_regs *regs
 	case NR_recvfrom:
 		u->name = READ_REG(regs, r8);
 		u->buffer = second;
+		u->len = READ_REG(regs, dx);
 		break;
 	case NR_read:
 	case NR_write:
 		u->buffer = second;
+		u->len = READ_REG(regs, dx);
 		break;
 	case NR_readv:
 	case NR_writev:

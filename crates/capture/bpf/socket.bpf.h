@@ -17,6 +17,29 @@ static __always_inline __u64 number(struct sock *sk)
 	return value;
 }
 
+/* The socket behind a file descriptor of the current task. */
+static __always_inline struct sock *socket_of(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
+	struct socket *socket;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & DT_S_IFMT) != DT_S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* Names the socket without telling where the kernel keeps it. */
+static __always_inline __u64 hide(struct sock *sk)
+{
+	return (number(sk) * 0x9e3779b97f4a7c15ULL) >> 6;
+}
+
 static __always_inline __u32 socket_ino(struct sock *sk, const bool typed)
 {
 	if (typed) {
@@ -45,6 +68,18 @@ static __always_inline int socket_transport(struct sock *sk, const bool typed)
 	return type == 1 ? DT_UNIX_STREAM : DT_UNIX_DATAGRAM;
 }
 
+/* The kernel's socket cookie. Where it cannot be asked for, the one that somebody else asked for, else a
+ * number made of address and inode; the highest bit keeps these apart. */
+static __always_inline __u64 socket_cookie(struct sock *sk, __u32 ino, const bool typed)
+{
+	__u64 cookie;
+
+	if (typed && dt_has_cookies)
+		return bpf_get_socket_cookie(sk);
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	return cookie ? cookie : 1ULL << 63 | ((hide(sk) << 32) ^ ino) >> 1;
+}
+
 /* What is remembered of `sk`, made on first sight. */
 static __always_inline struct dt_socket *socket_state(struct sock *sk, const bool typed)
 {
@@ -60,7 +95,7 @@ static __always_inline struct dt_socket *socket_state(struct sock *sk, const boo
 		return NULL;
 
 	struct dt_socket fresh = {
-		.cookie = ((number(sk) >> 6) << 32) | ino,
+		.cookie = socket_cookie(sk, ino, typed),
 		.ino = ino,
 		.transport = transport,
 		.policy_generation = 0,
@@ -105,12 +140,6 @@ static __always_inline void unix_path(char *to, struct sock *sk)
 		bpf_probe_read_kernel(to, 108, (char *)address->name + 2);
 }
 
-static __always_inline __u64 hide(struct sock *sk)
-{
-	/* Names the socket without telling where the kernel keeps it. */
-	return (number(sk) * 0x9e3779b97f4a7c15ULL) >> 6;
-}
-
 static __always_inline void describe_unix(struct dt_open *o, struct sock *sk)
 {
 	struct sock *peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
@@ -130,6 +159,17 @@ static __always_inline bool is_own_port(const struct dt_knobs *k, __u16 local, _
 			return true;
 	}
 	return false;
+}
+
+/* Position of the next byte to be read. The end of the stream has a number of its own: where it was read
+ * together with the last bytes, it does not count. */
+static __always_inline __u32 received_end(struct sock *sk, struct tcp_sock *tcp, const bool typed)
+{
+	__u32 end = READ(typed, tcp, copied_seq);
+
+	if ((READ(typed, sk, __sk_common.skc_flags) & DT_SOCK_DONE) && READ(typed, tcp, rcv_nxt) == end)
+		end--;
+	return end;
 }
 
 /* Sends the description of a socket. `moved` bytes of the call in hand, going `sent`, are not part of
@@ -167,7 +207,7 @@ static __noinline int describe(struct sock *sk, struct dt_socket *s, const struc
 	if (s->transport == DT_TCP) {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 		__u32 write_seq = BPF_CORE_READ(tcp, write_seq);
-		__u32 copied_seq = BPF_CORE_READ(tcp, copied_seq);
+		__u32 copied_seq = received_end(sk, tcp, false);
 		__u32 unread = BPF_CORE_READ(tcp, rcv_nxt) - copied_seq;
 		__u64 received = BPF_CORE_READ(tcp, bytes_received);
 

@@ -4,6 +4,7 @@
 //! bounded batch out of it. Nothing in the kernel ever waits for us: when the ring is full, records
 //! are counted and dropped, whether we are slow, stopped or dead.
 
+mod complaint;
 mod describe;
 mod kernel;
 mod listening;
@@ -161,8 +162,10 @@ struct Counts {
 impl Live {
     /// Loads, attaches and begins. Fails with one line that says what to do, leaving nothing behind.
     pub fn open(options: Options) -> Result<Self, SourceError> {
-        let _ = libbpf_rs::set_print(None);
-        let mut kernel = Kernel::load(&options)?;
+        complaint::listen();
+        let kernel = Kernel::load(&options);
+        let reason = complaint::reason();
+        let mut kernel = kernel.map_err(|error| error.with_detail(reason))?;
         let batch = Rc::new(RefCell::new(Vec::with_capacity(BATCH_BYTES)));
         let ring = ring(&kernel, &batch)?;
         let pids = crate::process::pids();
@@ -285,7 +288,8 @@ impl Live {
         match body {
             Body::Listen => self.listening.add(header.connection.0, header.len as u16),
             Body::Exec => self.roster.changed(&self.kernel, header.pid),
-            Body::Fork => self.roster.born(header.pid),
+            // The parent's pid travels in the place of the cookie.
+            Body::Fork => self.roster.born(header.pid, Pid(header.connection.0 as u32)),
             Body::Exit => {
                 if self.roster.ended(header.pid) {
                     self.emit(header.time, EventBody::Exit(header.pid), sink);

@@ -57,3 +57,16 @@ pub enum SourceError {
         remedy: String,
     },
 }
+
+impl SourceError {
+    /// The same, where the kernel refused, with the kernel's own reason.
+    #[cfg(feature = "live")]
+    pub(crate) fn with_detail(self, reason: Option<String>) -> Self {
+        match (self, reason) {
+            (Self::Kernel { problem, remedy }, Some(reason)) => {
+                Self::Kernel { problem: format!("{problem}: {reason}"), remedy }
+            }
+            (error, _) => error,
+        }
+    }
+}

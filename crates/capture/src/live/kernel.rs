@@ -74,6 +74,11 @@ impl Kernel {
             if map.name() == "events" {
                 map.set_max_entries(options.ring_bytes).map_err(refused)?;
             }
+            // `dt_has_cookies`, the only constant: kernels with the tracepoints give cookies as well.
+            let constants = map.name().to_string_lossy().ends_with(".rodata");
+            if let Some(value) = map.initial_value_mut().filter(|_| constants) {
+                value[0] = u8::from(hook == Hook::SocketTracepoints);
+            }
         }
         let object = open.load().map_err(refused)?;
         let handle = |name: &str| {

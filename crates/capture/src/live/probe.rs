@@ -36,8 +36,9 @@ pub struct Check {
 const OLDEST: (u32, u32) = (5, 8);
 /// Capabilities by number (`linux/capability.h`).
 const CAPABILITIES: [(u32, &str); 3] =
-    [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (19, "CAP_SYS_PTRACE")];
+    [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (CAP_SYS_PTRACE, "CAP_SYS_PTRACE")];
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_PTRACE: u32 = 19;
 
 /// Everything that live capture needs, in the order in which it is needed.
 pub fn checks() -> Vec<Check> {
@@ -112,7 +113,7 @@ fn capabilities() -> Check {
     let has = |number: u32| bits >> number & 1 == 1;
     let missing: Vec<&str> = CAPABILITIES
         .iter()
-        .filter(|(number, _)| !has(*number) && !(has(CAP_SYS_ADMIN) && *number != 19))
+        .filter(|(number, _)| !has(*number) && (*number == CAP_SYS_PTRACE || !has(CAP_SYS_ADMIN)))
         .map(|(_, name)| *name)
         .collect();
     let name = "capabilities";

@@ -24,6 +24,8 @@ pub(super) struct Roster {
     watcher: Watcher,
     names: Names,
     verdicts: BTreeMap<Pid, Verdict>,
+    /// Who forked a process, with the verdict on it at that time: it may be gone by now.
+    heirs: BTreeMap<Pid, (Pid, Verdict)>,
     introduced: BTreeMap<Pid, ()>,
     refused: u64,
 }
@@ -35,6 +37,7 @@ impl Roster {
             watcher,
             names,
             verdicts: BTreeMap::new(),
+            heirs: BTreeMap::new(),
             introduced: BTreeMap::new(),
             refused: 0,
         })
@@ -63,12 +66,18 @@ impl Roster {
     /// Decides on a process and tells the kernel.
     fn judge(&mut self, kernel: &Kernel, facts: &Facts) -> Verdict {
         let pid = facts.key.pid;
-        let verdict = self.watcher.verdict(facts, self.verdicts.get(&facts.parent));
+        let verdict = self.watcher.verdict(facts, self.parent(facts));
         let differs = verdict.watched != self.watcher.watches_by_default();
         let told = kernel.set_verdict(pid, differs.then_some(verdict.watched));
         self.refused += u64::from(!told);
         self.verdicts.insert(pid, verdict.clone());
         verdict
+    }
+
+    /// The verdict on the process that `facts` was forked from.
+    fn parent(&self, facts: &Facts) -> Option<&Verdict> {
+        let heir = self.heirs.get(&facts.key.pid).map(|(_, verdict)| verdict);
+        heir.or_else(|| self.verdicts.get(&facts.parent))
     }
 
     /// Whether downstream knows the process.
@@ -79,18 +88,31 @@ impl Roster {
     /// Decides on a process that was heard of. `None`: it is not watched. One that has ended already
     /// is known by the name that the kernel gave along.
     pub(super) fn introduce(&mut self, kernel: &Kernel, pid: Pid, comm: &str) -> Option<Process> {
-        let (process, watched) = match read(pid) {
-            Some(facts) => {
-                let verdict = self.judge(kernel, &facts);
-                (facts.describe(&self.names, &verdict.rule), verdict.watched)
-            }
-            None => (ended(pid, comm), self.watches_by_default()),
+        let facts = read(pid);
+        let ended = facts.is_none();
+        let facts = facts.unwrap_or_else(|| self.remembered(pid, comm));
+        let verdict = if ended {
+            self.watcher.verdict(&facts, self.parent(&facts))
+        } else {
+            self.judge(kernel, &facts)
         };
-        if !watched {
+        if !verdict.watched {
             return None;
+        }
+        let mut process = facts.describe(&self.names, &verdict.rule);
+        if ended {
+            process.service = if comm.is_empty() { format!("pid-{}", pid.0) } else { comm.into() };
+            process.service_source = "kernel".into();
         }
         self.introduced.insert(pid, ());
         Some(process)
+    }
+
+    /// What is known of a process that ended before it could be looked at.
+    fn remembered(&self, pid: Pid, comm: &str) -> Facts {
+        let parent = self.heirs.get(&pid).map_or(Pid(0), |(parent, _)| *parent);
+        let key = ProcessKey { pid, ..ProcessKey::default() };
+        Facts { key, parent, comm: comm.to_owned(), ..Facts::default() }
     }
 
     /// A process has another program now.
@@ -102,15 +124,20 @@ impl Roster {
     }
 
     /// A process was forked; whoever had its pid before is gone.
-    pub(super) fn born(&mut self, pid: Pid) {
+    pub(super) fn born(&mut self, pid: Pid, parent: Pid) {
         self.introduced.remove(&pid);
         self.verdicts.remove(&pid);
+        let heir = self.heirs.get(&parent).map(|(_, verdict)| verdict);
+        if let Some(verdict) = self.verdicts.get(&parent).or(heir).cloned() {
+            self.heirs.insert(pid, (parent, verdict));
+        }
     }
 
     /// A process ended. True: downstream knew it.
     pub(super) fn ended(&mut self, pid: Pid) -> bool {
         self.watcher.forget(pid);
         self.verdicts.remove(&pid);
+        self.heirs.remove(&pid);
         self.introduced.remove(&pid).is_some()
     }
 
@@ -132,7 +159,7 @@ impl Roster {
     pub(super) fn all(&mut self) -> Vec<Watched> {
         let everyone: Vec<Facts> = pids().into_iter().filter_map(read).collect();
         let judged = |facts: &Facts| {
-            let verdict = self.watcher.verdict(facts, self.verdicts.get(&facts.parent));
+            let verdict = self.watcher.verdict(facts, self.parent(facts));
             self.watched(facts, &verdict)
         };
         everyone.iter().filter(|facts| !facts.is_kernel_thread()).map(judged).collect()
@@ -146,21 +173,6 @@ impl Roster {
     /// Verdicts that the kernel's map had no room for.
     pub(super) fn refused(&self) -> u64 {
         self.refused
-    }
-}
-
-/// A process that ended before it could be looked at.
-fn ended(pid: Pid, comm: &str) -> Process {
-    let service = if comm.is_empty() { format!("pid-{}", pid.0) } else { comm.to_owned() };
-    Process {
-        key: ProcessKey { pid, ..ProcessKey::default() },
-        parent: Pid(0),
-        comm: comm.to_owned(),
-        executable: String::new(),
-        service,
-        service_source: "kernel".into(),
-        container_id: None,
-        watched_by: "default".into(),
     }
 }
 
