@@ -328,13 +328,14 @@ impl Assembly {
         Step::Done(Box::new(Trace { id, spans, gaps, cut_at }))
     }
 
-    /// Whether what tells the other side of `span` is still to come.
+    /// Whether what tells the other side of `span` is still to come. Most are told by the whole
+    /// exchange; the request is asked for where that gives no pair.
     fn ask_partner(&mut self, span: &Span) -> bool {
-        let mut waits = false;
-        for lookup in join::lookups(span) {
-            waits |= self.ask_span(lookup.key, lookup.window);
-        }
-        waits
+        let asks = |assembly: &mut Self, lookup: Option<SpanLookup>| {
+            lookup.is_some_and(|it| assembly.ask_span(it.key, it.window))
+        };
+        asks(self, join::exchange(span))
+            || self.known.exchange_partner(span).is_none() && asks(self, join::request(span))
     }
 
     /// Whether the answer is still to come; asks if that was not done.

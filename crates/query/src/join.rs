@@ -30,13 +30,16 @@ pub(crate) fn side(span: &Span) -> Option<Side> {
     }
 }
 
-/// What must be known to find the other side of `span`.
-pub(crate) fn lookups(span: &Span) -> impl Iterator<Item = SpanLookup> {
-    let window = Window::around(span, WITHIN);
-    let exchange = span.exchange.key().map(SpanKey::Exchange);
-    let request = SpanKey::Request(span.exchange.request_key());
-    let keys = side(span).map(|_| exchange.into_iter().chain([request]));
-    keys.into_iter().flatten().map(move |key| SpanLookup { key, window })
+/// What finds spans with the whole exchange of `span`; `None` if it saw no answer, or is no side.
+pub(crate) fn exchange(span: &Span) -> Option<SpanLookup> {
+    let key = side(span).and(span.exchange.key()).map(SpanKey::Exchange)?;
+    Some(SpanLookup { key, window: Window::around(span, WITHIN) })
+}
+
+/// What finds spans with the request of `span`; `None` if it is no side.
+pub(crate) fn request(span: &Span) -> Option<SpanLookup> {
+    let key = side(span).map(|_| SpanKey::Request(span.exchange.request_key()))?;
+    Some(SpanLookup { key, window: Window::around(span, WITHIN) })
 }
 
 /// Spans by id, and by what the other side of their exchange sees alike.
@@ -71,23 +74,33 @@ impl Known {
         self.spans.values()
     }
 
-    /// The other side of `span`, once all is here that its [`lookups`] found.
+    /// The other side of `span` by the whole exchange, once all is here that [`exchange`] found.
+    pub(crate) fn exchange_partner(&self, span: &Span) -> Option<SpanId> {
+        side(span)?;
+        let same = self.by_exchange.get(&span.exchange.key()?)?;
+        other_of(pair(same.iter().filter_map(|id| self.near(span, *id)))?, span.id)
+    }
+
+    /// Another side of an exchange that is near enough to `span`.
+    fn near(&self, span: &Span, id: SpanId) -> Option<&Span> {
+        let other = self.spans.get(&id)?.as_ref();
+        let is_near = Window::around(span, WITHIN).overlaps(other.start, other.end);
+        (is_near && side(other).is_some()).then_some(other)
+    }
+
+    /// The other side of `span`, once all is here that [`exchange`] and, where that gives no
+    /// pair, [`request`] found.
     pub(crate) fn partner(&self, span: &Span) -> Option<SpanId> {
         side(span)?;
-        let near = |id: &SpanId| {
-            let other = self.spans.get(id)?.as_ref();
-            let is_near = Window::around(span, WITHIN).overlaps(other.start, other.end);
-            (is_near && side(other).is_some()).then_some(other)
-        };
-        let exchange = span.exchange.key().and_then(|key| self.by_exchange.get(&key));
-        let same = exchange.into_iter().flatten().filter_map(near);
-        if let Some(pair) = pair(same) {
-            return other_of(pair, span.id);
+        let whole = self.exchange_partner(span);
+        if whole.is_some() {
+            return whole;
         }
         // Where one side saw no answer only the request is alike. Those that are joined by the
         // whole exchange are out of the question.
         let requests = self.by_request.get(&span.exchange.request_key());
-        let requests: Vec<&Span> = requests.into_iter().flatten().filter_map(near).collect();
+        let requests: Vec<&Span> =
+            requests.into_iter().flatten().filter_map(|id| self.near(span, *id)).collect();
         let is_joined = |it: &Span| {
             let key = it.exchange.key();
             let same = requests.iter().copied().filter(|other| other.exchange.key() == key);

@@ -1,7 +1,7 @@
 //! How many spans a CPU second writes, how large they are, and how long questions take.
 //!
-//! `cargo bench -p deeptrace-store [-- SPANS]` prints one table; 2,000,000 spans by default, as
-//! fast as they can be made, so a second of their time holds 1,000.
+//! `cargo bench -p deeptrace-store [-- SPANS]` prints one table; 2,000,000 spans by default, 1,000 in each second
+//! of their own time.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails like a test")]
 
 #[path = "../tests/sample/mod.rs"]

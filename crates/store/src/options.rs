@@ -13,18 +13,18 @@ pub struct Options {
     pub retention: Duration,
     /// Bytes on disk above which the oldest spans are removed.
     pub max_bytes: u64,
-    /// Bytes of decoded batches kept in memory for the next question.
+    /// Bytes of decoded batches and filters kept in memory for the next question.
     pub cache_bytes: usize,
 }
 
 impl Options {
-    /// Seven days, 10 GiB on disk and 32 MiB of memory, in `folder`.
+    /// Seven days, 10 GiB on disk and 48 MiB of memory, in `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
             retention: Duration::from_secs(7 * 24 * 3600),
             max_bytes: 10 << 30,
-            cache_bytes: 32 << 20,
+            cache_bytes: 48 << 20,
         }
     }
 }

@@ -40,13 +40,13 @@ type Found = (WallTime, SpanId, i64, usize);
 
 impl Reader {
     pub(super) fn new(connection: Connection, options: &Options) -> Self {
-        // Half for spans, the rest for filters and links.
-        let part = options.cache_bytes / 4;
+        // A lookup within a minute on a busy host asks more filters than batches.
+        let part = options.cache_bytes / 8;
         Self {
             connection,
             catalogue: Catalogue::default(),
-            filters: Cache::new(part),
-            blocks: Cache::new(2 * part),
+            filters: Cache::new(4 * part),
+            blocks: Cache::new(3 * part),
             links: Cache::new(part),
             damaged: BTreeSet::new(),
         }

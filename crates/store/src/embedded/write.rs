@@ -10,7 +10,7 @@ use super::{LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row};
 use crate::{Batch, StoreError};
 
 /// Spans or links of one stored batch: more compress better, fewer are found faster.
-pub(super) const BATCH_LEN_MAX: usize = 2048;
+pub(super) const BATCH_LEN_MAX: usize = 4096;
 /// Bytes of spans, about, of one stored batch.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
