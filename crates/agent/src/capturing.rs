@@ -133,7 +133,8 @@ impl Loop {
     }
 
     fn run(mut self, stop: &AtomicBool) {
-        let (mut ticked, mut flushed, mut reported) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut ticked, mut flushed, mut reported) =
+            (Instant::now(), Instant::now(), Instant::now());
         let mut rest = REST_MIN;
         while !stop.load(Ordering::Relaxed) {
             let (progress, busy) = match self.poll() {
@@ -234,7 +235,10 @@ impl Loop {
         }
     }
 
-    fn answer(&mut self, ask: &Ask) -> Result<crate::control::Answer, crate::control::ControlError> {
+    fn answer(
+        &mut self,
+        ask: &Ask,
+    ) -> Result<crate::control::Answer, crate::control::ControlError> {
         let answer = live::answer(&mut self.live, ask)?;
         match ask {
             Ask::Capture(is_on) => {

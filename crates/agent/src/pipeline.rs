@@ -39,10 +39,8 @@ impl Pipeline {
             max_payload_size: options.max_payload_size,
             ..Default::default()
         };
-        let correlate = deeptrace_correlate::Options {
-            link_wait: options.link_wait,
-            ..Default::default()
-        };
+        let correlate =
+            deeptrace_correlate::Options { link_wait: options.link_wait, ..Default::default() };
         Self {
             protocols: Protocols::new(protocol),
             contexts: Contexts::new(Default::default()),

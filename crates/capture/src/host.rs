@@ -1,6 +1,6 @@
 //! Host: its identity and its clocks.
 
-use deeptrace_model::{BootTime, Host, WallTime, hash_bytes};
+use deeptrace_model::{BootTime, Duration, Host, WallTime, hash_bytes};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// This host, as it booted last.
@@ -19,6 +19,19 @@ pub fn boot_time_now() -> BootTime {
 /// Now, since the Unix epoch.
 pub fn wall_now() -> WallTime {
     WallTime(nanoseconds(clock_gettime(ClockId::Realtime)))
+}
+
+/// CPU time of all threads of this process, user and system.
+pub fn cpu_time() -> Duration {
+    Duration(nanoseconds(clock_gettime(ClockId::ProcessCPUTime)))
+}
+
+/// The most memory that this process had resident (`VmHWM` of `/proc/self/status`); zero if unknown.
+pub fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: Option<u64> = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    kib.unwrap_or_default() * 1024
 }
 
 fn nanoseconds(time: Timespec) -> u64 {
