@@ -7,6 +7,7 @@ mod build;
 mod child;
 mod demo;
 mod packages;
+mod shop;
 mod test;
 
 use std::path::PathBuf;

@@ -1,6 +1,205 @@
-//! `./x test`.
+//! `./x test`: everything a change must pass, from formatting to the whole product on a live
+//! application. What could not run here is said, and is no success in silence.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rustix::process::Signal;
+
+use crate::shop::{self, Floors};
+use crate::{bpf, build, child, packages, root};
+
+/// Options of the tests.
 #[derive(clap::Args)]
-pub struct Options {}
-pub fn test(_: &Options) -> anyhow::Result<()> {
-    anyhow::bail!("being written")
+pub struct Options {
+    /// Also what takes long: a minute of load with kills and stops
+    #[arg(long)]
+    all: bool,
+    /// Only the step of this name
+    #[arg(long, value_name = "STEP")]
+    only: Option<String>,
+}
+
+/// A step: its name, what it holds, whether it needs root, and what it does.
+struct Step {
+    name: &'static str,
+    holds: &'static str,
+    root: bool,
+    long: bool,
+    run: fn() -> Result<()>,
+}
+
+const STEPS: &[Step] = &[
+    step("format", "sources are formatted", || child::cargo(&["fmt", "--all", "--check"])),
+    step("lint", "clippy without warnings", lint),
+    step("unit", "unit, corpus, table, stages; live capture as root", unit),
+    step("offline", "everything but capture builds without libbpf", offline),
+    step("object", "the kernel object is what its source builds", || bpf::build(true)),
+    step("ui", "types, lint and tests of the page; its build is committed", ui),
+    step("shop", "the scorer of the sample application", scorer),
+    Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
+    Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough) },
+];
+
+const fn step(name: &'static str, holds: &'static str, run: fn() -> Result<()>) -> Step {
+    Step { name, holds, root: false, long: false, run }
+}
+
+/// Runs the steps in order, goes on after a failure, and prints one table.
+pub fn test(options: &Options) -> Result<()> {
+    packages::ensure(packages::BUILD)?;
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        packages::ensure(packages::SERVERS)?;
+    }
+    let mut rows = Vec::new();
+    for step in STEPS {
+        if options.only.as_ref().is_some_and(|only| only != step.name) {
+            continue;
+        }
+        let begun = Instant::now();
+        let named = options.only.is_some();
+        let result = if step.root && !is_root {
+            "SKIPPED: needs root".to_owned()
+        } else if step.long && !options.all && !named {
+            "SKIPPED: only with --all".to_owned()
+        } else {
+            eprintln!("\nx: == {}: {}", step.name, step.holds);
+            (step.run)().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned())
+        };
+        rows.push((step, begun.elapsed(), result));
+    }
+    println!();
+    for (step, took, result) in &rows {
+        println!("{:8} {:4} s  {}  ({})", step.name, took.as_secs(), result, step.holds);
+    }
+    let count = |word: &str| rows.iter().filter(|(_, _, result)| result.starts_with(word)).count();
+    let (passed, failed, skipped) = (count("passed"), count("FAILED"), count("SKIPPED"));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed > 0 {
+        bail!("{failed} of {} steps failed", rows.len());
+    }
+    Ok(())
+}
+
+fn lint() -> Result<()> {
+    child::cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+}
+
+fn unit() -> Result<()> {
+    child::cargo(&["test", "--workspace", "--quiet"])
+}
+
+fn offline() -> Result<()> {
+    child::cargo(&["check", "--package", "deeptrace", "--no-default-features", "--quiet"])
+}
+
+fn npm(arguments: &[&str]) -> Result<()> {
+    child::succeed(Command::new("npm").args(arguments).current_dir(root().join("ui")))
+}
+
+fn ui() -> Result<()> {
+    shop::ensure_packages()?;
+    npm(&["ci", "--no-audit", "--no-fund", "--silent"])?;
+    npm(&["run", "--silent", "check"])?;
+    npm(&["run", "--silent", "lint"])?;
+    npm(&["run", "--silent", "test"])?;
+    let fresh = root().join("out/ui-dist");
+    std::fs::remove_dir_all(&fresh).ok();
+    npm(&["run", "--silent", "build", "--", "--outDir", &fresh.to_string_lossy()])?;
+    let mut compare = Command::new("diff");
+    compare.arg("-r").arg(&fresh).arg(root().join("ui/dist"));
+    if child::succeed(&mut compare).is_err() {
+        bail!("ui/dist is not what its source builds: run 'npm run build' in ui and commit it");
+    }
+    Ok(())
+}
+
+fn scorer() -> Result<()> {
+    packages::ensure(&["python3"])?;
+    let mut command = Command::new("python3");
+    child::succeed(
+        command.args(["-m", "unittest", "discover", "examples/shop"]).current_dir(root()),
+    )
+}
+
+/// What must be seen in every run: nearly everything captured and joined, nothing joined wrongly.
+const FLOORS: Floors = Floors { captured: 99.5, joined: 99.5 };
+
+/// The shop under load, DeepTrace started after it; score, errors of the application, and the page.
+fn demo() -> Result<()> {
+    let binary = build::binary()?;
+    shop::ensure_packages()?;
+    packages::ensure(packages::BROWSER)?;
+    let (folder, data) = (root().join("out/test-shop"), root().join("out/test-data"));
+    std::fs::remove_dir_all(&data).ok();
+    std::fs::create_dir_all(&folder)?;
+    let mut application = shop::up(&folder)?;
+    let report = folder.join("load.json");
+    let mut load = shop::load(&folder, 50, 35, &report)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let begun = Instant::now();
+    let mut deeptrace = shop::deeptrace(&binary, &data)?;
+    let (_, took) = shop::first_trace(begun, Duration::from_secs(10))?;
+    println!("first trace {:.1} s after the start", took.as_secs_f64());
+    let from = shop::now() + 2.0;
+    // Fails if the application saw an error or a reset that it does not mean to have.
+    load.wait()?;
+    let to = shop::now() - 1.0;
+    std::thread::sleep(Duration::from_secs(3));
+    shop::score(&binary, &data, &folder, (from, to), &FLOORS)?;
+    page()?;
+    deeptrace.stop(Duration::from_secs(10))?;
+    application.stop(Duration::from_secs(20))
+}
+
+/// The page in a real browser, against the store that the run before has filled.
+fn page() -> Result<()> {
+    npm(&["ci", "--no-audit", "--no-fund", "--silent"])?;
+    let mut browser = Command::new("node");
+    browser.args(["tests/page.mjs", shop::SERVER]).arg(root().join("out/pictures"));
+    child::succeed(browser.current_dir(root().join("ui")))
+}
+
+/// DeepTrace killed, started again and stopped for a while under load: the application must not notice,
+/// the store must open, and what was seen must be joined rightly.
+fn rough() -> Result<()> {
+    let binary = build::binary()?;
+    shop::ensure_packages()?;
+    let (folder, data) = (root().join("out/test-shop"), root().join("out/test-rough"));
+    std::fs::remove_dir_all(&data).ok();
+    std::fs::create_dir_all(&folder)?;
+    let mut application = shop::up(&folder)?;
+    let mut load = shop::load(&folder, 50, 60, &folder.join("load.json"))?;
+    std::thread::sleep(Duration::from_secs(5));
+    let first = shop::deeptrace(&binary, &data)?;
+    std::thread::sleep(Duration::from_secs(10));
+    first.signal(Signal::KILL)?;
+    drop(first);
+    let mut second = shop::deeptrace(&binary, &data)?;
+    std::thread::sleep(Duration::from_secs(5));
+    second.signal(Signal::STOP)?;
+    std::thread::sleep(Duration::from_secs(10));
+    second.signal(Signal::CONT)?;
+    std::thread::sleep(Duration::from_secs(5));
+    let from = shop::now();
+    load.wait()?;
+    let to = shop::now() - 1.0;
+    std::thread::sleep(Duration::from_secs(3));
+    shop::score(&binary, &data, &folder, (from, to), &FLOORS)?;
+    gaps(&data)?;
+    second.stop(Duration::from_secs(10))?;
+    application.stop(Duration::from_secs(20))
+}
+
+/// What was missed is a gap that the traces around it show.
+fn gaps(data: &Path) -> Result<()> {
+    let answer = shop::get("/traces?limit=500&start=-5m")?;
+    let traces = answer["traces"].as_array().cloned().unwrap_or_default();
+    if !traces.iter().any(|trace| trace["incomplete"] == true) {
+        bail!("no trace of {} says that something is missing around it", data.display());
+    }
+    Ok(())
 }
