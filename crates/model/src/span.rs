@@ -45,7 +45,7 @@ pub enum ExchangeKind {
     Tcp,
     /// Byte counts of a named pair of UNIX sockets.
     Unix,
-    /// Addresses of a datagram.
+    /// Hashes of datagrams.
     Datagram,
 }
 
@@ -55,7 +55,8 @@ pub struct Exchange {
     /// How to read the positions.
     pub kind: ExchangeKind,
     /// TCP: sequence number where the request starts. UNIX: the same as a byte count, mixed with
-    /// the pair's name. Datagrams: a hash of both addresses, the client's first.
+    /// the pair's name, as the sender counts. Datagrams: a hash of size and first bytes, which both
+    /// sides see alike, also behind NAT and on sockets that are bound to all addresses.
     pub request: u64,
     /// The same for the response; `None` where none was seen.
     pub response: Option<u64>,

@@ -1,15 +1,19 @@
-//! Messages into spans: pairs requests with responses, gives up on the unanswered, and names each
-//! exchange so that its other side names it alike.
+//! Messages into spans: a request with its response, as seen by one side.
 //!
-//! Does no I/O and reads no clock; the same input gives the same output.
+//! [`Spans`] pairs messages by connection and stream, gives up what stays unanswered, names the
+//! exchange so that both sides find each other ([`deeptrace_model::Exchange`]), and converts boot
+//! time to wall time, once. Redaction by configuration belongs into `assemble`, where all texts
+//! of a span come together; values that parsers recognise are overwritten before they come here.
 #![forbid(unsafe_code)]
 
-mod alignment;
-mod build;
+mod assemble;
 mod connection;
-mod counters;
+mod emit;
+mod errno;
+mod exchange;
+mod gaps;
 mod names;
-mod pairing;
+mod processes;
 mod spans;
 
 pub use spans::{Input, Options, Output, Spans};

@@ -1,35 +1,54 @@
-//! Names: a cap on the distinct span names of a service, so that a path that nobody could template
-//! does not flood every list that groups by name.
+//! Names: keeps the number of distinct span names of a service small.
+//!
+//! Bias: the first names that a service shows are kept for the life of the agent, later ones
+//! share `{other}`. A service whose paths are templated well never gets near the limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use deeptrace_model::{Attributes, Value, hash_bytes, hash64};
+use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Distinct names of a service; more become `{other}` behind their first word.
-pub(crate) const NAMES_MAX: usize = 200;
-/// Services whose names are remembered.
-const SERVICES_MAX: usize = 10_000;
+/// Services whose names are counted apart; all further ones share one count.
+const SERVICES_MAX: usize = 4096;
 
-/// The names seen so far, by service.
-#[derive(Debug, Default)]
+/// Names that were seen, by service.
+#[derive(Debug)]
 pub(crate) struct Names {
-    seen: BTreeMap<String, BTreeSet<String>>,
+    per_service: usize,
+    seen: FxHashMap<u64, FxHashSet<u64>>,
+    /// Spans whose name became `{other}`.
+    pub replaced: u64,
 }
 
 impl Names {
-    /// `name`, or its first word with `{other}` where the service has too many. The flag says so.
-    pub(crate) fn bound(&mut self, service: &str, name: String) -> (String, bool) {
-        if let Some(seen) = self.seen.get_mut(service) {
-            if seen.contains(name.as_str()) {
-                return (name, false);
-            }
-            if seen.len() >= NAMES_MAX {
-                let first = name.split(' ').next().unwrap_or_default();
-                return (format!("{first} {{other}}"), true);
-            }
-            seen.insert(name.clone());
-        } else if self.seen.len() < SERVICES_MAX {
-            self.seen.insert(service.to_owned(), BTreeSet::from([name.clone()]));
+    pub fn new(per_service: usize) -> Self {
+        Self { per_service, seen: FxHashMap::default(), replaced: 0 }
+    }
+
+    /// Replaces `name` when its service has too many. The first word stays: it is the method.
+    pub fn limit(&mut self, service: &str, name: &mut String, attributes: &mut Attributes) {
+        let mut key = hash_bytes(service.as_bytes());
+        if self.seen.len() >= SERVICES_MAX && !self.seen.contains_key(&key) {
+            key = 0;
         }
-        (name, false)
+        let seen = self.seen.entry(key).or_default();
+        let hash = hash64(&[hash_bytes(name.as_bytes())]);
+        if seen.contains(&hash) {
+            return;
+        }
+        if seen.len() < self.per_service {
+            seen.insert(hash);
+            return;
+        }
+        self.replaced += 1;
+        match name.find(' ') {
+            Some(space) => {
+                name.truncate(space);
+                name.push_str(" {other}");
+            }
+            None => *name = "{other}".to_owned(),
+        }
+        if let Some(route) = attributes.iter_mut().find(|(key, _)| key == "http.route") {
+            route.1 = Value::from("{other}");
+        }
     }
 }
 
@@ -38,13 +57,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cap_holds_for_new_names_only() {
-        let mut names = Names::default();
-        for i in 0..NAMES_MAX {
-            assert!(!names.bound("shop", format!("GET /{i}")).1);
-        }
-        assert_eq!(names.bound("shop", "GET /new".into()), ("GET {other}".into(), true));
-        assert_eq!(names.bound("shop", "GET /7".into()), ("GET /7".into(), false));
-        assert_eq!(names.bound("cart", "GET /new".into()), ("GET /new".into(), false));
+    fn the_name_after_the_last_allowed_one_is_other() {
+        let mut names = Names::new(2);
+        let mut limited = |service: &str, name: &str| {
+            let mut name = name.to_owned();
+            names.limit(service, &mut name, &mut Attributes::new());
+            name
+        };
+        assert_eq!(limited("shop", "GET /a"), "GET /a");
+        assert_eq!(limited("shop", "GET /b"), "GET /b");
+        assert_eq!(limited("shop", "POST /c"), "POST {other}");
+        assert_eq!(limited("shop", "BEGIN"), "{other}");
+        assert_eq!(limited("shop", "GET /a"), "GET /a");
+        assert_eq!(limited("cart", "POST /c"), "POST /c");
+        assert_eq!(names.replaced, 2);
     }
 }

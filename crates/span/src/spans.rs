@@ -1,47 +1,64 @@
-//! The stage: messages in, spans out.
+//! Spans: pairs requests with responses, and gives up what stays open.
+//!
+//! Within one connection and stream a response answers the oldest open request. After a loss on
+//! a connection that never pipelined, it answers the newest: the older one's answer was lost.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use deeptrace_model::{
-    BootTime, Call, Clock, Close, ConnectionId, Direction, Duration, Event, EventBody, Gap,
-    GapCause, LossCause, Message, MessageRole, Pid, Process, ProcessKey, Span, SpanId, Value,
+    BootTime, Close, ConnectionId, Duration, Event, EventBody, Gap, Message, MessageRole, Span,
 };
+use rustc_hash::FxHashMap;
 
-use crate::alignment::Alignment;
-use crate::build::{self, End};
-use crate::connection::Connection;
-use crate::counters::Counters;
-use crate::names::Names;
-use crate::pairing::{Met, REQUESTS_MAX};
+use crate::assemble::Outcome;
+use crate::connection::{Connection, Ends, Oldest, Pending};
+use crate::emit::Emitter;
 
-/// How long and how much to wait.
-#[derive(Clone, Copy, Debug)]
+/// Sockets known at once. Beyond, those unused for ten minutes are forgotten.
+const CONNECTIONS_MAX: usize = 65_536;
+/// Requests open at once on one socket. Beyond, the oldest is given up.
+const REQUESTS_MAX: usize = 4096;
+/// How long a socket may be unused before it makes room.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// What can be set.
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// A request without a response is given up after this.
+    /// Bytes kept of each message, at most.
+    pub max_payload_size: usize,
+    /// How long a request waits for its response.
     pub expiry: Duration,
-    /// Sockets that are remembered; beyond, the lowest id (the one not newest) makes room.
-    pub connections_max: usize,
+    /// How long a response waits for a request that is recorded after it, and a closed socket
+    /// for messages that are still on their way.
+    pub hold: Duration,
+    /// Distinct span names per service; further ones become `{other}`.
+    pub names_per_service: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { expiry: Duration::from_secs(60), connections_max: 65_536 }
+        Self {
+            max_payload_size: 512,
+            expiry: Duration::from_secs(60),
+            hold: Duration::from_millis(50),
+            names_per_service: 200,
+        }
     }
 }
 
-/// What the stage takes. The messages of an event MUST come before the event itself, so that what
-/// a closing connection still said is known when it is closed.
+/// What the stage takes. The messages of an event MUST come before the event itself, so that what a
+/// closing connection still said is known when it is closed.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is passed on at once, a box would cost more")]
 pub enum Input<'a> {
-    /// An event.
+    /// What the kernel told.
     Event(&'a Event<'a>),
-    /// A message that was cut out of it.
+    /// What the parsers cut.
     Message(Message),
 }
 
-/// What the stage gives. The caller drains it.
+/// What comes out. The caller takes it.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Finished spans.
@@ -50,332 +67,325 @@ pub struct Output {
     pub gaps: Vec<Gap>,
 }
 
-/// Processes that are remembered.
-const PROCESSES_MAX: usize = 65_536;
-
 /// Pairs messages into spans.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spans {
     options: Options,
-    boot: u64,
-    clock: Clock,
-    last: BootTime,
-    processes: BTreeMap<Pid, Process>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    alignment: Alignment,
-    names: Names,
-    counters: Counters,
+    emitter: Emitter,
+    now: BootTime,
+    connections: FxHashMap<ConnectionId, Connection>,
+    /// When to look at a connection's oldest request; one entry for each with open ones.
+    expiries: BinaryHeap<Reverse<(BootTime, ConnectionId)>>,
+    /// When to give up the early responses of a connection. In order: the wait is constant.
+    holds: VecDeque<(BootTime, ConnectionId)>,
+    /// When to forget a closed connection. In order: the wait is constant.
+    closings: VecDeque<(BootTime, BootTime, Close)>,
+    next_eviction: BootTime,
+    count: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    expired: u64,
+    orphans: u64,
+    late: u64,
+    early: u64,
+    interim: u64,
+    response_lost: u64,
+    requests_shed: u64,
+    connections_shed: u64,
 }
 
 impl Spans {
-    /// An empty stage.
+    /// With nothing known yet.
     pub fn new(options: Options) -> Self {
-        Self { options, ..Self::default() }
+        Self {
+            emitter: Emitter::new(&options),
+            options,
+            now: BootTime(0),
+            connections: FxHashMap::default(),
+            expiries: BinaryHeap::new(),
+            holds: VecDeque::new(),
+            closings: VecDeque::new(),
+            next_eviction: BootTime(0),
+            count: Counts::default(),
+        }
     }
 
-    /// Takes an event or a message.
+    /// Takes one event or message.
     pub fn feed(&mut self, input: Input<'_>, out: &mut Output) {
         match input {
             Input::Event(event) => self.event(event, out),
-            Input::Message(message) => self.message(message, out),
-        }
-    }
-
-    /// Gives up on what waits for too long. To be called about once a second.
-    pub fn tick(&mut self, now: BootTime, out: &mut Output) {
-        let mut expired = Vec::new();
-        for connection in self.connections.values_mut() {
-            for queue in connection.queues() {
-                self.counters.orphan_responses += queue.drop_orphans(now);
-                let late = |m: &Message| now.since(m.last.time) > self.options.expiry;
-                while queue.requests.front().is_some_and(late) {
-                    expired.extend(queue.requests.pop_front());
+            Input::Message(message) => {
+                self.now = self.now.max(message.last.time);
+                match message.role {
+                    MessageRole::Request => self.request(message, out),
+                    MessageRole::Response => self.response(message, out),
+                    MessageRole::OneWay => self.one_way(message, out),
                 }
             }
         }
-        self.counters.expired += expired.len() as u64;
-        for request in expired {
-            self.finish(request, None, Some(End::Expired), now, out);
-        }
     }
 
-    /// Tells each counter with its value since the start.
+    /// Gives up what has waited long enough at `now`.
+    pub fn tick(&mut self, now: BootTime, out: &mut Output) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        while self.holds.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.holds.pop_front() else { break };
+            self.drop_early(id, now.minus(self.options.hold));
+        }
+        while self.closings.front().is_some_and(|(at, _, _)| *at <= now) {
+            let Some((_, time, close)) = self.closings.pop_front() else { break };
+            self.closed(&close, time, out);
+        }
+        while self.expiries.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((_, id))) = self.expiries.pop() else { break };
+            self.expire(id, out);
+        }
+        let emitter = &mut self.emitter;
+        emitter.processes.tick(now);
+        out.gaps.extend(emitter.gaps.ended(now, &emitter.clock));
+    }
+
+    /// Gives up everything that is open: the source has ended.
+    pub fn finish(&mut self, out: &mut Output) {
+        let mut ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        ids.sort_unstable();
+        while let Some((_, time, close)) = self.closings.pop_front() {
+            self.closed(&close, time, out);
+        }
+        for id in ids {
+            let Some(mut connection) = self.connections.remove(&id) else { continue };
+            self.count.orphans += connection.early.len() as u64;
+            while let Some(request) = connection.requests.pop_front() {
+                let Some(pending) = request.pending else { continue };
+                let outcome = Outcome::GivenUp("no response seen when capture ended", self.now);
+                self.emitter.emit(id, &connection.ends, *pending, outcome, out);
+            }
+        }
+        self.holds.clear();
+        self.expiries.clear();
+        out.gaps.extend(self.emitter.gaps.finish(&self.emitter.clock));
+    }
+
+    /// Names and values of the counters, and of what is held now.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
-        self.counters.tell(out);
+        let (count, emitter) = (&self.count, &self.emitter);
+        out("span_spans_total", emitter.spans);
+        out("span_unanswered_total", emitter.unanswered);
+        out("span_expired_total", count.expired);
+        out("span_orphan_responses_total", count.orphans);
+        out("span_late_responses_total", count.late);
+        out("span_early_responses_total", count.early);
+        out("span_interim_responses_total", count.interim);
+        out("span_lost_responses_total", count.response_lost);
+        out("span_failed_connects_total", emitter.failed_connects);
+        out("span_requests_shed_total", count.requests_shed);
+        out("span_connections_shed_total", count.connections_shed);
+        out("span_processes_shed_total", emitter.processes.shed);
+        out("span_unix_pairs_shed_total", emitter.pairs.shed);
+        out("span_names_replaced_total", emitter.names.replaced);
+        out("span_events_lost_total", emitter.gaps.lost_total);
         out("span_connections", self.connections.len() as u64);
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut Output) {
+        let before = self.now;
+        self.now = self.now.max(event.time);
+        self.emitter.event(event, before, out);
         match &event.body {
-            EventBody::Host(host) => self.boot = host.boot,
-            EventBody::Clock(wall) => self.clock = Clock { boot: event.time, wall: *wall },
-            EventBody::Process(process) => {
-                if self.processes.len() >= PROCESSES_MAX {
-                    self.processes.pop_first();
-                }
-                self.processes.insert(process.key.pid, process.clone());
-            }
-            // What it said last may still be on its way; the next of this pid replaces it.
-            EventBody::Exit(_) => {}
             EventBody::Open(open) => {
-                self.make_room();
-                self.connections.insert(open.connection, Connection::new(open, event.time));
+                let lost = self.emitter.gaps.lost_total;
+                if self.make_room(open.connection) {
+                    let connection = Connection::open(open, event.id, event.time, lost);
+                    self.connections.insert(open.connection, connection);
+                }
             }
-            EventBody::Call(call) => self.call(call),
-            EventBody::Close(close) => self.close(close, event.time, out),
-            EventBody::Lost { cause, count } => self.lost(*cause, *count, event.time, out),
-        }
-        self.last = event.time;
-    }
-
-    fn make_room(&mut self) {
-        if self.connections.len() >= self.options.connections_max {
-            self.counters.shed_connections += 1;
-            if let Some((_, mut gone)) = self.connections.pop_first() {
-                self.counters.shed_requests += gone.drain().len() as u64;
+            EventBody::Call(call) => {
+                let Some(connection) = self.connections.get_mut(&call.connection) else { return };
+                connection.is_used = true;
+                connection.last_used = event.time;
+                if let Some(pair) = connection.ends.unix_pair {
+                    self.emitter.pairs.call(pair, call);
+                }
             }
-        }
-    }
-
-    fn call(&mut self, call: &Call<'_>) {
-        let Some(connection) = self.connections.get_mut(&call.connection) else { return };
-        connection.connecting = None;
-        if let Some(pair) = connection.unix_pair {
-            self.alignment.observe(pair, call);
-        }
-    }
-
-    fn close(&mut self, close: &Close, time: BootTime, out: &mut Output) {
-        let Some(mut connection) = self.connections.remove(&close.connection) else { return };
-        for queue in connection.queues() {
-            self.counters.orphan_responses += queue.orphans();
-        }
-        let requests = connection.drain();
-        let end = if close.errno == 0 { End::Closed } else { End::Died(close.errno) };
-        let connecting = connection.connecting.take();
-        let pair = connection.unix_pair;
-        if let (Some((open, begun)), true) = (connecting, close.errno != 0) {
-            let request = connect_request(&open, begun, close);
-            self.build(request, None, Some(end), time, &connection, out);
-        }
-        for request in requests {
-            self.build(request, None, Some(end), time, &connection, out);
-        }
-        if let Some((pair, _)) = pair {
-            self.alignment.forget(pair);
-        }
-    }
-
-    /// Marks what waits at this moment, and tells of the gap.
-    fn lost(&mut self, cause: LossCause, count: u64, time: BootTime, out: &mut Output) {
-        let gap = match cause {
-            LossCause::RingFull | LossCause::MapFull | LossCause::Source => GapCause::RingFull,
-            LossCause::Paused => GapCause::Paused,
-            // The call itself is known; its span says `truncated`.
-            LossCause::CopyFailed => return,
-        };
-        let events = u32::try_from(count).unwrap_or(u32::MAX);
-        for connection in self.connections.values_mut() {
-            for request in connection.queues().flat_map(|queue| queue.requests.iter_mut()) {
-                request.lost_events = request.lost_events.saturating_add(events);
+            EventBody::Close(close) => {
+                let at = self.now.plus(self.options.hold);
+                self.closings.push_back((at, event.time, close.clone()));
             }
-        }
-        let (from, to) = (self.clock.wall(self.last), self.clock.wall(time));
-        match out.gaps.last_mut() {
-            Some(last) if last.cause == gap => {
-                last.to = to;
-                last.events += count;
-            }
-            _ => out.gaps.push(Gap { from, to, cause: gap, events: count, bytes: 0 }),
+            _ => {}
         }
     }
 
-    fn message(&mut self, message: Message, out: &mut Output) {
+    fn request(&mut self, message: Message, out: &mut Output) {
         let id = message.stream.connection;
-        if !self.connections.contains_key(&id) {
-            self.counters.unknown_connections += 1;
-            self.make_room();
-            self.connections.insert(id, Connection::unknown());
-        }
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let stream = message.stream.stream;
-        match message.role {
-            MessageRole::OneWay => self.finish(message, None, None, BootTime(0), out),
-            MessageRole::Request => {
-                let direction = message.direction;
-                if connection.streams() >= REQUESTS_MAX {
-                    self.counters.shed_requests += 1;
-                    return;
-                }
-                let queue = connection.queue(stream, direction);
-                if queue.requests.len() >= REQUESTS_MAX {
-                    self.counters.shed_requests += 1;
-                    queue.requests.pop_front();
-                }
-                if let Some((request, response)) = queue.request(message) {
-                    self.finish(request, Some(response), None, BootTime(0), out);
-                }
-            }
-            MessageRole::Response if message.interim => {}
-            MessageRole::Response => self.response(message, out),
-        }
-    }
-
-    fn response(&mut self, response: Message, out: &mut Output) {
-        let Some(connection) = self.connections.get_mut(&response.stream.connection) else {
+        if !self.make_room(id) {
+            self.count.requests_shed += 1;
             return;
-        };
-        let (stream, direction) = (response.stream.stream, response.direction.opposite());
-        let (time, is_new) = (response.first.time, connection.is_new);
-        let met = connection.queue(stream, direction).response(response, is_new);
-        connection.tidy(stream, direction);
-        match met {
-            Met::Waits => {}
-            Met::Orphan => self.counters.orphan_responses += 1,
-            Met::Request { request, response, given_up } => {
-                for lost in given_up {
-                    self.finish(lost, None, Some(End::GivenUp), time, out);
-                }
-                self.finish(*request, Some(*response), None, time, out);
+        }
+        let connection = self.connections.entry(id).or_insert_with(Connection::unknown);
+        let emitter = &mut self.emitter;
+        let pending = pending(emitter, message);
+        connection.is_used = true;
+        if let Some(response) = connection.take_early(&pending.message, emitter.gaps.lost_total) {
+            self.count.early += 1;
+            emitter.emit(id, &connection.ends, pending, Outcome::Answered(response), out);
+            return;
+        }
+        let since = pending.message.first.time;
+        connection.push(pending);
+        if !connection.is_queued {
+            connection.is_queued = true;
+            self.expiries.push(Reverse((since.plus(self.options.expiry), id)));
+        }
+        if connection.requests.len() > REQUESTS_MAX
+            && let Some(oldest) = connection.requests.pop_front()
+        {
+            self.count.requests_shed += 1;
+            if let Some(pending) = oldest.pending {
+                let outcome = Outcome::GivenUp("too many requests open", self.now);
+                emitter.emit(id, &connection.ends, *pending, outcome, out);
             }
         }
     }
 
-    fn finish(
-        &mut self,
-        request: Message,
-        response: Option<Message>,
-        end: Option<End>,
-        now: BootTime,
-        out: &mut Output,
-    ) {
-        let id = request.stream.connection;
-        // Taken out for the time, so that its fields and ours can be used side by side.
-        let Some(connection) = self.connections.remove(&id) else { return };
-        self.build(request, response, end, now, &connection, out);
-        self.connections.insert(id, connection);
-    }
-
-    fn build(
-        &mut self,
-        mut request: Message,
-        response: Option<Message>,
-        end: Option<End>,
-        now: BootTime,
-        connection: &Connection,
-        out: &mut Output,
-    ) {
-        let kind = build::kind(&request);
-        let exchange = build::exchange(connection, &self.alignment, &request, response.as_ref());
-        let (status, status_message, error) =
-            build::status(kind, &request, response.as_ref(), end.as_ref());
-        let mut lost_events = request.lost_events;
-        let mut unknown: Vec<Cow<'static, str>> =
-            request.unknown.iter().map(|n| (*n).into()).collect();
-        let mut truncated = request.truncated;
-        let mut span_end =
-            if end.is_some() { now.max(request.last.time) } else { request.last.time };
-        let mut touches = None;
-        let (mut size, mut payload, mut answered) = (0, Vec::new(), None);
-        if let Some(response) = response {
-            lost_events = lost_events.saturating_add(response.lost_events);
-            unknown.extend(response.unknown.iter().map(|n| Cow::Borrowed(*n)));
-            truncated |= response.truncated;
-            span_end = response.last.time.max(request.first.time);
-            touches = Some([response.first, response.last]);
-            (size, payload, answered) =
-                (response.size, response.payload, Some(response.attributes));
+    fn response(&mut self, message: Message, out: &mut Output) {
+        if message.interim {
+            self.count.interim += 1;
+            return;
         }
-        let mut attributes = build::merge(std::mem::take(&mut request.attributes), answered);
-        build::describe(&mut attributes, kind, connection);
-        if let Some(error) = error {
-            attributes.retain(|(name, _)| name != "error.type");
-            attributes.push(("error.type".into(), Value::Text(error)));
+        let id = message.stream.connection;
+        if !self.make_room(id) {
+            self.count.orphans += 1;
+            return;
         }
-        if let Some([first, _]) = touches {
-            let wait = first.time.since(request.last.time).0;
-            attributes.push(("deeptrace.time_to_first_byte_ns".into(), (wait as i64).into()));
+        if message.lost_events > 0 {
+            self.resynchronise(&message, out);
         }
-        attributes.push(("process.pid".into(), i64::from(request.first.pid.0).into()));
-        attributes.push(("thread.id".into(), i64::from(request.first.tid.0).into()));
-        let (service, process) = self.process(request.first.pid, &mut attributes);
-        let (name, folded) = self.names.bound(&service, std::mem::take(&mut request.name));
-        self.counters.other_names += u64::from(folded);
-        self.counters.spans += 1;
-        out.spans.push(Span {
-            id: SpanId::derive(self.boot, request.stream, request.direction, request.start),
-            kind,
-            name,
-            service,
-            protocol: Cow::Borrowed(request.protocol),
-            start: self.clock.wall(request.first.time),
-            end: self.clock.wall(span_end),
-            status,
-            status_message,
-            attributes,
-            request_size: request.size,
-            response_size: size,
-            request_payload: request.payload,
-            response_payload: payload,
-            process,
-            connection: request.stream.connection,
-            exchange,
-            request: [request.first, request.last],
-            response: touches,
-            trace_context: request.trace_context,
-            unknown,
-            truncated,
-            lost_events,
-        });
-    }
-
-    /// Service and identity of a process; adds its container.
-    fn process(
-        &self,
-        pid: Pid,
-        attributes: &mut Vec<(Cow<'static, str>, Value)>,
-    ) -> (String, ProcessKey) {
-        match self.processes.get(&pid) {
-            Some(process) => {
-                if let Some(container) = &process.container_id {
-                    attributes.push(("container.id".into(), container.clone().into()));
-                }
-                (process.service.clone(), process.key)
+        let connection = self.connections.entry(id).or_insert_with(Connection::unknown);
+        match connection.take(message.stream.stream, message.direction.opposite()) {
+            Oldest::Waiting(pending) => {
+                let outcome = Outcome::Answered(message);
+                self.emitter.emit(id, &connection.ends, *pending, outcome, out);
             }
-            None => (format!("pid-{}", pid.0), ProcessKey { pid, started: BootTime(0) }),
+            Oldest::GivenUp => self.count.late += 1,
+            Oldest::Nothing => {
+                let since = self.now;
+                if connection.hold(message).is_some() {
+                    self.count.orphans += 1;
+                }
+                self.holds.push_back((since.plus(self.options.hold), id));
+            }
         }
+    }
+
+    /// A response came after a loss: which requests can it not answer?
+    fn resynchronise(&mut self, response: &Message, out: &mut Output) {
+        let id = response.stream.connection;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        // On a pipelined connection nobody knows which answers were lost.
+        let keep = usize::from(!connection.is_pipelined);
+        if keep == 0 && connection.requests.len() <= 1 {
+            return;
+        }
+        let direction = response.direction.opposite();
+        for pending in connection.take_all_but(keep, response.stream.stream, direction) {
+            self.count.response_lost += 1;
+            let outcome = Outcome::GivenUp("the response was lost by capture", self.now);
+            self.emitter.emit(id, &connection.ends, pending, outcome, out);
+        }
+    }
+
+    fn one_way(&mut self, message: Message, out: &mut Output) {
+        let id = message.stream.connection;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_used = true;
+            let pending = pending(&self.emitter, message);
+            self.emitter.emit(id, &connection.ends, pending, Outcome::OneWay, out);
+        } else {
+            let pending = pending(&self.emitter, message);
+            self.emitter.emit(id, &Ends::default(), pending, Outcome::OneWay, out);
+        }
+    }
+
+    /// Gives up the responses on `id` that are held since `before` or longer.
+    fn drop_early(&mut self, id: ConnectionId, before: BootTime) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        while connection.early.front().is_some_and(|early| early.last.time <= before) {
+            connection.early.pop_front();
+            self.count.orphans += 1;
+        }
+    }
+
+    fn closed(&mut self, close: &Close, time: BootTime, out: &mut Output) {
+        let id = close.connection;
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let emitter = &mut self.emitter;
+        if let Some(pair) = connection.ends.unix_pair {
+            emitter.pairs.close(pair);
+        }
+        self.count.orphans += connection.early.len() as u64;
+        if close.errno != 0 && !connection.is_used {
+            emitter.failed_connect(id, &connection.ends, close.errno, time, out);
+        }
+        while let Some(request) = connection.requests.pop_front() {
+            let Some(pending) = request.pending else { continue };
+            let outcome = Outcome::Closed(close.errno, time);
+            emitter.emit(id, &connection.ends, *pending, outcome, out);
+        }
+    }
+
+    /// Gives up requests on `id` that wait too long. Their places stay, so that a late response
+    /// does not answer the next request.
+    fn expire(&mut self, id: ConnectionId, out: &mut Output) {
+        let (now, expiry) = (self.now, self.options.expiry);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut expired = Vec::new();
+        for request in &mut connection.requests {
+            if request.since.plus(expiry) <= now {
+                expired.extend(request.pending.take());
+            }
+        }
+        // A request that nobody answered for a long time on a stream of its own leaves no place.
+        connection.requests.retain(|r| r.pending.is_some() || r.stream == 0);
+        match connection.oldest() {
+            Some(oldest) => self.expiries.push(Reverse((oldest.plus(expiry), id))),
+            None => connection.is_queued = false,
+        }
+        for pending in expired {
+            self.count.expired += 1;
+            let at = pending.message.first.time.plus(expiry);
+            let outcome = Outcome::GivenUp("no response seen", at);
+            self.emitter.emit(id, &connection.ends, *pending, outcome, out);
+        }
+    }
+
+    /// Whether `id` is known or may become so.
+    fn make_room(&mut self, id: ConnectionId) -> bool {
+        if self.connections.len() < CONNECTIONS_MAX || self.connections.contains_key(&id) {
+            return true;
+        }
+        if self.now >= self.next_eviction {
+            self.next_eviction = self.now.plus(Duration::from_secs(10));
+            let before = self.now.minus(UNUSED);
+            let count = &mut self.count.connections_shed;
+            self.connections.retain(|_, connection| {
+                let keep = connection.last_used > before || !connection.requests.is_empty();
+                *count += u64::from(!keep);
+                keep
+            });
+        }
+        let has_room = self.connections.len() < CONNECTIONS_MAX;
+        self.count.connections_shed += u64::from(!has_room);
+        has_room
     }
 }
 
-/// A connect that failed, as a request that nobody answered.
-fn connect_request(open: &deeptrace_model::Open, begun: BootTime, close: &Close) -> Message {
-    let touch = deeptrace_model::Touch {
-        event: deeptrace_model::EventId(0),
-        time: begun,
-        pid: open.pid,
-        tid: open.tid,
-        unit: deeptrace_model::UnitId(u64::from(open.tid.0)),
-    };
-    Message {
-        protocol: "tcp",
-        stream: deeptrace_model::StreamKey { connection: close.connection, stream: 0 },
-        direction: Direction::Sent,
-        role: MessageRole::Request,
-        start: open.sent,
-        size: 0,
-        first: touch,
-        last: touch,
-        name: "connect".to_owned(),
-        attributes: Vec::new(),
-        status: deeptrace_model::SpanStatus::Unset,
-        status_message: None,
-        trace_context: None,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
-        head_hash: 0,
+fn pending(emitter: &Emitter, message: Message) -> Pending {
+    Pending {
+        process: emitter.processes.get(message.first.pid).cloned(),
+        lost_before: emitter.gaps.lost_total,
+        message,
     }
 }

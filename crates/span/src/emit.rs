@@ -1,0 +1,116 @@
+//! Emission: what all spans need to know, and the last steps of each.
+
+use deeptrace_model::{BootTime, Clock, ConnectionId, Event, EventBody, Host, Touch, UnitId};
+
+use crate::assemble::{Outcome, Scene};
+use crate::connection::{Ends, Pending};
+use crate::exchange::Pairs;
+use crate::gaps::Gaps;
+use crate::names::Names;
+use crate::processes::Processes;
+use crate::spans::{Options, Output};
+
+/// What is known of the host, its processes and names.
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    payload_max: usize,
+    pub host: Host,
+    pub clock: Clock,
+    pub processes: Processes,
+    pub pairs: Pairs,
+    pub names: Names,
+    pub gaps: Gaps,
+    pub spans: u64,
+    pub unanswered: u64,
+    pub failed_connects: u64,
+}
+
+impl Emitter {
+    pub fn new(options: &Options) -> Self {
+        Self {
+            payload_max: options.max_payload_size,
+            host: Host::default(),
+            clock: Clock::default(),
+            processes: Processes::default(),
+            pairs: Pairs::default(),
+            names: Names::new(options.names_per_service),
+            gaps: Gaps::default(),
+            spans: 0,
+            unanswered: 0,
+            failed_connects: 0,
+        }
+    }
+
+    /// Takes what an event says of host, clock, processes, pairs and losses. `before` is the time
+    /// of the event before it.
+    pub fn event(&mut self, event: &Event<'_>, before: BootTime, out: &mut Output) {
+        match &event.body {
+            EventBody::Host(host) => self.host = host.clone(),
+            EventBody::Clock(wall) => self.clock = Clock { boot: event.time, wall: *wall },
+            EventBody::Process(process) => self.processes.insert(process),
+            EventBody::Exit(pid) => self.processes.exit(*pid, event.time),
+            EventBody::Open(open) => self.pairs.open(open),
+            EventBody::Lost { cause, count } => {
+                let lost = self.gaps.lost(before, event.time, *cause, *count);
+                out.gaps.extend(lost.and_then(|lost| lost.closed(&self.clock)));
+            }
+            EventBody::Call(_) | EventBody::Close(_) => {}
+        }
+    }
+
+    /// Makes the span of `pending` on a socket.
+    pub fn emit(
+        &mut self,
+        connection: ConnectionId,
+        ends: &Ends,
+        mut pending: Pending,
+        outcome: Outcome,
+        out: &mut Output,
+    ) {
+        let response = match &outcome {
+            Outcome::Answered(response) => Some(response),
+            Outcome::OneWay => None,
+            Outcome::Closed(..) | Outcome::GivenUp(..) => {
+                self.unanswered += 1;
+                None
+            }
+        };
+        let exchange = self.pairs.exchange(connection, ends, &pending.message, response);
+        let process = pending.process.take();
+        let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
+        let scene = self.scene();
+        let mut span =
+            scene.assemble(connection, ends, pending, process.as_deref(), exchange, outcome);
+        self.names.limit(&span.service, &mut span.name, &mut span.attributes);
+        self.spans += 1;
+        out.spans.push(span);
+    }
+
+    /// Makes the span of a `connect` that failed at `time`, on a socket that moved no byte.
+    pub fn failed_connect(
+        &mut self,
+        connection: ConnectionId,
+        ends: &Ends,
+        errno: u16,
+        time: BootTime,
+        out: &mut Output,
+    ) {
+        let Some((event, since, pid, tid, start)) = ends.connected else { return };
+        let touch = Touch { event, time: since, pid, tid, unit: UnitId(u64::from(tid.0)) };
+        let process = self.processes.get(pid).map(|process| &**process);
+        let (begun, ended) = ((touch, start), (errno, time));
+        let span = self.scene().failed_connect(connection, ends, process, begun, ended);
+        self.spans += 1;
+        self.failed_connects += 1;
+        out.spans.push(span);
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            host: &self.host,
+            clock: &self.clock,
+            payload_max: self.payload_max,
+            lost_total: self.gaps.lost_total,
+        }
+    }
+}
