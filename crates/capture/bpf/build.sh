@@ -1,11 +1,13 @@
 #!/bin/sh
-# Builds the kernel object: build.sh [OUTPUT]. The same sources give the same bytes: no paths, no
-# debug sections but BTF. Needs clang-19, llvm-19, libbpf-dev and linux-libc-dev.
+# Builds a kernel object: build.sh [OUTPUT [SOURCE]]. The same sources give the same bytes: no paths,
+# no debug sections but BTF. Needs clang-19, llvm-19, libbpf-dev and linux-libc-dev.
 set -eu
-cd "$(dirname "$0")"
-out=${1:-deeptrace.bpf.o}
+here=$(cd "$(dirname "$0")" && pwd)
+out=$(realpath "${1:-$here/deeptrace.bpf.o}")
+source=$(realpath "${2:-$here/deeptrace.bpf.c}")
+cd "$(dirname "$source")"
 clang-19 -O2 -g -target bpf -mcpu=v3 -Wall -Werror -D__TARGET_ARCH_x86 \
-    -fdebug-prefix-map="$(pwd)"=. -ffile-prefix-map="$(pwd)"=. \
-    -I"/usr/include/$(uname -m)-linux-gnu" -c deeptrace.bpf.c -o "$out.tmp"
+    -ffile-prefix-map="$here"=. -ffile-prefix-map="$(pwd)"=. \
+    -I"$here" -I"/usr/include/$(uname -m)-linux-gnu" -c "$(basename "$source")" -o "$out.tmp"
 llvm-strip-19 -g "$out.tmp"
 mv "$out.tmp" "$out"
