@@ -31,8 +31,9 @@ const FLUSH_SPANS: usize = 4096;
 const REPORT: Duration = Duration::from_secs(1);
 /// Connections that are refused while stepped down all the way; more are followed.
 const REFUSED_MAX: usize = 65_536;
-/// Bytes copied of a call: by default, and where a protocol asks for everything.
-const BYTES: (u32, u32) = (256, 16_384);
+/// Bytes copied of a call: by default, which is what heads of HTTP need, and where a protocol asks for
+/// everything.
+const BYTES: (u32, u32) = (1024, 16_384);
 /// The same when stepped down once, and further.
 const BYTES_LESS: (u32, u32) = (256, 512);
 const BYTES_LEAST: (u32, u32) = (64, 64);
