@@ -4,7 +4,8 @@
 //! it takes something again.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -39,6 +40,7 @@ pub struct Ingest {
 /// The thread that writes.
 pub struct Writer {
     thread: JoinHandle<()>,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
@@ -47,6 +49,8 @@ struct Shared {
     /// What the queue could not take, until the writer puts it into the store.
     missed: Mutex<Missed>,
     error: Mutex<Option<String>>,
+    /// Nothing of worth comes any more: write what came, and end.
+    is_ending: AtomicBool,
 }
 
 #[derive(Default)]
@@ -101,6 +105,7 @@ impl Ingest {
             counts: Counts::default(),
             missed: Mutex::default(),
             error: Mutex::default(),
+            is_ending: AtomicBool::new(false),
         });
         let mut work = Work {
             store,
@@ -116,7 +121,8 @@ impl Ingest {
         let thread = std::thread::Builder::new()
             .name("deeptrace-store".to_owned())
             .spawn(move || work.run(&batches))?;
-        Ok((Self { queue, shared }, Writer { thread }))
+        let writer = Writer { thread, shared: Arc::clone(&shared) };
+        Ok((Self { queue, shared }, writer))
     }
 
     /// Takes a batch; never waits. What the queue cannot take is dropped, counted, and becomes a
@@ -158,9 +164,9 @@ impl Ingest {
 }
 
 impl Writer {
-    /// Waits until everything that came is written. All [`Ingest`]s must be gone, or it waits for
-    /// them.
+    /// Waits until everything that came before is written, as far as the store takes it.
     pub fn finish(self) {
+        self.shared.is_ending.store(true, Release);
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes to the store has panicked");
         }
@@ -184,8 +190,14 @@ impl Work {
         let mut flush_at = Instant::now() + FLUSH;
         let mut duties_at = Instant::now();
         loop {
+            // Asked before the queue: what was sent before the end is in it by then.
+            let is_ending = self.shared.is_ending.load(Acquire);
             let received = batches.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
-            let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
+            let ended = match received {
+                Ok(_) => false,
+                Err(RecvTimeoutError::Timeout) => is_ending,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
             if let Ok(batch) = received {
                 join(&mut collected, batch);
             }

@@ -1,0 +1,147 @@
+//! The writer between the pipeline and the store: what is acknowledged is stored, what the store
+//! refuses waits, what cannot wait is a gap, and absence is a gap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use deeptrace_model::{Gap, GapCause, Link, Span, WallTime};
+use deeptrace_server::clock;
+use deeptrace_server::pipeline::Ingest;
+use deeptrace_store::{
+    Batch, Cursor, Filter, LinkLookup, Maintained, Mode, Operation, Options, Page, SpanLookup,
+    Stats, Store, StoreError, Window,
+};
+
+/// A real store on a disk that can be full.
+struct Disk {
+    store: Arc<dyn Store>,
+    folder: std::path::PathBuf,
+    is_full: AtomicBool,
+}
+
+impl Store for Disk {
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.is_full.load(SeqCst) {
+            return Err(StoreError::Full { folder: self.folder.clone() });
+        }
+        self.store.write(batch)
+    }
+    fn spans(&self, lookups: &[SpanLookup], limit: usize) -> Result<Vec<Arc<Span>>, StoreError> {
+        self.store.spans(lookups, limit)
+    }
+    fn links(&self, lookups: &[LinkLookup], limit: usize) -> Result<Vec<Link>, StoreError> {
+        self.store.links(lookups, limit)
+    }
+    fn scan(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.store.scan(filter, after, limit)
+    }
+    fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError> {
+        self.store.gaps(window, limit)
+    }
+    fn operations(
+        &self,
+        window: Window,
+        service: Option<&str>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.store.operations(window, service)
+    }
+    fn stats(&self) -> Result<Stats, StoreError> {
+        self.store.stats()
+    }
+    fn heartbeat(&self, now: WallTime) -> Result<(), StoreError> {
+        self.store.heartbeat(now)
+    }
+    fn last_alive(&self) -> Result<Option<WallTime>, StoreError> {
+        self.store.last_alive()
+    }
+    fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
+        self.store.maintain(now)
+    }
+    fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        self.store.counters(out);
+    }
+}
+
+fn open(folder: &std::path::Path) -> Arc<dyn Store> {
+    deeptrace_store::open("embedded", &Options::new(folder), Mode::Write).unwrap()
+}
+
+/// A batch that is recognised by its one gap.
+fn batch(events: u64) -> Batch {
+    let now = clock::now();
+    let gap = Gap { from: now, to: now, cause: GapCause::RingFull, events, bytes: 0 };
+    Batch { gaps: vec![gap], ..Batch::default() }
+}
+
+fn events(store: &dyn Store) -> Vec<u64> {
+    let gaps = store.gaps(Window::ALL, 1_000).unwrap();
+    let ours = gaps.iter().filter(|gap| gap.cause == GapCause::RingFull);
+    ours.map(|gap| gap.events).collect()
+}
+
+#[test]
+fn everything_sent_before_the_end_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
+    (1..=20).for_each(|events| ingest.send(batch(events)));
+    // A clone that somebody still holds does not keep the writer from ending.
+    writer.finish();
+    assert_eq!(events(&*store), (1..=20).collect::<Vec<_>>());
+    drop(ingest);
+}
+
+#[test]
+fn what_a_full_disk_refuses_is_written_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk {
+        store: open(folder.path()),
+        folder: folder.path().to_owned(),
+        is_full: AtomicBool::new(true),
+    });
+    let store: Arc<dyn Store> = disk.clone();
+    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    ingest.send(batch(1));
+    let begun = Instant::now();
+    while ingest.error().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(ingest.error().unwrap().contains("no space is left"));
+    ingest.send(batch(2));
+    disk.is_full.store(false, SeqCst);
+    while ingest.error().is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    writer.finish();
+    assert_eq!(events(&*disk), [1, 2]);
+}
+
+#[test]
+fn an_absence_of_the_agent_is_a_gap() {
+    let cases = [
+        (Duration::from_secs(5), true, 1),
+        (Duration::from_secs(1), true, 0),
+        (Duration::from_secs(5), false, 0),
+    ];
+    for (absence, with_agent, gaps) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let last = clock::now().minus(deeptrace_model::Duration(absence.as_nanos() as u64));
+        store.heartbeat(last).unwrap();
+        let (_ingest, writer) = Ingest::start(Arc::clone(&store), with_agent).unwrap();
+        writer.finish();
+        let found = store.gaps(Window::ALL, 10).unwrap();
+        assert_eq!(found.len(), gaps, "{absence:?} {with_agent}: {found:?}");
+        if let Some(gap) = found.first() {
+            assert_eq!((gap.cause, gap.from), (GapCause::AgentDown, last));
+        }
+    }
+}
