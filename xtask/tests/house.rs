@@ -55,10 +55,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("query", &["model", "store"]),
     ("export", &["model"]),
     ("http", &["model"]),
-    (
-        "agent",
-        &["model", "http", "capture", "protocol", "span", "context", "correlate", "export"],
-    ),
+    ("agent", &["model", "http", "capture", "protocol", "span", "context", "correlate", "export"]),
     ("server", &["model", "http", "store", "query", "export"]),
 ];
 
@@ -151,7 +148,8 @@ fn a_protocol_costs_two_lines_outside_its_file() {
         for path in everywhere.iter().filter(|path| !own(path)) {
             for line in product(path).lines().filter(|line| !line.trim().starts_with("//")) {
                 let here = path.starts_with(&src)
-                    && (line.contains(&format!("mod {row};")) || line.contains(&format!("{row}::")));
+                    && (line.contains(&format!("mod {row};"))
+                        || line.contains(&format!("{row}::")));
                 let named = here || line.contains(&format!("\"{row}\""));
                 if named {
                     lines.push(format!("{}: {line}", path.display()));

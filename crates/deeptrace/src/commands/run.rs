@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use clap::Args;
 use deeptrace::config::{Loaded, Loader};
-use deeptrace_agent::capturing::{Capturing, Parts};
-use deeptrace_agent::control::{self, Ask, Control};
+use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
@@ -120,8 +119,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Some(ingest) => Box::new(ToStore(ingest.clone())),
         None => Box::new(Kept),
     };
-    let parts = Parts { orders, status: Arc::clone(&status), sink };
-    let capturing = doors.agent.is_some().then(|| capture(&loaded, &doors, parts)).transpose()?;
+    let end_capture = match doors.agent {
+        Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
+        None => None,
+    };
     doors.announce();
 
     let mut serving = tokio::task::JoinSet::new();
@@ -150,8 +151,8 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         ended.context("an API has panicked")?.context("an API has failed")?;
     }
     // What capture hands on at its end goes to the writer, so that one ends last.
-    if let Some(capturing) = capturing {
-        capturing.finish();
+    if let Some(end_capture) = end_capture {
+        end_capture();
     }
     if let Some(writer) = writer {
         writer.finish();
@@ -159,14 +160,36 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     Ok(())
 }
 
+/// Ends capture.
+type EndCapture = Box<dyn FnOnce()>;
+
 /// Starts capture, leaving out connections to our own listeners.
 #[cfg(feature = "live")]
-fn capture(loaded: &Loaded, doors: &Doors, parts: Parts) -> Result<Capturing> {
+fn capture(
+    loaded: &Loaded,
+    doors: &Doors,
+    orders: Orders,
+    status: Arc<Status>,
+    sink: Box<dyn Sink>,
+) -> Result<EndCapture> {
+    use deeptrace_agent::capturing::{Capturing, Parts};
+
     let listeners = [&doors.agent, &doors.server].into_iter().flatten();
     let own_ports = listeners.map(|listener| listener.address().port()).collect();
-    let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
+    let capturing = Capturing::start(&loaded.agent, own_ports, Parts { orders, status, sink })?;
     tracing::info!(hook = capturing.hook().as_str(), "capturing");
-    Ok(capturing)
+    Ok(Box::new(move || capturing.finish()))
+}
+
+#[cfg(not(feature = "live"))]
+fn capture(
+    _: &Loaded,
+    _: &Doors,
+    _: Orders,
+    _: Arc<Status>,
+    _: Box<dyn Sink>,
+) -> Result<EndCapture> {
+    anyhow::bail!("this build has no live capture; build it with the feature `live`")
 }
 
 /// Until somebody says stop; a hang-up has the configuration read again.
