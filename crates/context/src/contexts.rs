@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 
 use deeptrace_model::{
-    BootTime, Direction, Duration, Event, EventBody, Evidence, Message, MessageRole, Pid, SpanId,
+    BootTime, ConnectionId, Direction, Duration, Event, EventBody, Evidence, Message, MessageRole,
+    Open, Origin, Pid, SpanId, StreamKey, UnitId,
 };
+use rustc_hash::FxHashMap;
 
-use crate::pin;
-use crate::process::Process;
+use crate::process::{Counts, Process};
+
+/// Connections whose process is remembered; what waits on others goes when it is too old.
+const CONNECTIONS_MAX: usize = 65_536;
+/// Connects that may still fail.
+const CONNECTING_MAX: usize = 4096;
+/// How often to look for what is too old.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// How much is remembered, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +47,12 @@ pub struct Contexts {
     options: Options,
     boot: u64,
     processes: BTreeMap<Pid, Process>,
+    owners: FxHashMap<ConnectionId, Pid>,
+    /// Sockets that called connect and moved nothing yet.
+    connecting: FxHashMap<ConnectionId, (Open, BootTime)>,
+    next_sweep: BootTime,
     evidence: u64,
-    abstained: u64,
-    shed: u64,
+    counts: Counts,
 }
 
 impl Contexts {
@@ -54,23 +65,32 @@ impl Contexts {
     pub fn feed(&mut self, input: Input<'_>, out: &mut Vec<Evidence>) {
         match input {
             Input::Event(event) => self.event(event),
-            Input::Message(message) => self.message(message, out),
+            Input::Message(message) => {
+                let before = out.len();
+                self.message(message, out);
+                self.evidence += (out.len() - before) as u64;
+            }
         }
     }
 
-    /// Forgets what is open for too long. To be called about once a second.
+    /// Forgets what is open for too long. To be called now and then; works once a second.
     pub fn tick(&mut self, now: BootTime, _out: &mut Vec<Evidence>) {
-        let before = now.minus(self.options.expiry);
-        for process in self.processes.values_mut() {
-            self.shed += process.expire(before);
+        if now < self.next_sweep {
+            return;
         }
+        self.next_sweep = now.plus(SWEEP);
+        let (expiry, counts) = (self.options.expiry, &mut self.counts);
+        self.processes.retain(|_, process| process.expire(now, expiry, counts));
+        let before = now.minus(expiry);
+        self.connecting.retain(|_, (_, time)| *time >= before);
     }
 
     /// Tells each counter with its value since the start.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         out("context_evidence_total", self.evidence);
-        out("context_abstained_total", self.abstained);
-        out("context_shed_requests_total", self.shed);
+        out("context_abstained_total", self.counts.abstained);
+        out("context_shed_total", self.counts.shed);
+        out("context_orphan_answers_total", self.counts.orphans);
         out("context_processes", self.processes.len() as u64);
     }
 
@@ -80,50 +100,68 @@ impl Contexts {
             EventBody::Exit(pid) => {
                 self.processes.remove(pid);
             }
+            EventBody::Open(open)
+                if open.origin == Origin::Connected && self.connecting.len() < CONNECTING_MAX =>
+            {
+                self.connecting.insert(open.connection, (open.clone(), event.time));
+            }
+            EventBody::Call(call) if !self.connecting.is_empty() => {
+                self.connecting.remove(&call.connection);
+            }
             EventBody::Close(close) => {
-                for process in self.processes.values_mut() {
-                    self.shed += process.closed(close.connection);
+                if let Some(pid) = self.owners.remove(&close.connection)
+                    && let Some(process) = self.processes.get_mut(&pid)
+                {
+                    process.closed(close.connection, &mut self.counts);
+                }
+                let connecting = self.connecting.remove(&close.connection);
+                if let Some((open, time)) = connecting.filter(|_| close.errno != 0) {
+                    self.failed(&open, time);
                 }
             }
             _ => {}
         }
     }
 
-    fn message(&mut self, message: &Message, out: &mut Vec<Evidence>) {
-        let pid = message.first.pid;
-        if !self.processes.contains_key(&pid) {
-            if self.processes.len() >= self.options.processes_max {
-                self.processes.pop_first();
-            }
-            self.processes.insert(pid, Process::default());
+    /// A connect failed: a call like others, only that there was no request.
+    fn failed(&mut self, open: &Open, time: BootTime) {
+        let stream = StreamKey { connection: open.connection, stream: 0 };
+        let span = SpanId::derive(self.boot, stream, Direction::Sent, open.sent);
+        if let Some(process) = self.processes.get_mut(&open.pid) {
+            process.made(span, UnitId(u64::from(open.tid.0)), time, &mut self.counts);
         }
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+    }
+
+    fn message(&mut self, message: &Message, out: &mut Vec<Evidence>) {
+        let is_taken =
+            message.role == MessageRole::OneWay && message.direction == Direction::Received;
+        if message.interim || is_taken {
+            return;
+        }
+        let pid = message.first.pid;
+        if !self.processes.contains_key(&pid) && self.processes.len() >= self.options.processes_max
+        {
+            self.processes.pop_first();
+        }
+        let process = self.processes.entry(pid).or_default();
+        let counts = &mut self.counts;
         let span = || SpanId::derive(self.boot, message.stream, message.direction, message.start);
-        let last = message.last;
         match (message.role, message.direction) {
-            (MessageRole::Request, Direction::Received) => {
-                let followed = process.read(message.stream, span(), last.unit, last.time);
-                self.shed += u64::from(!followed);
+            (MessageRole::Request, direction) => {
+                let connection = message.stream.connection;
+                if self.owners.len() < CONNECTIONS_MAX || self.owners.contains_key(&connection) {
+                    self.owners.insert(connection, pid);
+                }
+                match direction {
+                    Direction::Received => process.read(span(), message, counts),
+                    Direction::Sent => process.call(span(), message, counts),
+                }
             }
-            (MessageRole::Request, Direction::Sent) => {
-                process.call(message.stream, span(), message.first.unit);
+            (MessageRole::OneWay, _) => {
+                process.made(span(), message.first.unit, message.first.time, counts);
             }
-            (MessageRole::Response, Direction::Received) if !message.interim => {
-                process.returned(message.stream, last.unit);
-            }
-            (MessageRole::Response, Direction::Sent) if !message.interim => {
-                let Some((span, request)) = process.answered(message.stream) else { return };
-                let trust = if message.lost_events > 0 { None } else { process.trust() };
-                let Some(trust) = trust else {
-                    self.abstained += request.calls.len() as u64;
-                    return;
-                };
-                let before = out.len();
-                let writer = message.first.unit;
-                out.extend(pin::decide(pid, span, &request, writer, trust, last.time));
-                self.evidence += (out.len() - before) as u64;
-            }
-            _ => {}
+            (_, Direction::Received) => process.returned(message),
+            (_, Direction::Sent) => process.answered(pid, message, counts, out),
         }
     }
 }

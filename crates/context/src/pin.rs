@@ -1,41 +1,22 @@
-//! Pin: what the answer to a request proves about the calls that were made meanwhile.
+//! Pin: a unit read a request and answered it, with no other request in between.
 //!
-//! Assumes that a unit with one open request works for nobody else. Timers and housekeeping on the
-//! same thread break it; they are rare on threads that serve requests, and the measured trust in a
-//! process's threads lowers the confidence where they are not.
-
-use deeptrace_model::{BootTime, Evidence, EvidenceKind, Pid, SpanId, UnitId};
+//! Assumes that such a unit works for nobody else meanwhile. Timers and housekeeping on the same thread
+//! break it; they are rare on threads that serve requests. Where calls may migrate between
+//! threads a pin holds only if its calls came one after the other and each came back to its thread.
 
 use crate::process::Request;
+use crate::unit::{Made, Unit};
 
-/// A pin is never believed more than this: the remaining wrong ones are background work.
-const PIN: f32 = 0.995;
-/// The same where another unit wrote the answer.
-const THREAD: f32 = 0.95;
+/// Whether `writer`, which answered `request` from its first byte to its last, is pinned to it.
+pub(crate) fn is_pinned(request: &Request, is_reader: bool, writer: &Unit) -> bool {
+    // Another request that it reads now, of another stream, makes it a loop.
+    let alone = writer.reading.iter().all(|(stream, _)| *stream == request.stream);
+    is_reader && !request.shared && alone
+}
 
-/// Evidence for the calls of a request that `writer` answered. `trust` is how far units can be trusted
-/// in this process.
-pub(crate) fn decide(
-    pid: Pid,
-    span: SpanId,
-    request: &Request,
-    writer: UnitId,
-    trust: f32,
-    time: BootTime,
-) -> impl Iterator<Item = Evidence> {
-    let (kind, ceiling) = if writer == request.reader {
-        (EvidenceKind::Pin, PIN)
-    } else {
-        (EvidenceKind::Thread, THREAD)
-    };
-    let calls = if request.shared { &[] } else { request.calls.as_slice() };
-    let calls: Vec<_> = calls.iter().filter(|call| call.unit == request.reader).copied().collect();
-    calls.into_iter().map(move |call| Evidence {
-        pid,
-        child: call.span,
-        parent: Some(span),
-        kind,
-        confidence: ceiling * trust,
-        time,
-    })
+/// Whether `calls` came one after the other, and each came back to the thread that sent it.
+pub(crate) fn is_in_sequence(calls: &[Made]) -> bool {
+    let here = |call: &Made| call.returned.is_some_and(|(_, here)| here);
+    let ended = |call: &Made, next: &Made| call.returned.is_some_and(|(at, _)| at <= next.time);
+    calls.iter().all(here) && calls.windows(2).all(|pair| ended(&pair[0], &pair[1]))
 }

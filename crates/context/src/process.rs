@@ -1,166 +1,305 @@
-//! Process: its open requests, who has read them, and whether its threads can be trusted as units.
+//! Process: its open requests, its units, and what an answer proves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use deeptrace_model::{BootTime, ConnectionId, SpanId, StreamKey, UnitId};
+use deeptrace_model::{
+    BootTime, ConnectionId, Duration, Evidence, EvidenceKind, Message, Pid, SpanId, StreamKey,
+    UnitId,
+};
+use rustc_hash::FxHashMap;
+
+use crate::regime::Regime;
+use crate::unit::{Made, Unit};
+use crate::{pin, thread};
 
 /// Open requests of a process; beyond, new ones are not followed.
 const REQUESTS_MAX: usize = 4096;
-/// Calls of one request that wait for its answer.
-const CALLS_MAX: usize = 1024;
-/// Share of calls whose response another thread reads, above which threads are no units: work
-/// migrates (Go, virtual threads, work-stealing pools).
-const MIGRATION_MAX: f32 = 0.05;
-/// Calls that must have been seen before the share is believed to be small.
-const CALLS_TO_TRUST: f32 = 20.0;
-/// Counts are halved when they reach this, so that the last minutes decide.
-const COUNT_MAX: f32 = 2000.0;
+/// Unanswered calls of a process; beyond, new ones are not followed.
+const CALLS_MAX: usize = 8192;
+/// Units of a process; beyond, new ones are not followed.
+const UNITS_MAX: usize = 16_384;
 
 /// A request that was read and not yet answered.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) reader: UnitId,
-    pub(crate) read: BootTime,
-    /// Its reader had another open request at some time.
-    pub(crate) shared: bool,
-    pub(crate) calls: Vec<Call>,
-}
-
-/// A call that was made while a unit had one open request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
     pub(crate) span: SpanId,
-    pub(crate) unit: UnitId,
+    pub(crate) stream: StreamKey,
+    pub(crate) reader: UnitId,
+    pub(crate) start: BootTime,
+    /// When its reader went on to another request.
+    pub(crate) until: Option<BootTime>,
+    /// Its reader had a request of another stream at the same time.
+    pub(crate) shared: bool,
 }
 
-/// What is remembered of a process.
+/// A call that waits for its response.
+#[derive(Debug)]
+struct Sent {
+    span: SpanId,
+    unit: UnitId,
+    time: BootTime,
+}
+
+/// What was dropped or not told.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) shed: u64,
+    pub(crate) abstained: u64,
+    pub(crate) orphans: u64,
+}
+
+/// One process.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
-    requests: BTreeMap<SpanId, Request>,
-    by_stream: BTreeMap<StreamKey, VecDeque<SpanId>>,
-    units: BTreeMap<UnitId, Vec<SpanId>>,
-    calls: BTreeMap<StreamKey, VecDeque<UnitId>>,
-    stayed: f32,
-    migrated: f32,
+    requests: FxHashMap<StreamKey, VecDeque<Request>>,
+    open: usize,
+    units: FxHashMap<UnitId, Unit>,
+    calls: FxHashMap<StreamKey, VecDeque<Sent>>,
+    sent: usize,
+    regime: Regime,
+    /// Calls that an answer may explain, kept for its room.
+    found: Vec<Made>,
 }
 
 impl Process {
-    /// A request was read to its end by `reader`. False: there are too many.
-    pub(crate) fn read(
+    /// A request was read.
+    pub(crate) fn read(&mut self, span: SpanId, message: &Message, counts: &mut Counts) {
+        let (reader, stream, now) = (message.last.unit, message.stream, message.last.time);
+        if self.open >= REQUESTS_MAX || !self.has_room(reader) {
+            counts.shed += 1;
+            return;
+        }
+        let unit = self.units.entry(reader).or_default();
+        unit.used = now;
+        // A pipelined request of the same stream waits its turn; one of another makes this a loop.
+        let shared = unit.reading.iter().any(|(other, _)| *other != stream);
+        if shared {
+            unit.shared = Some(now);
+        }
+        // In a loop all but the last one are marked already.
+        let known = if unit.is_mixed { unit.reading.len().saturating_sub(1) } else { 0 };
+        for (other, span) in unit.reading.iter().skip(known) {
+            let waiting = self.requests.get_mut(other).into_iter().flatten();
+            for request in waiting.filter(|request| request.span == *span) {
+                request.shared |= shared;
+                request.until.get_or_insert(message.first.time);
+            }
+        }
+        unit.is_mixed |= shared;
+        unit.reading.push((stream, span));
+        let start = message.first.time;
+        let request = Request { span, stream, reader, start, until: None, shared };
+        self.requests.entry(stream).or_default().push_back(request);
+        self.open += 1;
+    }
+
+    /// A call was sent.
+    pub(crate) fn call(&mut self, span: SpanId, message: &Message, counts: &mut Counts) {
+        let (unit, time) = (message.first.unit, message.first.time);
+        if self.sent >= CALLS_MAX || !self.has_room(unit) {
+            counts.shed += 1;
+            return;
+        }
+        self.made(span, unit, time, counts);
+        self.calls.entry(message.stream).or_default().push_back(Sent { span, unit, time });
+        self.sent += 1;
+    }
+
+    /// A call was made whose response will not be seen: a connect that failed.
+    pub(crate) fn made(&mut self, span: SpanId, unit: UnitId, time: BootTime, counts: &mut Counts) {
+        if self.has_room(unit) {
+            counts.shed += u64::from(self.units.entry(unit).or_default().call(span, time));
+        }
+    }
+
+    /// The response to a call was read.
+    pub(crate) fn returned(&mut self, message: &Message) {
+        let Some(waiting) = self.calls.get_mut(&message.stream) else { return };
+        let Some(sent) = waiting.pop_front() else { return };
+        self.sent -= 1;
+        if waiting.is_empty() && message.stream.stream != 0 {
+            self.calls.remove(&message.stream);
+        }
+        let here = sent.unit == message.last.unit;
+        self.regime.returned(here);
+        if let Some(unit) = self.units.get_mut(&sent.unit) {
+            unit.returned(sent.span, message.last.time, here);
+        }
+    }
+
+    /// The oldest request of a stream was answered: what does that prove?
+    pub(crate) fn answered(
         &mut self,
-        stream: StreamKey,
-        span: SpanId,
-        reader: UnitId,
-        read: BootTime,
-    ) -> bool {
-        if self.requests.len() >= REQUESTS_MAX || self.requests.contains_key(&span) {
-            return false;
+        pid: Pid,
+        message: &Message,
+        counts: &mut Counts,
+        out: &mut Vec<Evidence>,
+    ) {
+        let Some(request) = self.pop(message.stream) else {
+            counts.orphans += 1;
+            return;
+        };
+        let (writer, now) = (message.first.unit, message.last.time);
+        let is_reader = writer == request.reader && writer == message.last.unit;
+        let mut calls = std::mem::take(&mut self.found);
+        calls.clear();
+        let Some(unit) = self.units.get_mut(&writer) else {
+            // It made no call and read nothing: only the reader's calls are left.
+            self.regime.answered(false);
+            self.reader(&request, now, &mut calls, counts);
+            self.thread(pid, &request, now, &calls, counts, out);
+            self.found = calls;
+            return;
+        };
+        unit.used = now;
+        let pinned = pin::is_pinned(&request, is_reader, unit);
+        let sequential = thread::is_sequential(unit, now) && unit.reading.is_empty();
+        let from = request.start.max(unit.answered);
+        counts.abstained += unit.take(from, now, &mut calls);
+        unit.answered = now;
+        // What else it has read did not have it for itself. In a loop that is marked already.
+        let other = unit.reading.first().map(|(stream, _)| *stream);
+        if let Some(other) = other.filter(|other| !unit.is_mixed && *other != request.stream) {
+            self.requests.get_mut(&other).into_iter().flatten().for_each(|r| r.shared = true);
         }
-        let open = self.units.entry(reader).or_default();
-        open.push(span);
-        let shared = open.len() > 1;
-        // With a third one the first two are marked already.
-        if let [first, _] = open.as_slice()
-            && let Some(request) = self.requests.get_mut(first)
-        {
-            request.shared = true;
+        self.regime.answered(pinned);
+        let lossy = message.lost_events > 0;
+        if pinned && !lossy {
+            self.pin(pid, &request, now, &calls, counts, out);
+        } else if is_reader || !sequential || lossy {
+            counts.abstained += calls.len() as u64;
+        } else {
+            self.reader(&request, now, &mut calls, counts);
+            self.thread(pid, &request, now, &calls, counts, out);
         }
-        self.requests.insert(span, Request { reader, read, shared, calls: Vec::new() });
-        self.by_stream.entry(stream).or_default().push_back(span);
-        true
+        self.found = calls;
     }
 
-    /// A call was sent by `unit`.
-    pub(crate) fn call(&mut self, stream: StreamKey, span: SpanId, unit: UnitId) {
-        let waiting = self.calls.entry(stream).or_default();
-        if waiting.len() < CALLS_MAX {
-            waiting.push_back(unit);
-        }
-        if let Some([only]) = self.units.get(&unit).map(Vec::as_slice)
-            && let Some(request) = self.requests.get_mut(only)
-            && request.calls.len() < CALLS_MAX
-        {
-            request.calls.push(Call { span, unit });
-        }
-    }
-
-    /// The response to a call was read by `unit`: did the work stay where it was?
-    pub(crate) fn returned(&mut self, stream: StreamKey, unit: UnitId) {
-        let Some(waiting) = self.calls.get_mut(&stream) else { return };
-        let Some(sender) = waiting.pop_front() else { return };
-        if waiting.is_empty() {
-            self.calls.remove(&stream);
-        }
-        let count = if sender == unit { &mut self.stayed } else { &mut self.migrated };
-        *count += 1.0;
-        if self.stayed + self.migrated > COUNT_MAX {
-            self.stayed /= 2.0;
-            self.migrated /= 2.0;
+    fn pin(
+        &self,
+        pid: Pid,
+        request: &Request,
+        now: BootTime,
+        calls: &[Made],
+        counts: &mut Counts,
+        out: &mut Vec<Evidence>,
+    ) {
+        let holds =
+            !self.regime.may_migrate() || self.regime.has_reader() || pin::is_in_sequence(calls);
+        match self.regime.pin().filter(|_| holds) {
+            Some(sure) => out.extend(
+                calls.iter().map(|call| evidence(pid, call, request, EvidenceKind::Pin, sure, now)),
+            ),
+            None => counts.abstained += calls.len() as u64,
         }
     }
 
-    /// The oldest request of a stream was answered.
-    pub(crate) fn answered(&mut self, stream: StreamKey) -> Option<(SpanId, Request)> {
-        let waiting = self.by_stream.get_mut(&stream)?;
-        let span = waiting.pop_front()?;
-        if waiting.is_empty() {
-            self.by_stream.remove(&stream);
+    /// Adds the calls that the reader of `request` made before it read the next one.
+    fn reader(
+        &mut self,
+        request: &Request,
+        now: BootTime,
+        calls: &mut Vec<Made>,
+        counts: &mut Counts,
+    ) {
+        let Some(unit) = self.units.get_mut(&request.reader) else { return };
+        if !request.shared && thread::is_sequential(unit, now) {
+            let until = request.until.unwrap_or(now);
+            counts.abstained += unit.take(request.start.max(unit.answered), until, calls);
         }
-        Some((span, self.forget(span)?))
     }
 
-    /// How far threads can be trusted as units here, between 0 and 1; `None`: not at all.
-    pub(crate) fn trust(&self) -> Option<f32> {
-        let calls = self.stayed + self.migrated;
-        if self.migrated > MIGRATION_MAX * calls.max(CALLS_TO_TRUST) {
-            return None;
-        }
-        // Rule of succession, with the migrations that are tolerated.
-        Some((self.stayed + 9.0) / (calls + 10.0))
-    }
-
-    /// Forgets requests that were read before `time`; returns how many.
-    pub(crate) fn expire(&mut self, time: BootTime) -> u64 {
-        let old = |(span, request): (&SpanId, &Request)| (request.read < time).then_some(*span);
-        let old: Vec<SpanId> = self.requests.iter().filter_map(old).collect();
-        for span in &old {
-            self.forget(*span);
-        }
-        let requests = &self.requests;
-        self.by_stream.retain(|_, waiting| {
-            waiting.retain(|span| requests.contains_key(span));
-            !waiting.is_empty()
-        });
-        old.len() as u64
-    }
-
-    /// Forgets what waits on a connection that was closed; returns how many requests.
-    pub(crate) fn closed(&mut self, connection: ConnectionId) -> u64 {
-        let all = StreamKey { connection, stream: 0 }..=StreamKey { connection, stream: u64::MAX };
-        let streams: Vec<StreamKey> =
-            self.by_stream.range(all.clone()).map(|(key, _)| *key).collect();
-        let mut gone = 0;
-        for stream in streams {
-            for span in self.by_stream.remove(&stream).into_iter().flatten() {
-                self.forget(span);
-                gone += 1;
+    fn thread(
+        &mut self,
+        pid: Pid,
+        request: &Request,
+        now: BootTime,
+        calls: &[Made],
+        counts: &mut Counts,
+        out: &mut Vec<Evidence>,
+    ) {
+        let sure = self.regime.thread();
+        for call in calls {
+            let contained = thread::is_contained(call, now);
+            self.regime.contained(contained);
+            match sure.filter(|_| contained) {
+                Some(sure) => {
+                    out.push(evidence(pid, call, request, EvidenceKind::Thread, sure, now));
+                }
+                None => counts.abstained += 1,
             }
         }
-        let calls: Vec<StreamKey> = self.calls.range(all).map(|(key, _)| *key).collect();
-        for stream in calls {
-            self.calls.remove(&stream);
-        }
-        gone
     }
 
-    fn forget(&mut self, span: SpanId) -> Option<Request> {
-        let request = self.requests.remove(&span)?;
-        if let Some(open) = self.units.get_mut(&request.reader) {
-            open.retain(|other| *other != span);
-            if open.is_empty() {
-                self.units.remove(&request.reader);
-            }
+    fn pop(&mut self, stream: StreamKey) -> Option<Request> {
+        let waiting = self.requests.get_mut(&stream)?;
+        let request = waiting.pop_front()?;
+        if waiting.is_empty() && stream.stream != 0 {
+            self.requests.remove(&stream);
         }
+        self.open -= 1;
+        self.unread(&request);
         Some(request)
     }
+
+    fn unread(&mut self, request: &Request) {
+        if let Some(unit) = self.units.get_mut(&request.reader) {
+            unit.unread(request.span);
+        }
+    }
+
+    fn has_room(&self, unit: UnitId) -> bool {
+        self.units.len() < UNITS_MAX || self.units.contains_key(&unit)
+    }
+
+    /// Forgets what waits on a connection that was closed. Streams beside the first of a connection are
+    /// found by [`expire`](Self::expire).
+    pub(crate) fn closed(&mut self, connection: ConnectionId, counts: &mut Counts) {
+        let stream = StreamKey { connection, stream: 0 };
+        for request in self.requests.remove(&stream).into_iter().flatten() {
+            self.open -= 1;
+            counts.shed += 1;
+            self.unread(&request);
+        }
+        self.sent -= self.calls.remove(&stream).map_or(0, |calls| calls.len());
+    }
+
+    /// Forgets what is older than `expiry`. False: nothing is left.
+    pub(crate) fn expire(&mut self, now: BootTime, expiry: Duration, counts: &mut Counts) -> bool {
+        let before = now.minus(expiry);
+        let mut old = Vec::new();
+        self.requests.retain(|_, waiting| {
+            while waiting.front().is_some_and(|request| request.start < before) {
+                old.extend(waiting.pop_front());
+            }
+            !waiting.is_empty()
+        });
+        self.open -= old.len();
+        counts.shed += old.len() as u64;
+        old.iter().for_each(|request| self.unread(request));
+        let sent = &mut self.sent;
+        self.calls.retain(|_, waiting| {
+            while waiting.front().is_some_and(|call| call.time < before) {
+                waiting.pop_front();
+                *sent -= 1;
+            }
+            !waiting.is_empty()
+        });
+        self.units.retain(|_, unit| {
+            counts.abstained += unit.expire(before);
+            unit.used >= before || !unit.reading.is_empty() || !unit.calls.is_empty()
+        });
+        !self.units.is_empty()
+    }
+}
+
+fn evidence(
+    pid: Pid,
+    call: &Made,
+    request: &Request,
+    kind: EvidenceKind,
+    confidence: f32,
+    time: BootTime,
+) -> Evidence {
+    Evidence { pid, child: call.span, parent: Some(request.span), kind, confidence, time }
 }

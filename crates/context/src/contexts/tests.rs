@@ -1,11 +1,12 @@
 //! Scenarios as text: who did what on which thread, and which evidence that must give.
 
-use deeptrace_model::{ConnectionId, EventId, Host, SpanStatus, StreamKey, Tid, Touch, UnitId};
+use deeptrace_model::{Close, Endpoint, EventId, Host, SpanStatus, Tid, Touch, Transport};
 
 use super::*;
 
 /// One step a word: `THREAD<N` reads request N, `THREAD>N` answers it, `THREAD+N` sends call N,
-/// `THREAD-N` reads its response. Returns `call:request(kind)` in order.
+/// `THREAD-N` reads its response, each on connection N or, with `@M`, on connection M. `x` closes
+/// connection N, `!` makes connect fail. Returns `call:request(kind)` in order.
 fn run(script: &str) -> Vec<String> {
     let mut contexts = Contexts::new(Options::default());
     let mut out = Vec::new();
@@ -17,22 +18,39 @@ fn run(script: &str) -> Vec<String> {
     contexts.feed(Input::Event(&host), &mut out);
     let mut spans = BTreeMap::new();
     for (step, word) in script.split_whitespace().enumerate() {
-        let at = word.find(['<', '>', '+', '-']).expect("an action");
+        let at = word.find(['<', '>', '+', '-', 'x', '!']).expect("an action");
         let unit = u64::from(word.as_bytes()[0]);
-        let number: u64 = word[at + 1..].parse().expect("a number");
+        let (number, connection) = word[at + 1..].split_once('@').unwrap_or((&word[at + 1..], ""));
+        let number: u64 = number.parse().expect("a number");
+        let connection = connection.parse().unwrap_or(number);
         let (role, direction, base) = match &word[at..=at] {
             "<" => (MessageRole::Request, Direction::Received, 0),
             ">" => (MessageRole::Response, Direction::Sent, 0),
-            "+" => (MessageRole::Request, Direction::Sent, 1000),
+            "+" | "!" => (MessageRole::Request, Direction::Sent, 1000),
             _ => (MessageRole::Response, Direction::Received, 1000),
         };
-        let stream = StreamKey { connection: ConnectionId(base + number), stream: 0 };
+        let stream = StreamKey { connection: ConnectionId(base + connection), stream: 0 };
         let message = message(role, direction, stream, unit, step as u64);
         if role == MessageRole::Request {
             let name = if base == 0 { format!("r{number}") } else { format!("c{number}") };
             spans.insert(SpanId::derive(1, stream, direction, message.start), name);
         }
-        contexts.feed(Input::Message(&message), &mut out);
+        let (id, time) = (EventId(step as u64), message.last.time);
+        let mut tell = |body| {
+            contexts.feed(Input::Event(&Event { id, time, body }), &mut out);
+        };
+        match &word[at..=at] {
+            "x" => {
+                let closed = Close { connection: ConnectionId(connection), errno: 0 };
+                tell(EventBody::Close(closed));
+            }
+            "!" => {
+                tell(EventBody::Open(connect(stream.connection, unit, message.start)));
+                let refused = Close { connection: stream.connection, errno: 111 };
+                tell(EventBody::Close(refused));
+            }
+            _ => contexts.feed(Input::Message(&message), &mut out),
+        }
     }
     out.iter()
         .map(|e| {
@@ -40,6 +58,23 @@ fn run(script: &str) -> Vec<String> {
             format!("{}:{parent}({:?})", spans[&e.child], e.kind)
         })
         .collect()
+}
+
+fn connect(connection: ConnectionId, unit: u64, sent: u64) -> Open {
+    Open {
+        connection,
+        pid: Pid(1),
+        tid: Tid(unit as u32),
+        transport: Transport::Tcp,
+        local: Endpoint::Unknown,
+        remote: Endpoint::Unknown,
+        origin: Origin::Connected,
+        netns: 0,
+        cgroup: 0,
+        unix_pair: None,
+        sent,
+        received: 0,
+    }
 }
 
 fn message(
@@ -88,17 +123,47 @@ fn scenarios() {
             "a<1 a+1 b<2 b+2 b-2 b>2 a-1 a+3 a-3 a>1",
             "c2:r2(Pin) c1:r1(Pin) c3:r1(Pin)",
         ),
-        ("answered on another thread", "a<1 a+1 a-1 b>1", "c1:r1(Thread)"),
+        ("handed to a thread that answers", "a<1 b+1 b-1 b>1", "c1:r1(Thread)"),
+        (
+            "a pool whose threads answer, one request at a time",
+            "a<1 b+1 b-1 b>1 a<2 c+2 c-2 c>2",
+            "c1:r1(Thread) c2:r2(Thread)",
+        ),
+        (
+            "a pool whose threads answer, two requests at once",
+            "a<1 b+1 a<2 c+2 b-1 b>1 c-2 c>2",
+            "c1:r1(Thread) c2:r2(Thread)",
+        ),
+        (
+            "read, one call, and handed over",
+            "a<1 a+1 a-1 b+2 b-2 b>1",
+            "c2:r1(Thread) c1:r1(Thread)",
+        ),
+        ("the call outlives the request of another thread", "a<1 a+1 b>1 a-1", ""),
         ("call made by another thread", "a<1 b+1 b-1 a>1", ""),
+        ("what a helper did before is not its own answer's", "a<1 b+1 b-1 a>1 b<2 b>2", ""),
         ("event loop with two requests at once", "a<1 a+1 a<2 a+2 a-1 a>1 a-2 a>2", ""),
         (
             "event loop, one after the other",
             "a<1 a+1 a-1 a>1 a<2 a+2 a-2 a>2",
             "c1:r1(Pin) c2:r2(Pin)",
         ),
+        (
+            "pipelined requests are served one after the other",
+            "a<1 a<2@1 a+1 a-1 a>1 a+2 a-2 a>2@1",
+            "c1:r1(Pin) c2:r2(Pin)",
+        ),
+        (
+            "keep-alive on a thread of its own",
+            "a<1 a+1 b<9 a-1 b+9 a>1 a<2@1 a+2 b-9 a-2 a>2@1 b>9",
+            "c1:r1(Pin) c2:r2(Pin) c9:r9(Pin)",
+        ),
+        ("a thread that answers another's request meanwhile", "a<1 b<2 a+1 a-1 a>2 a>1", ""),
         ("a call outside any request", "a+1 a-1 a<1 a>1", ""),
         ("attached after the request", "a+1 a-1 a>1 a<2 a+2 a-2 a>2", "c2:r2(Pin)"),
-        ("work that migrates is not trusted", "a<1 a+1 b-1 a+2 b-2 a>1", ""),
+        ("closed without an answer", "a<1 a+1 a-1 ax1 a<2 a+2 a-2 a>2", "c2:r2(Pin)"),
+        ("a connect that fails is a call", "a<1 a!1 a>1", "c1:r1(Pin)"),
+        ("calls that migrate are not trusted", "a<1 a+1 b-1 a+2 b-2 a>1", ""),
     ];
     for (name, script, expected) in table {
         assert_eq!(run(script).join(" "), *expected, "{name}: {script}");
@@ -125,5 +190,38 @@ fn what_is_never_answered_is_forgotten() {
     contexts.counters(&mut |name, value| {
         counters.insert(name, value);
     });
-    assert_eq!(counters["context_shed_requests_total"], 10_000);
+    assert_eq!(counters["context_shed_total"], 10_000);
+    assert_eq!(counters["context_processes"], 0);
+}
+
+#[test]
+fn a_reader_in_the_background_is_not_migration() {
+    // Requests on threads of their own, all responses read by `z`.
+    let mut script = String::new();
+    for i in 0..100 {
+        let j = 100 + i;
+        script += &format!("a<{i} a+{i} b<{j} b+{j} z-{i} z-{j} a>{i} b>{j} ");
+    }
+    let told = run(&script);
+    assert!(told.len() > 150, "{}", told.len());
+    for line in told {
+        let number = line.trim_start_matches('c').split(':').next().expect("a call");
+        assert_eq!(line, format!("c{number}:r{number}(Pin)"));
+    }
+}
+
+proptest::proptest! {
+    /// Whatever comes in whatever order: no panic, and the same twice.
+    #[test]
+    fn any_order_is_taken(
+        steps in proptest::collection::vec((0usize..4, 0usize..6, 0u64..5), 0..200)
+    ) {
+        let (threads, actions) = (["a", "b", "c", "d"], ["<", ">", "+", "-", "x", "!"]);
+        let script: Vec<String> = steps
+            .iter()
+            .map(|(thread, action, number)| format!("{}{}{number}", threads[*thread], actions[*action]))
+            .collect();
+        let script = script.join(" ");
+        proptest::prop_assert_eq!(run(&script), run(&script));
+    }
 }
