@@ -31,7 +31,6 @@ pub(crate) enum Outcome {
 pub(crate) struct Scene<'a> {
     pub host: &'a Host,
     pub clock: &'a Clock,
-    pub payload_max: usize,
     /// Events lost in all by now.
     pub lost_total: u64,
 }
@@ -66,7 +65,7 @@ impl Scene<'_> {
             attributes,
             request_size: request.size,
             response_size: 0,
-            request_payload: bounded(request.payload, self.payload_max),
+            request_payload: request.payload,
             response_payload: Vec::new(),
             process: process
                 .map_or(ProcessKey { pid: request.first.pid, ..Default::default() }, |p| p.key),
@@ -163,7 +162,7 @@ impl Scene<'_> {
         let first_byte = Value::Int(i64::try_from(first_byte).unwrap_or(i64::MAX));
         span.attributes.push((Cow::Borrowed("deeptrace.time_to_first_byte_ns"), first_byte));
         span.response_size = response.size;
-        span.response_payload = bounded(response.payload, self.payload_max);
+        span.response_payload = response.payload;
         span.response = Some([response.first, response.last]);
         for name in response.unknown {
             if !span.unknown.iter().any(|known| known == name) {
@@ -295,9 +294,4 @@ fn set(attributes: &mut Attributes, key: Cow<'static, str>, value: Value) {
         Some(known) => known.1 = value,
         None => attributes.push((key, value)),
     }
-}
-
-fn bounded(mut payload: Vec<u8>, max: usize) -> Vec<u8> {
-    payload.truncate(max);
-    payload
 }

@@ -13,7 +13,6 @@ use crate::spans::{Options, Output};
 /// What is known of the host, its processes and names.
 #[derive(Debug)]
 pub(crate) struct Emitter {
-    payload_max: usize,
     pub host: Host,
     pub clock: Clock,
     pub processes: Processes,
@@ -28,7 +27,6 @@ pub(crate) struct Emitter {
 impl Emitter {
     pub fn new(options: &Options) -> Self {
         Self {
-            payload_max: options.max_payload_size,
             host: Host::default(),
             clock: Clock::default(),
             processes: Processes::default(),
@@ -106,11 +104,6 @@ impl Emitter {
     }
 
     fn scene(&self) -> Scene<'_> {
-        Scene {
-            host: &self.host,
-            clock: &self.clock,
-            payload_max: self.payload_max,
-            lost_total: self.gaps.lost_total,
-        }
+        Scene { host: &self.host, clock: &self.clock, lost_total: self.gaps.lost_total }
     }
 }

@@ -25,8 +25,6 @@ const UNUSED: Duration = Duration::from_secs(600);
 /// What can be set.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes kept of each message, at most.
-    pub max_payload_size: usize,
     /// How long a request waits for its response.
     pub expiry: Duration,
     /// How long a response waits for a request that is recorded after it, and a closed socket
@@ -39,7 +37,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_payload_size: 512,
             expiry: Duration::from_secs(60),
             hold: Duration::from_millis(50),
             names_per_service: 200,
