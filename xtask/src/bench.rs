@@ -1,6 +1,95 @@
-//! `./x bench`.
+//! `./x bench`: what DeepTrace costs and how fast it is, each bench one table of figures beside their
+//! aims. It measures and says so; missed aims fail only with `--strict`.
+
+mod cost;
+mod load;
+mod observer;
+mod overhead;
+mod pipeline;
+mod rest;
+mod server;
+mod table;
+mod usage;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::{build, packages, root};
+use table::Table;
+
+/// Which bench, and how long.
 #[derive(clap::Args)]
-pub struct Options {}
-pub fn bench(_: &Options) -> anyhow::Result<()> {
-    anyhow::bail!("being written")
+pub struct Options {
+    /// `overhead`, `pipeline` or `rest`; without it they are listed
+    name: Option<String>,
+    /// Rounds of which `overhead` takes the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
+    rounds: u32,
+    /// Seconds of one measurement under load
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
+    seconds: u32,
+    /// Fail when an aim is missed
+    #[arg(long)]
+    strict: bool,
+    /// A deeptrace to measure, instead of building this one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// What every bench works with.
+struct Bench {
+    /// The release binary of deeptrace.
+    binary: PathBuf,
+    /// Files of this run; what an earlier run left is removed.
+    folder: PathBuf,
+    /// Rounds of which the median is taken.
+    rounds: u32,
+    /// Seconds of one measurement.
+    seconds: u32,
+}
+
+/// A bench: name, what it answers, and how.
+struct Row(&'static str, &'static str, fn(&Bench, &mut Table) -> Result<()>);
+
+const BENCHES: &[Row] = &[
+    Row("overhead", "what a traced server loses, and what one event costs", overhead::measure),
+    Row("pipeline", "events a second from a recording to spans, beside tshark", pipeline::measure),
+    Row("rest", "what DeepTrace uses at rest, and how it gives way under load", rest::measure),
+];
+
+/// Runs the one that is named, or lists them.
+pub fn bench(options: &Options) -> Result<()> {
+    let Some(name) = &options.name else {
+        for Row(name, answers, _) in BENCHES {
+            println!("./x bench {name:<10} {answers}");
+        }
+        return Ok(());
+    };
+    let Some(Row(name, _, measure)) = BENCHES.iter().find(|row| row.0 == name) else {
+        let names: Vec<&str> = BENCHES.iter().map(|row| row.0).collect();
+        bail!("there is no bench '{name}'; there are {}", names.join(", "));
+    };
+    if !rustix::process::geteuid().is_root() {
+        bail!("watching other processes needs root: run 'sudo ./x bench {name}'");
+    }
+    packages::ensure(packages::BENCH)?;
+    let binary = match &options.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => build::binary()?,
+    };
+    let folder = root().join("out/bench").join(name);
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::create_dir_all(&folder)?;
+    let bench = Bench { binary, folder, rounds: options.rounds, seconds: options.seconds };
+    let mut table = Table::default();
+    let before = usage::others();
+    let measured = measure(&bench, &mut table);
+    // Also when it broke off: what was measured until then was measured.
+    table.print(name, &before);
+    measured?;
+    if options.strict && !table.holds() {
+        bail!("bench {name}: an aim is missed");
+    }
+    Ok(())
 }
