@@ -11,6 +11,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use mimalloc::MiMalloc;
+
+/// The C library's allocator keeps what a burst has taken; an agent must give it back.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Zero-code distributed tracing for Linux.
 #[derive(Parser)]
