@@ -75,12 +75,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// 16 MiB of ring, 256 bytes of a call, 16 KiB where a protocol asks for everything.
+    /// 16 MiB of ring, 1 KiB of a call (heads of HTTP are often longer than 256 bytes), 16 KiB where a protocol asks for everything.
     pub fn new(rules: Rules, names: Names) -> Self {
         Self {
             hook: Hook::Auto,
             ring_bytes: 16 << 20,
-            bytes_default: 256,
+            bytes_default: 1024,
             bytes_max: 16384,
             rules,
             names,

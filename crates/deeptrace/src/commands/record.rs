@@ -14,6 +14,7 @@ use deeptrace_capture::live::Live;
 use deeptrace_capture::recording::Writer;
 use deeptrace_capture::{Progress, Source};
 use deeptrace_model::Event;
+use deeptrace_protocol::{Output as Parsed, Protocols};
 
 use crate::Common;
 use crate::commands::run::loader;
@@ -61,6 +62,9 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         }
     };
     let mut writer = Writer::new(BufWriter::new(file))?;
+    // What capture copies is what the parsers ask for, as when it runs live.
+    let mut protocols = Protocols::new(Default::default());
+    let mut parsed = Parsed::default();
     let stop = stop_on_signal()?;
     eprintln!("recording to {shown}; Ctrl-C ends it");
     let (begun, mut flushed, mut events) = (Instant::now(), Instant::now(), 0_u64);
@@ -72,7 +76,10 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
             if failed.is_none() {
                 failed = writer.write(event).err();
             }
+            protocols.feed(event, &mut parsed);
         })?;
+        parsed.messages.clear();
+        parsed.demands.drain(..).for_each(|demand| source.demand(demand));
         if let Some(error) = failed {
             return Err(error).with_context(|| format!("cannot write {shown} any further"));
         }
