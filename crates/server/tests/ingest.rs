@@ -1,5 +1,6 @@
 //! The writer between the pipeline and the store: what is acknowledged is stored, what the store
 //! refuses waits, what cannot wait is a gap, and absence is a gap.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

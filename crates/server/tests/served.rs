@@ -1,4 +1,5 @@
 //! A real server on a real port over a real store, asked by clients that are not ours.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
