@@ -179,8 +179,8 @@ impl Default for Correlation {
         Self {
             default_algorithm: "auto".to_owned(),
             window_size: 1_000,
-            // More likely right than wrong.
-            similarity_threshold: 0.5,
+            // A wrong parent is worse than none.
+            similarity_threshold: 0.8,
             link_wait_ms: 10_000,
             probe_budget_us_per_s: 10_000,
             evidence: BTreeMap::new(),

@@ -33,7 +33,7 @@ pub enum Command {
     },
     /// Change a key of a running process, until its next start or reload
     #[command(
-        after_help = "Example: deeptrace config update --key agents.capture.max_payload_size --value 1024"
+        after_help = "Example: deeptrace config update --key correlation.similarity_threshold --value 0.9"
     )]
     Update {
         /// Dotted key, as in `config show`
