@@ -100,8 +100,8 @@ impl Parser for Http {
         let half = &mut self.halves[from as usize];
         half.body = Body::None;
         let draft = half.draft.take();
-        if draft.is_none() && from == Side::Client {
-            // Nobody knows how many requests were in what was lost.
+        if draft.is_none() {
+            // Nobody knows how many requests, or answers, were in what was lost.
             self.asked.clear();
         }
         draft.map(|draft| *draft)

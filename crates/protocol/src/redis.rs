@@ -85,7 +85,10 @@ impl Parser for Redis {
                     self.answers.clear();
                     return None;
                 }
-                Some(self.finish(command))
+                let mut draft = self.finish(command);
+                // What was still to come might have said that these are secrets.
+                draft.redact.push(0..usize::MAX);
+                Some(draft)
             }
             Side::Server => {
                 let reply = std::mem::take(&mut self.reply);
