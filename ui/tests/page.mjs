@@ -87,20 +87,23 @@ await check('a span says why this is its parent', async () => {
 });
 
 await check('keyboard: next, collapse, close, help', async () => {
-  const selected = () => page.locator('[aria-selected=true]').getAttribute('id');
-  const before = await selected();
+  // The page answers a key in its own time; each step waits for what must come.
+  const ids = await page.locator('[role=treeitem]').evaluateAll((rows) => rows.map((row) => row.id));
+  const selected = (id) => page.waitForSelector(`[aria-selected=true][id="${id}"]`);
+  const count = (n) => page.waitForFunction((n) => document.querySelectorAll('[role=treeitem]').length === n, n);
+  await selected(ids[1]);
   await page.keyboard.press('j');
-  assert.notEqual(await selected(), before);
+  await selected(ids[2]);
   await page.keyboard.press('k');
-  assert.equal(await selected(), before);
+  await selected(ids[1]);
   await page.keyboard.press('k');
-  const all = await page.locator('[role=treeitem]').count();
+  await selected(ids[0]);
   await page.keyboard.press('ArrowLeft');
-  assert.ok((await page.locator('[role=treeitem]').count()) < all);
+  await count(1);
   await page.keyboard.press('ArrowRight');
-  assert.equal(await page.locator('[role=treeitem]').count(), all);
+  await count(ids.length);
   await page.keyboard.press('Escape');
-  assert.equal(await page.locator('aside').count(), 0);
+  await page.waitForSelector('aside', { state: 'detached' });
   await page.keyboard.press('?');
   await page.waitForSelector('[role=dialog]');
   await page.keyboard.press('?');

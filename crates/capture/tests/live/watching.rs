@@ -94,7 +94,7 @@ fn connections_to_our_own_ports_are_left_out() {
 #[test]
 fn as_much_is_copied_as_is_asked_for() {
     on_each_hook(|hook| {
-        let mut session = Session::start("rounds", hook, |_, _| {});
+        let mut session = Session::start("rounds", hook, |options, _| options.bytes_default = 256);
         let seen = session.round();
         let call = seen.calls.iter().find(|call| call.sent && call.len == 1000).unwrap();
         assert_eq!(call.payload, "0".repeat(256), "{hook:?}: the default");
