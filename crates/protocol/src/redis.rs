@@ -152,6 +152,7 @@ impl Redis {
         }
         self.answers.push_back(command.answers());
         self.listening |= command.starts_listening();
+        self.listening &= command.name != "RESET";
         self.database = command.selects().or(self.database);
         command.draft(self.database)
     }
@@ -176,6 +177,7 @@ impl Redis {
         let is_item = reply.is_push() && !reply.is_confirmation()
             || self.listening && reply.is_item()
             || self.listening && !asked;
+        self.listening &= !reply.stops_listening();
         if is_item {
             return reply.one_way();
         }

@@ -7,8 +7,22 @@ use memchr::memchr;
 use crate::trace_context::TraceHeaders;
 
 /// Fields whose values are never kept.
-const SECRET: &[&[u8]] =
-    &[b"authorization", b"cookie", b"set-cookie", b"proxy-authorization", b"x-api-key"];
+const SECRET: &[&[u8]] = &[
+    b"api-key",
+    b"authorization",
+    b"cookie",
+    b"proxy-authorization",
+    b"set-cookie",
+    b"x-access-token",
+    b"x-amz-security-token",
+    b"x-api-key",
+    b"x-auth-token",
+    b"x-csrf-token",
+    b"x-goog-api-key",
+    b"x-goog-iam-authorization-token",
+    b"x-vault-token",
+    b"x-xsrf-token",
+];
 
 /// What the fields of a head say.
 #[derive(Clone, Debug, Default)]
@@ -61,10 +75,9 @@ impl<'a> Fields<'a> {
             10 if is(b"user-agent") => self.user_agent = Some(value),
             14 if is(b"content-length") => self.length = number(value),
             17 if is(b"transfer-encoding") => self.is_chunked = ends_chunked(value),
-            6 | 9 | 10 | 13 | 19 if is_secret(name) => {
-                self.redact.push(at + range.start..at + range.end);
-            }
-            2 | 11 | 12 => self.trace.header(name, value),
+            2 | 11 => self.trace.header(name, value),
+            _ if is_secret(name) => self.redact.push(at + range.start..at + range.end),
+            12 => self.trace.header(name, value),
             _ => {}
         }
     }
@@ -94,4 +107,20 @@ fn number(value: &[u8]) -> Option<u64> {
 fn ends_chunked(value: &[u8]) -> bool {
     let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_secret_field_is_overwritten() {
+        for name in SECRET {
+            let mut head = name.to_ascii_uppercase();
+            head.extend_from_slice(b": top\r\n\r\n");
+            let start = name.len() + 2;
+            assert_eq!(Fields::read(&head, 0).redact, [start..start + 3]);
+        }
+        assert!(Fields::read(b"x-other-token: top\r\n\r\n", 0).redact.is_empty());
+    }
 }

@@ -18,6 +18,8 @@ pub(super) struct Reply {
     /// Elements read at the first level.
     count: usize,
     error: Option<String>,
+    /// The third element is a zero: after a confirmation, no subscription is left.
+    is_last: bool,
 }
 
 /// Published items begin with these,
@@ -38,6 +40,8 @@ pub(super) fn is_start(bytes: &[u8]) -> bool {
             Ok(Some((Element::Line(b':' | b',' | b'(', digits), _))) => {
                 digits.iter().all(|byte| byte.is_ascii_digit() || b"-+.einfa".contains(byte))
             }
+            Ok(Some((Element::Line(b'_', text), _))) => text.is_empty(),
+            Ok(Some((Element::Line(b'#', text), _))) => matches!(text, b"t" | b"f"),
             _ => true,
         },
         Step::Part(_) => true,
@@ -53,6 +57,7 @@ impl Reply {
                 if *kind == b'-' && depth == 0 {
                     self.error = Some(bounded(text));
                 }
+                self.is_last |= depth == 1 && self.count == 2 && *kind == b':' && *text == b"0";
                 *kind
             }
             Element::Bulk(kind, text) => {
@@ -90,6 +95,11 @@ impl Reply {
         self.word.is_some_and(|word| CONFIRMATIONS.contains(&word))
     }
 
+    /// Confirms that no subscription is left.
+    pub(super) fn stops_listening(&self) -> bool {
+        self.is_last && self.is_confirmation()
+    }
+
     /// As something nobody asked for.
     pub(super) fn one_way(&self) -> Draft {
         let mut draft = Draft::one_way(self.word.unwrap_or("push"));
@@ -111,4 +121,19 @@ impl Reply {
 
 fn bounded(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(MESSAGE_MAX)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_and_booleans_are_believed_only_as_they_are_written() {
+        for good in ["_\r\n", "#t\r\n", "#f\r\n"] {
+            assert!(is_start(good.as_bytes()), "{good:?}");
+        }
+        for bad in ["_x\r\n", "#\r\n", "#include <a>\r\n"] {
+            assert!(!is_start(bad.as_bytes()), "{bad:?}");
+        }
+    }
 }
