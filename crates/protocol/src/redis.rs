@@ -11,9 +11,9 @@ mod reply;
 
 use std::collections::VecDeque;
 
-use deeptrace_model::Transport;
+use deeptrace_model::{MessageRole, Transport};
 
-use self::command::Command;
+use self::command::{Command, Silence};
 use self::element::{Step, Walk};
 use self::reply::Reply;
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
@@ -56,6 +56,8 @@ struct Redis {
     answers: VecDeque<u32>,
     /// What `SELECT` chose.
     database: Option<u32>,
+    /// Which commands are not answered.
+    silence: Silence,
     /// The server sends items without being asked.
     listening: bool,
 }
@@ -150,11 +152,18 @@ impl Redis {
         if self.answers.len() >= PIPELINE_MAX {
             self.answers.clear();
         }
-        self.answers.push_back(command.answers());
+        let is_answered = command.is_answered(&mut self.silence);
+        if is_answered {
+            self.answers.push_back(command.answers());
+        }
         self.listening |= command.starts_listening();
         self.listening &= command.name != "RESET";
         self.database = command.selects().or(self.database);
-        command.draft(self.database)
+        let mut draft = command.draft(self.database);
+        if !is_answered {
+            draft.role = MessageRole::OneWay;
+        }
+        draft
     }
 
     fn answer(&mut self, bytes: &[u8]) -> Verdict {
@@ -180,6 +189,10 @@ impl Redis {
         self.listening &= !reply.stops_listening();
         if is_item {
             return reply.one_way();
+        }
+        if !asked {
+            // Commands are answered after all: the one that asked for it was not seen.
+            self.silence = Silence::None;
         }
         let mut draft = reply.response();
         if let Some(left) = self.answers.front_mut() {

@@ -119,7 +119,7 @@ mod tests {
             let mut head = name.to_ascii_uppercase();
             head.extend_from_slice(b": top\r\n\r\n");
             let start = name.len() + 2;
-            assert_eq!(Fields::read(&head, 0).redact, [start..start + 3]);
+            assert_eq!(Fields::read(&head, 0).redact.first(), Some(&(start..start + 3)));
         }
         assert!(Fields::read(b"x-other-token: top\r\n\r\n", 0).redact.is_empty());
     }

@@ -150,6 +150,27 @@ pub(super) struct Command {
     /// Where the first argument lies that must not be kept.
     secret: Option<usize>,
     database: Option<u32>,
+    /// What `CLIENT REPLY` asks for.
+    silence: Option<Silence>,
+}
+
+/// What is answered from here on (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Every command.
+    #[default]
+    None,
+    /// Every command but the next.
+    Skip,
+    /// None, until `CLIENT REPLY ON`.
+    Off,
+}
+
+impl Silence {
+    fn read(word: &[u8]) -> Option<Self> {
+        let words = [(&b"ON"[..], Self::None), (b"SKIP", Self::Skip), (b"OFF", Self::Off)];
+        words.into_iter().find(|other| word.eq_ignore_ascii_case(other.0)).map(|other| other.1)
+    }
 }
 
 /// Whether a command with a known name starts here.
@@ -227,6 +248,9 @@ impl Command {
         if index == 1 && self.name == "SELECT" {
             self.database = text.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
         }
+        if index == 2 && self.name == "CLIENT REPLY" {
+            self.silence = text.and_then(Silence::read);
+        }
         if self.secret.is_none() && self.is_secret(index) {
             self.secret = Some(at);
         }
@@ -263,6 +287,22 @@ impl Command {
     /// Whether the server sends items from now on.
     pub(super) fn starts_listening(&self) -> bool {
         matches!(self.name.as_str(), "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "MONITOR")
+    }
+
+    /// Whether it is answered where `silence` was asked for; changes that as the command asks.
+    pub(super) fn is_answered(&self, silence: &mut Silence) -> bool {
+        let before = *silence;
+        *silence = match self.silence {
+            // The server ignores it there.
+            Some(Silence::Skip) if before == Silence::Off => Silence::Off,
+            Some(asked) => asked,
+            None if before == Silence::Skip => Silence::None,
+            None => before,
+        };
+        match self.silence {
+            Some(asked) => asked == Silence::None,
+            None => before == Silence::None,
+        }
     }
 
     /// The database that is used from now on.
