@@ -56,6 +56,8 @@ struct Redis {
     answers: VecDeque<u32>,
     /// What `SELECT` chose.
     database: Option<u32>,
+    /// Part of an answer is lost, and no other answer is due.
+    is_astray: bool,
     /// Which commands are not answered.
     silence: Silence,
     /// The server sends items without being asked.
@@ -73,7 +75,7 @@ impl Parser for Redis {
     fn is_start(&self, from: Side, bytes: &[u8]) -> bool {
         match from {
             Side::Client => command::is_start(bytes),
-            Side::Server => reply::is_start(bytes),
+            Side::Server => !self.is_astray && reply::is_start(bytes),
         }
     }
 
@@ -94,7 +96,10 @@ impl Parser for Redis {
             }
             Side::Server => {
                 let reply = std::mem::take(&mut self.reply);
-                begun.then(|| self.conclude(reply))
+                let known = begun.then(|| self.conclude(reply));
+                // The rest of an aggregate looks like answers: none is due before a command.
+                self.is_astray = begun && self.answers.is_empty() && !self.listening;
+                known
             }
         }
     }
@@ -152,6 +157,7 @@ impl Redis {
         if self.answers.len() >= PIPELINE_MAX {
             self.answers.clear();
         }
+        self.is_astray = false;
         let is_answered = command.is_answered(&mut self.silence);
         if is_answered {
             self.answers.push_back(command.answers());
