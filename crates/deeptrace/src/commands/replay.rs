@@ -13,12 +13,14 @@ use deeptrace_capture::pcap::{Pcap, is_pcap};
 use deeptrace_capture::recording::{Reader, is_recording};
 use deeptrace_capture::{Progress, Source};
 use deeptrace_export::Framing;
-use deeptrace_model::{BootTime, Duration, Trace};
+use deeptrace_model::{BootTime, Duration};
 use deeptrace_query::{Limits, find, search};
+use deeptrace_server::answers;
 use deeptrace_store::{Filter, Mode, Store};
 
 use crate::Common;
 use crate::commands::run::loader;
+use crate::commands::trace::tree;
 use crate::output;
 
 /// Options of the command.
@@ -163,49 +165,19 @@ fn print(store: &dyn Store, limits: Limits, format: Format, out: &mut dyn Write)
     let lines = deeptrace_export::format("json").context("there is no JSON")?;
     let mut lines = (lines.make)(Framing::Lines);
     for (_, id) in ids {
-        let Some(trace) = find(store, &id.to_string(), limits)? else { continue };
         if format == Format::Json {
+            let Some(trace) = find(store, &id.to_string(), limits)? else { continue };
             for span in &trace.spans {
                 lines.span(trace.id, span, out)?;
             }
         } else {
-            tree(&trace, out)?;
+            let trace = answers::trace(store, &id.to_string(), limits)
+                .map_err(|error| anyhow::anyhow!(error.message))?;
+            tree(out, &trace)?;
         }
     }
     if format == Format::Json {
         lines.end(out)?;
-    }
-    Ok(())
-}
-
-/// A trace as an indented list: service, name, duration, status, and how its parent was found.
-fn tree(trace: &Trace, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "trace {}", trace.id)?;
-    let mut depths = std::collections::BTreeMap::new();
-    for place in &trace.spans {
-        let above = place.parent.and_then(|parent| depths.get(&parent)).copied();
-        let depth: usize = above.map_or(0, |above: usize| above + 1);
-        depths.insert(place.span.id, depth);
-        let span = &place.span;
-        let duration = span.end.since(span.start).as_millis_f64();
-        let status = match span.status {
-            deeptrace_model::SpanStatus::Ok => "",
-            deeptrace_model::SpanStatus::Error => " error",
-            deeptrace_model::SpanStatus::Unset => " no answer",
-        };
-        let kind = format!("{:?}", span.kind).to_lowercase();
-        let reason = place.reason().map(|(method, _, confidence)| {
-            format!(" [{} {:.0} %]", method.as_str(), f64::from(confidence) * 100.0)
-        });
-        writeln!(
-            out,
-            "  {:indent$}{} {kind} {} {duration:.3} ms{status}{}",
-            "",
-            span.service,
-            span.name,
-            reason.unwrap_or_default(),
-            indent = depth * 2,
-        )?;
     }
     Ok(())
 }

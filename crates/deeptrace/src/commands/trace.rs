@@ -33,9 +33,18 @@ pub struct Options {
 pub fn run(options: &Options, common: &Common) -> Result<()> {
     let id = options.id.to_ascii_lowercase();
     let trace = Answerer::new(options.server.as_deref(), common)?.trace(&id)?;
-    let rows = trace.spans.iter().map(row).collect::<Result<Vec<Row>>>()?;
+    let rows = rows(&trace)?;
     let colours = options.output.has_colours();
     options.output.print(&trace, |out, trace| draw(out, trace, &rows, colours))
+}
+
+/// The same tree for other commands, without colours.
+pub fn tree(out: &mut dyn Write, trace: &TraceAnswer) -> Result<()> {
+    Ok(draw(out, trace, &rows(trace)?, false)?)
+}
+
+fn rows(trace: &TraceAnswer) -> Result<Vec<Row>> {
+    trace.spans.iter().map(row).collect()
 }
 
 /// What is drawn of a span.
