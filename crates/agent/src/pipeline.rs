@@ -6,7 +6,7 @@
 
 use deeptrace_context::{Contexts, Input as ContextInput};
 use deeptrace_correlate::{Correlator, Input as CorrelateInput};
-use deeptrace_model::{BootTime, Demand, Duration, Event, EventBody, Evidence, Message};
+use deeptrace_model::{BootTime, Demand, Duration, Event, Evidence, Message};
 use deeptrace_protocol::Protocols;
 use deeptrace_span::{Input as SpanInput, Output as SpanOutput, Spans};
 
@@ -54,9 +54,6 @@ impl Pipeline {
 
     /// Takes an event. What it finishes goes to `out`; what capture should copy to `demand`.
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
-        if let EventBody::Host(host) = &event.body {
-            self.correlator.feed(CorrelateInput::Host(host), &mut out.links);
-        }
         self.protocols.feed(event, &mut self.parsed);
         self.messages(out, demand);
         // After its messages: what a connection still said is known when it is closed.
@@ -98,7 +95,7 @@ impl Pipeline {
         self.parsed.messages = messages;
     }
 
-    fn message(&mut self, message: Message, out: &mut Batch) {
+    fn message(&mut self, message: Box<Message>, out: &mut Batch) {
         self.correlator.feed(CorrelateInput::Message(&message), &mut out.links);
         self.contexts.feed(ContextInput::Message(&message), &mut self.evidence);
         self.spans.feed(SpanInput::Message(message), &mut self.finished);

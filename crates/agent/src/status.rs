@@ -1,9 +1,10 @@
 //! What the agent knows of itself, for its API. The pipeline tells; nothing here is asked of it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, WallTime};
+use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, Text, WallTime};
 use serde::Serialize;
 
 use crate::limits::{Cause, Change, Step};
@@ -38,8 +39,8 @@ struct Inner {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RowKey {
-    service: String,
-    protocol: String,
+    service: Text,
+    protocol: Cow<'static, str>,
     is_server: bool,
 }
 
@@ -164,17 +165,14 @@ impl Status {
 impl Inner {
     fn add(&mut self, span: &Span) {
         let is_server = matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
-        let mut key = RowKey {
-            service: span.service.clone(),
-            protocol: span.protocol.clone().into_owned(),
-            is_server,
-        };
+        let mut key =
+            RowKey { service: span.service.clone(), protocol: span.protocol.clone(), is_server };
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
-            "{other}".clone_into(&mut key.service);
+            key.service = Text::new_static("{other}");
         }
         let row = self.rows.entry(key).or_insert_with_key(|key| Row {
-            service: key.service.clone(),
-            protocol: key.protocol.clone(),
+            service: key.service.to_string(),
+            protocol: key.protocol.to_string(),
             kind: if is_server { SpanKind::Server } else { SpanKind::Client },
             span_count: 0,
             error_count: 0,

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use deeptrace_context::{Contexts, Input, Options};
 use deeptrace_model::{
-    BootTime, ConnectionId, Direction, EventId, Message, MessageRole, Pid, SpanStatus, StreamKey,
-    Tid, Touch, UnitId,
+    BootTime, ConnectionId, Direction, EventId, Message, MessageRole, Pid, SpanId, StreamKey, Tid,
+    Touch, UnitId,
 };
 
 /// Rounds of one run; each is a request with two calls, six messages, on every thread.
@@ -26,27 +26,18 @@ fn message(
         tid: Tid(thread as u32),
         unit: UnitId(thread),
     };
+    let stream = StreamKey { connection: ConnectionId(connection), stream: 0 };
     Message {
         protocol: "http",
-        stream: StreamKey { connection: ConnectionId(connection), stream: 0 },
+        stream,
         direction,
         role,
         start: time,
         size: 100,
         first: touch,
         last: touch,
-        name: String::new(),
-        attributes: Vec::new(),
-        status: SpanStatus::Ok,
-        status_message: None,
-        trace_context: None,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
-        head_hash: 0,
+        span: SpanId::derive(1, stream, direction, time),
+        ..Message::default()
     }
 }
 

@@ -145,7 +145,7 @@ impl Contexts {
         }
         let process = self.processes.entry(pid).or_default();
         let counts = &mut self.counts;
-        let span = || SpanId::derive(self.boot, message.stream, message.direction, message.start);
+        let span = message.span;
         match (message.role, message.direction) {
             (MessageRole::Request, direction) => {
                 let connection = message.stream.connection;
@@ -153,12 +153,12 @@ impl Contexts {
                     self.owners.insert(connection, pid);
                 }
                 match direction {
-                    Direction::Received => process.read(span(), message, counts),
-                    Direction::Sent => process.call(span(), message, counts),
+                    Direction::Received => process.read(span, message, counts),
+                    Direction::Sent => process.call(span, message, counts),
                 }
             }
             (MessageRole::OneWay, _) => {
-                process.made(span(), message.first.unit, message.first.time, counts);
+                process.made(span, message.first.unit, message.first.time, counts);
             }
             (_, Direction::Received) => process.returned(message),
             (_, Direction::Sent) => process.answered(pid, message, counts, out),

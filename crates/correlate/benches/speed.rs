@@ -8,8 +8,8 @@ use std::time::Instant;
 use deeptrace_correlate::{Correlator, Input, Options};
 use deeptrace_model::{
     BootTime, ConnectionId, Direction, EventId, Evidence, EvidenceKind, Exchange, ExchangeKind,
-    Host, Message, MessageRole, Pid, ProcessKey, Span, SpanId, SpanKind, SpanStatus, StreamKey,
-    Tid, Touch, UnitId, WallTime,
+    Message, MessageRole, Pid, ProcessKey, Span, SpanId, SpanKind, SpanStatus, StreamKey, Tid,
+    Touch, UnitId, WallTime,
 };
 
 /// Requests of one run.
@@ -37,11 +37,12 @@ fn span(connection: u64, direction: Direction, from: u64, to: u64) -> Span {
             ("http.request.method".into(), "GET".into()),
             ("network.peer.address".into(), "127.0.0.1".into()),
             ("network.peer.port".into(), 8080.into()),
-        ],
+        ]
+        .into(),
         request_size: 100,
         response_size: 100,
-        request_payload: Vec::new(),
-        response_payload: Vec::new(),
+        request_payload: Default::default(),
+        response_payload: Default::default(),
         process: ProcessKey { pid: Pid(1), started: BootTime(0) },
         connection: ConnectionId(connection),
         exchange: Exchange {
@@ -71,18 +72,8 @@ fn opened(span: &Span) -> Message {
         size: 100,
         first: span.request[0],
         last: span.request[1],
-        name: String::new(),
-        attributes: Vec::new(),
-        status: SpanStatus::Unset,
-        status_message: None,
-        trace_context: None,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
-        head_hash: 0,
+        span: span.id,
+        ..Message::default()
     }
 }
 
@@ -129,7 +120,6 @@ fn main() {
         let steps = steps(at_once, share);
         let mut correlator = Correlator::new(Options::default());
         let mut links = Vec::new();
-        correlator.feed(Input::Host(&Host { boot: 1, name: String::new() }), &mut links);
         let (mut count, mut next_tick) = (0, 0);
         let begun = Instant::now();
         for step in &steps {

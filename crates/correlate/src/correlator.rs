@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use deeptrace_model::{
-    BootTime, Direction, Duration, Evidence, Host, Link, Message, MessageRole, Pid, Span, SpanId,
-    SpanKind, Value, hash_bytes, hash64,
+    BootTime, Direction, Duration, Evidence, Link, Message, MessageRole, Pid, Span, SpanKind,
+    Value, hash_bytes, hash64,
 };
 
 use crate::TABLE;
@@ -39,8 +39,6 @@ impl Default for Options {
 /// the evidence that an answer gives before the answered span.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// The host, before anything else.
-    Host(&'a Host),
     /// A message: requests that open are what calls may wait for.
     Message(&'a Message),
     /// A finished span.
@@ -53,7 +51,6 @@ pub enum Input<'a> {
 pub struct Correlator {
     options: Options,
     row: &'static Row,
-    boot: u64,
     processes: BTreeMap<Pid, Process>,
     links: u64,
     shed: u64,
@@ -63,7 +60,7 @@ impl Correlator {
     /// An empty stage.
     pub fn new(options: Options) -> Self {
         let row = TABLE.iter().find(|row| row.name == options.algorithm).unwrap_or(&TABLE[0]);
-        Self { options, row, boot: 0, processes: BTreeMap::new(), links: 0, shed: 0 }
+        Self { options, row, processes: BTreeMap::new(), links: 0, shed: 0 }
     }
 
     /// Changes how long a call waits for its link.
@@ -74,7 +71,6 @@ impl Correlator {
     /// Takes what happened.
     pub fn feed(&mut self, input: Input<'_>, out: &mut Vec<Link>) {
         match input {
-            Input::Host(host) => self.boot = host.boot,
             Input::Message(message) => self.message(message),
             Input::Evidence(evidence) => {
                 if let Some(process) = self.processes.get_mut(&evidence.pid) {
@@ -123,8 +119,7 @@ impl Correlator {
 
     fn message(&mut self, message: &Message) {
         if (message.role, message.direction) == (MessageRole::Request, Direction::Received) {
-            let span = SpanId::derive(self.boot, message.stream, message.direction, message.start);
-            self.process(message.first.pid).opened(span, message);
+            self.process(message.first.pid).opened(message);
         }
     }
 
@@ -147,13 +142,10 @@ impl Correlator {
 
 /// What is called: protocol, peer and name.
 fn callee(span: &Span) -> u64 {
-    let attribute = |wanted: &str| {
-        let found = span.attributes.iter().find(|(name, _)| name == wanted);
-        match found.map(|(_, value)| value) {
-            Some(Value::Text(text)) => hash_bytes(text.as_bytes()),
-            Some(Value::Int(number)) => *number as u64,
-            _ => 0,
-        }
+    let attribute = |wanted: &str| match span.attributes.get(wanted) {
+        Some(Value::Text(text)) => hash_bytes(text.as_bytes()),
+        Some(Value::Int(number)) => *number as u64,
+        _ => 0,
     };
     let (address, port) = (attribute("network.peer.address"), attribute("network.peer.port"));
     hash64(&[hash_bytes(span.protocol.as_bytes()), hash_bytes(span.name.as_bytes()), address, port])

@@ -79,7 +79,8 @@ impl Process {
     }
 
     /// A request was read.
-    pub(crate) fn opened(&mut self, span: SpanId, message: &Message) {
+    pub(crate) fn opened(&mut self, message: &Message) {
+        let span = message.span;
         if self.requests.len() >= HELD_MAX
             && let Some(gone) = self.requests.pop_front()
         {

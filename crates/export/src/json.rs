@@ -116,7 +116,7 @@ impl<'a> SpanJson<'a> {
             status: span.status,
             status_message: span.status_message.as_deref().map(Cow::Borrowed),
             protocol: Cow::Borrowed(&span.protocol),
-            attributes: AttributesJson(Cow::Borrowed(&span.attributes)),
+            attributes: AttributesJson(Cow::Owned(span.all_attributes())),
             request_size: span.request_size,
             response_size: span.response_size,
             link: link.as_ref().map(LinkJson::new),

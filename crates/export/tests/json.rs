@@ -33,11 +33,12 @@ fn root() -> TraceSpan {
             ("some.flag".into(), true.into()),
             ("some.ratio".into(), Value::Float(0.25)),
             ("some.list".into(), Value::Texts(vec!["a".into(), "b\"".into()])),
-        ],
+        ]
+        .into(),
         request_size: 78,
         response_size: 112,
-        request_payload: b"GET /users/7 HTTP/1.1\r\n".to_vec(),
-        response_payload: vec![0x80, 0, 0xff],
+        request_payload: b"GET /users/7 HTTP/1.1\r\n"[..].into(),
+        response_payload: vec![0x80, 0, 0xff].into(),
         process: ProcessKey { pid: Pid(10), started: BootTime(5) },
         connection: ConnectionId(3),
         exchange: Exchange {
@@ -80,8 +81,8 @@ fn child() -> TraceSpan {
         start: link.child_start,
         status: SpanStatus::Unset,
         status_message: Some("connection reset".into()),
-        attributes: Vec::new(),
-        response_payload: Vec::new(),
+        attributes: Default::default(),
+        response_payload: Default::default(),
         unknown: Vec::new(),
         truncated: false,
         lost_events: 0,
@@ -101,8 +102,8 @@ fn export(framing: Framing, spans: &[TraceSpan]) -> String {
 #[test]
 fn lines_are_as_promised() {
     expect![[r#"
-        {"trace_id":"00000000000000000000000000000abc","span_id":"00000000000000a1","parent_span_id":null,"kind":"server","name":"GET /users/{id}","service":"users","start_time_unix_nano":1700000000000000001,"end_time_unix_nano":1700000000002000001,"duration_ns":2000000,"status":"ok","status_message":null,"protocol":"http","attributes":{"url.path":"/users/7","http.response.status_code":200,"some.flag":true,"some.ratio":0.25,"some.list":["a","b\""]},"request_size":78,"response_size":112,"link":null,"links":[],"request_payload":"GET /users/7 HTTP/1.1\r\n","response_payload":{"base64":"gAD/"},"unknown":["rpc.method"],"truncated":true,"lost_events":2}
-        {"trace_id":"00000000000000000000000000000abc","span_id":"00000000000000b2","parent_span_id":"00000000000000a1","kind":"client","name":"GET","service":"users","start_time_unix_nano":1700000000001000000,"end_time_unix_nano":1700000000002000001,"duration_ns":1000001,"status":"unset","status_message":"connection reset","protocol":"redis","attributes":{},"request_size":78,"response_size":112,"link":{"method":"thread","relation":"child","confidence":0.9,"algorithm":"auto"},"links":[],"request_payload":"GET /users/7 HTTP/1.1\r\n","response_payload":"","unknown":[],"truncated":false,"lost_events":0}
+        {"trace_id":"00000000000000000000000000000abc","span_id":"00000000000000a1","parent_span_id":null,"kind":"server","name":"GET /users/{id}","service":"users","start_time_unix_nano":1700000000000000001,"end_time_unix_nano":1700000000002000001,"duration_ns":2000000,"status":"ok","status_message":null,"protocol":"http","attributes":{"url.path":"/users/7","http.response.status_code":200,"some.flag":true,"some.ratio":0.25,"some.list":["a","b\""],"thread.id":11,"deeptrace.time_to_first_byte_ns":1},"request_size":78,"response_size":112,"link":null,"links":[],"request_payload":"GET /users/7 HTTP/1.1\r\n","response_payload":{"base64":"gAD/"},"unknown":["rpc.method"],"truncated":true,"lost_events":2}
+        {"trace_id":"00000000000000000000000000000abc","span_id":"00000000000000b2","parent_span_id":"00000000000000a1","kind":"client","name":"GET","service":"users","start_time_unix_nano":1700000000001000000,"end_time_unix_nano":1700000000002000001,"duration_ns":1000001,"status":"unset","status_message":"connection reset","protocol":"redis","attributes":{"thread.id":11,"deeptrace.time_to_first_byte_ns":1},"request_size":78,"response_size":112,"link":{"method":"thread","relation":"child","confidence":0.9,"algorithm":"auto"},"links":[],"request_payload":"GET /users/7 HTTP/1.1\r\n","response_payload":"","unknown":[],"truncated":false,"lost_events":0}
     "#]].assert_eq(&export(Framing::Lines, &[root(), child()]));
 }
 

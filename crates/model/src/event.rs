@@ -74,9 +74,12 @@ pub enum LossCause {
 }
 
 /// Which way bytes go, as seen by the socket's owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Direction {
     /// Read by the owner.
+    #[default]
     Received = 0,
     /// Written by the owner.
     Sent = 1,

@@ -4,7 +4,7 @@
 //! [`Message`]s; a request with its response becomes a [`Span`]; what was observed of who worked
 //! for whom is [`Evidence`]; a [`Link`] says which span caused which; a [`Trace`] is the tree.
 //!
-//! Depends on serde only, does no I/O and reads no clock, so every stage can be tested on data.
+//! Depends on serde and one kind of text only, does no I/O and reads no clock, so every stage can be tested on data.
 #![forbid(unsafe_code)]
 
 mod attribute;
@@ -13,12 +13,13 @@ mod evidence;
 mod id;
 mod link;
 mod message;
+mod payload;
 mod process;
 mod span;
 mod time;
 mod trace;
 
-pub use attribute::{Attribute, AttributeKey, Attributes, Value};
+pub use attribute::{Attribute, AttributeKey, AttributeSet, Attributes, Text, Value};
 pub use event::{
     Call, Close, Demand, Direction, Endpoint, Event, EventBody, Host, LossCause, Open, Origin,
     Transport,
@@ -30,6 +31,7 @@ pub use id::{
 };
 pub use link::{Link, Method, Relation};
 pub use message::{Incomplete, Message, MessageRole, Touch, TraceContext};
+pub use payload::Payload;
 pub use process::{Process, ProcessKey};
 pub use span::{Exchange, ExchangeKind, Gap, GapCause, Span, SpanKind, SpanStatus};
 pub use time::{BootTime, Clock, Duration, WallTime};

@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attributes, BootTime, Direction, EventId, Pid, SpanStatus, StreamKey, Tid, TraceId, UnitId,
+    Attributes, BootTime, Direction, EventId, Payload, Pid, SpanId, SpanStatus, StreamKey, Text,
+    Tid, TraceId, UnitId,
 };
 
 /// Which part of an exchange a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageRole {
     /// Asks; a response follows in the opposite direction on the same stream.
+    #[default]
     Request,
     /// Answers the oldest open request of its stream.
     Response,
@@ -51,7 +53,7 @@ pub enum Incomplete {
 }
 
 /// One request or response, cut out of a stream by its protocol's parser.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Message {
     /// Name in the table of protocols.
     pub protocol: &'static str,
@@ -61,6 +63,9 @@ pub struct Message {
     pub direction: Direction,
     /// Which part of an exchange it is.
     pub role: MessageRole,
+    /// The span that a request or one-way message opens; see [`SpanId::derive`]. Of a response: not
+    /// the exchange's, and nobody's.
+    pub span: SpanId,
     /// Position of its first byte: TCP sequence number extended to 64 bits (the low 32 bits are
     /// the kernel's), or byte count.
     pub start: u64,
@@ -72,7 +77,7 @@ pub struct Message {
     pub last: Touch,
     /// Low-cardinality name for the span, on requests: `GET /users/{id}`, `SELECT orders`.
     /// Empty where the message does not tell.
-    pub name: String,
+    pub name: Text,
     /// After OpenTelemetry's semantic conventions; those of request and response are merged in
     /// the span, the response's winning.
     pub attributes: Attributes,
@@ -83,7 +88,7 @@ pub struct Message {
     /// The application's own trace context.
     pub trace_context: Option<TraceContext>,
     /// First bytes, at most `max_payload_size`, values redacted at equal length.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
     /// Names of attributes whose bytes were sent before the agent came.
     pub unknown: Vec<&'static str>,
     /// Whether bytes of the message that the parser wanted were not copied.

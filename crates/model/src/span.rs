@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attributes, ConnectionId, ExchangeKey, ProcessKey, RequestKey, SpanId, Touch, TraceContext,
-    WallTime, hash64,
+    Attributes, ConnectionId, ExchangeKey, Payload, ProcessKey, RequestKey, SpanId, Text, Touch,
+    TraceContext, WallTime, hash64,
 };
 
 /// Which side of the exchange saw it.
@@ -92,9 +92,9 @@ pub struct Span {
     /// Which side saw it.
     pub kind: SpanKind,
     /// Low-cardinality name.
-    pub name: String,
+    pub name: Text,
     /// `service.name` of the process.
-    pub service: String,
+    pub service: Text,
     /// Name in the table of protocols.
     pub protocol: Cow<'static, str>,
     /// First byte of the request, on this side.
@@ -112,9 +112,9 @@ pub struct Span {
     /// Bytes of the response on the wire.
     pub response_size: u64,
     /// First bytes of the request, redacted.
-    pub request_payload: Vec<u8>,
+    pub request_payload: Payload,
     /// First bytes of the response, redacted.
-    pub response_payload: Vec<u8>,
+    pub response_payload: Payload,
     /// The process.
     pub process: ProcessKey,
     /// The socket.
@@ -133,6 +133,25 @@ pub struct Span {
     pub truncated: bool,
     /// Events known to be missing in or around it.
     pub lost_events: u32,
+}
+
+impl Span {
+    /// Its attributes with those that follow from its calls: `thread.id`, and the nanoseconds until
+    /// the first byte of the response, `deeptrace.time_to_first_byte_ns`. For what leaves the process.
+    pub fn all_attributes(&self) -> Attributes {
+        let mut all = self.attributes.clone();
+        let mut add = |name: &'static str, number: u64| {
+            if all.get(name).is_none() {
+                all.push((Cow::Borrowed(name), i64::try_from(number).unwrap_or(i64::MAX).into()));
+            }
+        };
+        add("thread.id", self.request[1].tid.0.into());
+        if let Some([first, _]) = self.response {
+            let waited = first.time.since(self.request[1].time);
+            add("deeptrace.time_to_first_byte_ns", waited.0);
+        }
+        all
+    }
 }
 
 /// Why nothing, or not everything, was seen for a while.

@@ -11,6 +11,7 @@ use deeptrace_model::{
 use crate::counters::Counters;
 use crate::half::{Half, Stop, Work};
 use crate::open_message::Who;
+use crate::payloads::Payloads;
 use crate::reorder::{Piece, Place, Queue, place};
 use crate::{Options, Output, Protocol, Side};
 
@@ -28,6 +29,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) table: &'a [Protocol],
     pub(crate) counters: &'a mut Counters,
     pub(crate) held_bytes: &'a mut usize,
+    pub(crate) payloads: &'a mut Payloads,
+    /// The host that events come from.
+    pub(crate) boot: u64,
     pub(crate) out: &'a mut Output,
 }
 
@@ -44,7 +48,8 @@ pub(crate) struct Connection {
     pub(crate) halves: [Half; 2],
     pub(crate) queue: Queue,
     /// Responses that wait for their request, which is still on its way.
-    deferred: Vec<Message>,
+    #[expect(clippy::vec_box, reason = "as it is given out")]
+    deferred: Vec<Box<Message>>,
     /// Requests given out whose response was not, where there is one stream.
     unanswered: u32,
     /// How often recognition was asked.
@@ -339,7 +344,7 @@ impl Connection {
             return;
         }
         let halves = &self.halves;
-        let waits = |message: &mut Message| {
+        let waits = |message: &mut Box<Message>| {
             halves[message.direction.opposite() as usize].is_busy(message.stream.stream)
         };
         let ready = self.deferred.extract_if(.., |message| !waits(message));
@@ -387,11 +392,13 @@ fn work<'a>(
             protocol: stage.table[row].name,
             connection,
             direction,
+            boot: stage.boot,
             payload_max: stage.options.max_payload_size,
         },
         from: client.map_or(Side::Client, |client| side(client, direction)),
         open_max: stage.options.open_messages,
         counters: stage.counters,
+        payloads: stage.payloads,
         messages: &mut stage.out.messages,
     }
 }

@@ -9,7 +9,7 @@
 mod message;
 mod name;
 
-use deeptrace_model::{SpanStatus, Transport, Value};
+use deeptrace_model::{SpanStatus, Text, Transport, Value};
 
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
@@ -133,13 +133,13 @@ fn draft(message: &Message<'_>) -> Draft {
             (0, Some((_, code))) => type_name(*code),
             (opcode, _) => opcode_name(opcode),
         };
-        Draft::request(word.map_or("DNS".to_owned(), |word| format!("DNS {word}")))
+        Draft::request(word.map_or(Text::new_static("DNS"), |word| format!("DNS {word}").into()))
     };
     if let Some((name, code)) = &message.question {
         let mut question = vec![("dns.question.name".into(), Value::from(name.clone()))];
         let word = type_name(*code).map_or_else(|| format!("TYPE{code}"), str::to_owned);
         question.push(("dns.question.type".into(), word.into()));
-        draft.attributes.splice(0..0, question);
+        draft.attributes.prepend(question);
     }
     draft.stream = u64::from(message.id);
     draft

@@ -9,6 +9,7 @@ use deeptrace_model::{Incomplete, Message, Touch};
 
 use crate::counters::Counters;
 use crate::open_message::{OpenMessage, Who};
+use crate::payloads::Payloads;
 use crate::reorder::Piece;
 use crate::{Draft, Input, Parser, Side, Verdict};
 
@@ -51,7 +52,9 @@ pub(crate) struct Work<'a> {
     pub(crate) from: Side,
     pub(crate) open_max: usize,
     pub(crate) counters: &'a mut Counters,
-    pub(crate) messages: &'a mut Vec<Message>,
+    pub(crate) payloads: &'a mut Payloads,
+    #[expect(clippy::vec_box, reason = "moving a message is moving a pointer")]
+    pub(crate) messages: &'a mut Vec<Box<Message>>,
 }
 
 /// Why the parser stopped.
@@ -289,6 +292,13 @@ impl Half {
         end: u64,
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
+        if self.open.is_empty() && self.marks.is_empty() && self.at.saturating_add(len) <= end {
+            let message = self.take_open(draft.stream, touch);
+            self.finished += 1;
+            work.counters.messages += 1;
+            let message = message.finish_whole(seen, len, draft, &work.who, work.payloads);
+            return work.messages.push(message);
+        }
         let mut message = self.take_open(draft.stream, touch);
         let last_byte = self.at.saturating_add(len - 1);
         let last = self.touch_at(last_byte.min(end - 1), touch);
@@ -318,7 +328,7 @@ impl Half {
     ) {
         self.finished += 1;
         work.counters.messages += 1;
-        work.messages.push(message.finish(draft, &work.who, end));
+        work.messages.push(message.finish(draft, &work.who, work.payloads, end));
     }
 
     /// A call lies, in whole or in its front, where the parser does not look.

@@ -10,6 +10,7 @@
 
 mod body;
 mod head;
+mod heads;
 mod request;
 mod response;
 
@@ -18,6 +19,7 @@ use std::collections::VecDeque;
 use deeptrace_model::Transport;
 
 use self::body::{Body, Progress};
+use self::heads::Summary;
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
 /// The row of the table.
@@ -131,78 +133,65 @@ impl Http {
     }
 
     fn parse_request(&mut self, input: Input<'_>) -> Verdict {
-        let Some(line) = request::line(input.bytes) else {
-            return unfinished(input.bytes, request::may_become_start(input.bytes));
+        let head = match heads::recall(input.bytes) {
+            Some(head) => head,
+            None => match read_request(&input) {
+                Ok(head) => head,
+                Err(verdict) => return verdict,
+            },
         };
-        let Ok(line) = line else { return Verdict::NotMine };
-        let fields = head::Fields::read(input.bytes, line.len);
-        if !fields.is_whole && !input.is_last {
-            return unfinished(input.bytes, true);
-        }
-        let draft = request::draft(&line, &fields, input.bytes);
         if self.asked.len() < PIPELINE_MAX {
-            self.asked.push_back(match line.method {
-                b"HEAD" => Asked::Head,
-                b"CONNECT" => Asked::Connect,
-                _ => Asked::Other,
-            });
+            self.asked.push_back(head.asked);
         }
-        let body = if fields.is_chunked { Body::chunked() } else { Body::None };
-        self.begin(Side::Client, draft, &fields, body)
+        let body = if head.is_chunked { Body::chunked() } else { Body::None };
+        self.begin(Side::Client, head, body)
     }
 
     fn parse_response(&mut self, input: Input<'_>) -> Verdict {
-        let Some(line) = response::line(input.bytes) else {
-            return unfinished(input.bytes, response::may_become_start(input.bytes));
+        let mut head = match heads::recall(input.bytes) {
+            Some(head) => head,
+            None => match read_response(&input) {
+                Ok(head) => head,
+                Err(verdict) => return verdict,
+            },
         };
-        let Ok(line) = line else { return Verdict::NotMine };
-        let mut fields = head::Fields::read(input.bytes, line.len);
-        if !fields.is_whole && !input.is_last {
-            return unfinished(input.bytes, true);
-        }
-        let draft = response::draft(&line, &fields);
-        if draft.interim {
-            fields.length = None;
-            return self.begin(Side::Server, draft, &fields, Body::None);
+        if head.draft.interim {
+            head.length = None;
+            return self.begin(Side::Server, head, Body::None);
         }
         let asked = self.asked.pop_front();
         // RFC 9112 §6.3, in its order.
-        let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&line.status);
-        if fields.is_whole && (line.status == 101 || is_tunnel) {
+        let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&head.status);
+        if head.is_whole && (head.status == 101 || is_tunnel) {
             self.switched = true;
         }
         let has_body =
-            asked != Some(Asked::Head) && !is_tunnel && !matches!(line.status, 101 | 204 | 304);
+            asked != Some(Asked::Head) && !is_tunnel && !matches!(head.status, 101 | 204 | 304);
         let body = if !has_body {
-            fields.length = None;
+            head.length = None;
             Body::None
-        } else if fields.is_chunked {
+        } else if head.is_chunked {
             Body::chunked()
-        } else if fields.length.is_some() {
+        } else if head.length.is_some() {
             Body::None
         } else {
             Body::UntilClose
         };
-        self.begin(Side::Server, draft, &fields, body)
+        self.begin(Side::Server, head, body)
     }
 
     /// The head is read: is that all, or what follows?
-    fn begin(
-        &mut self,
-        from: Side,
-        draft: Draft,
-        fields: &head::Fields<'_>,
-        body: Body,
-    ) -> Verdict {
+    fn begin(&mut self, from: Side, head: Summary, body: Body) -> Verdict {
         let half = &mut self.halves[from as usize];
+        let Summary { draft, end, is_whole, length, .. } = head;
         let draft = Box::new(draft);
-        if !fields.is_whole {
+        if !is_whole {
             half.draft = Some(draft);
             return Verdict::More;
         }
-        let len = fields.end as u64;
+        let len = end as u64;
         if body == Body::None {
-            return Verdict::Done { len: len.saturating_add(fields.length.unwrap_or(0)), draft };
+            return Verdict::Done { len: len.saturating_add(length.unwrap_or(0)), draft };
         }
         half.body = body;
         half.draft = Some(draft);
@@ -210,6 +199,42 @@ impl Http {
         let len = if body == Body::UntilClose { Verdict::ENDLESS } else { len };
         Verdict::Part { len, stream: 0 }
     }
+}
+
+/// The head of a request, or what to say of bytes that are none, or not yet.
+fn read_request(input: &Input<'_>) -> Result<Summary, Verdict> {
+    let Some(line) = request::line(input.bytes) else {
+        return Err(unfinished(input.bytes, request::may_become_start(input.bytes)));
+    };
+    let Ok(line) = line else { return Err(Verdict::NotMine) };
+    let fields = head::Fields::read(input.bytes, line.len);
+    if !fields.is_whole && !input.is_last {
+        return Err(unfinished(input.bytes, true));
+    }
+    let asked = match line.method {
+        b"HEAD" => Asked::Head,
+        b"CONNECT" => Asked::Connect,
+        _ => Asked::Other,
+    };
+    let head = Summary::new(request::draft(&line, &fields, input.bytes), &fields, asked, 0);
+    heads::remember(input.bytes, &head);
+    Ok(head)
+}
+
+/// The same of a response.
+fn read_response(input: &Input<'_>) -> Result<Summary, Verdict> {
+    let Some(line) = response::line(input.bytes) else {
+        return Err(unfinished(input.bytes, response::may_become_start(input.bytes)));
+    };
+    let Ok(line) = line else { return Err(Verdict::NotMine) };
+    let fields = head::Fields::read(input.bytes, line.len);
+    if !fields.is_whole && !input.is_last {
+        return Err(unfinished(input.bytes, true));
+    }
+    let draft = response::draft(&line, &fields);
+    let head = Summary::new(draft, &fields, Asked::Other, line.status);
+    heads::remember(input.bytes, &head);
+    Ok(head)
 }
 
 /// A head that is not whole: it may still become one, if it is not too long.

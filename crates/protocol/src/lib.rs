@@ -28,6 +28,7 @@ mod http;
 mod memcached;
 mod open_message;
 mod parser;
+mod payloads;
 mod postgresql;
 mod protocols;
 mod recognition;

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
-use deeptrace_model::{ConnectionId, Direction, Incomplete, Message, StreamKey, Touch, hash_bytes};
+use deeptrace_model::{
+    ConnectionId, Direction, Incomplete, Message, MessageRole, SpanId, StreamKey, Touch, hash_bytes,
+};
 
 use crate::Draft;
+use crate::payloads::Payloads;
 
 /// Bytes of a message that its hash covers.
 const HASHED: usize = 64;
@@ -15,6 +18,8 @@ pub(crate) struct Who {
     pub(crate) protocol: &'static str,
     pub(crate) connection: ConnectionId,
     pub(crate) direction: Direction,
+    /// The host; see [`SpanId::derive`].
+    pub(crate) boot: u64,
     /// First bytes of a message to keep.
     pub(crate) payload_max: usize,
 }
@@ -67,15 +72,57 @@ impl OpenMessage {
     }
 
     /// The message, now that it is known what it says.
-    pub(crate) fn finish(mut self, draft: Draft, who: &Who, end: Option<Incomplete>) -> Message {
-        let head_hash = hash_bytes(&self.payload[..self.payload.len().min(HASHED)]);
-        self.payload.truncate(who.payload_max);
-        redact(&mut self.payload, &draft.redact);
-        Message {
+    pub(crate) fn finish(
+        mut self,
+        draft: Draft,
+        who: &Who,
+        payloads: &mut Payloads,
+        end: Option<Incomplete>,
+    ) -> Box<Message> {
+        let bytes = std::mem::take(&mut self.payload);
+        self.build(&bytes, draft, who, payloads, end)
+    }
+
+    /// The same for a message to which nothing was added yet: `bytes` are the first of all its `len`.
+    pub(crate) fn finish_whole(
+        mut self,
+        bytes: &[u8],
+        len: u64,
+        draft: Draft,
+        who: &Who,
+        payloads: &mut Payloads,
+    ) -> Box<Message> {
+        self.size = len;
+        self.build(bytes, draft, who, payloads, None)
+    }
+
+    fn build(
+        self,
+        bytes: &[u8],
+        draft: Draft,
+        who: &Who,
+        payloads: &mut Payloads,
+        end: Option<Incomplete>,
+    ) -> Box<Message> {
+        let stream = StreamKey { connection: who.connection, stream: draft.stream };
+        let head_hash = hash_bytes(&bytes[..bytes.len().min(HASHED)]);
+        let kept = &bytes[..bytes.len().min(who.payload_max)];
+        let payload = if draft.redact.is_empty() {
+            payloads.keep(kept, head_hash)
+        } else {
+            let mut kept = kept.to_vec();
+            redact(&mut kept, &draft.redact);
+            payloads.keep(&kept, head_hash)
+        };
+        Box::new(Message {
             protocol: who.protocol,
-            stream: StreamKey { connection: who.connection, stream: draft.stream },
+            stream,
             direction: who.direction,
             role: draft.role,
+            span: match draft.role {
+                MessageRole::Response => SpanId(0),
+                _ => SpanId::derive(who.boot, stream, who.direction, self.start),
+            },
             start: self.start,
             size: self.size,
             first: self.first,
@@ -85,14 +132,14 @@ impl OpenMessage {
             status: draft.status,
             status_message: draft.status_message,
             trace_context: draft.trace_context,
-            payload: self.payload,
+            payload,
             unknown: draft.unknown,
             truncated: self.truncated,
             lost_events: self.lost_events,
             incomplete: end,
             interim: draft.interim,
             head_hash,
-        }
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use deeptrace_model::{Attributes, MessageRole, SpanStatus, TraceContext, Transport};
+use deeptrace_model::{Attributes, MessageRole, SpanStatus, Text, TraceContext, Transport};
 
 /// One protocol, as a row of [`TABLE`](crate::TABLE).
 pub struct Protocol {
@@ -145,7 +145,7 @@ pub struct Draft {
     /// open request of the same stream. Datagrams: at most 32 bits, see [`Output`](crate::Output).
     pub stream: u64,
     /// Low-cardinality name for the span, on requests. Empty where the message does not tell.
-    pub name: String,
+    pub name: Text,
     /// After OpenTelemetry's semantic conventions.
     pub attributes: Attributes,
     /// What a response says of success.
@@ -164,21 +164,21 @@ pub struct Draft {
 
 impl Draft {
     /// A request of the connection's only stream.
-    pub fn request(name: impl Into<String>) -> Self {
+    pub fn request(name: impl Into<Text>) -> Self {
         Self::new(MessageRole::Request, name.into())
     }
 
     /// A response of the connection's only stream.
     pub fn response(status: SpanStatus) -> Self {
-        Self { status, ..Self::new(MessageRole::Response, String::new()) }
+        Self { status, ..Self::new(MessageRole::Response, Text::default()) }
     }
 
     /// A message that asks for no answer.
-    pub fn one_way(name: impl Into<String>) -> Self {
+    pub fn one_way(name: impl Into<Text>) -> Self {
         Self::new(MessageRole::OneWay, name.into())
     }
 
-    fn new(role: MessageRole, name: String) -> Self {
+    fn new(role: MessageRole, name: Text) -> Self {
         Self {
             role,
             stream: 0,

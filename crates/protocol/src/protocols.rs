@@ -9,6 +9,7 @@ use deeptrace_model::{
 use crate::connection::{Connection, Stage};
 use crate::connections::Connections;
 use crate::counters::Counters;
+use crate::payloads::Payloads;
 use crate::{Protocol, TABLE};
 
 /// Limits and sizes of the stage.
@@ -64,7 +65,8 @@ impl Default for Options {
 #[derive(Debug, Default)]
 pub struct Output {
     /// Messages, each after the event that completed it.
-    pub messages: Vec<Message>,
+    #[expect(clippy::vec_box, reason = "moving a message is moving a pointer")]
+    pub messages: Vec<Box<Message>>,
     /// What to tell capture.
     pub demands: Vec<Demand>,
 }
@@ -77,6 +79,8 @@ pub struct Protocols {
     /// Connections that wait for missing calls, with when to look again.
     waiting: VecDeque<(BootTime, ConnectionId)>,
     held_bytes: usize,
+    payloads: Payloads,
+    boot: u64,
     counters: Counters,
 }
 
@@ -94,6 +98,8 @@ impl Protocols {
             table,
             waiting: VecDeque::new(),
             held_bytes: 0,
+            payloads: Payloads::default(),
+            boot: 0,
             counters: Counters::default(),
         }
     }
@@ -102,6 +108,7 @@ impl Protocols {
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Output) {
         match &event.body {
             EventBody::Call(call) => self.call(event, call, out),
+            EventBody::Host(host) => self.boot = host.boot,
             EventBody::Open(open) => {
                 if let Some(known) = self.connections.get_mut(open.connection) {
                     return known.adopt(open);
@@ -131,6 +138,8 @@ impl Protocols {
                 table: self.table,
                 counters: &mut self.counters,
                 held_bytes: &mut self.held_bytes,
+                payloads: &mut self.payloads,
+                boot: self.boot,
                 out,
             };
             let Some(connection) = self.connections.get_mut(id) else { continue };
@@ -167,6 +176,8 @@ impl Protocols {
             table: self.table,
             counters: &mut self.counters,
             held_bytes: &mut self.held_bytes,
+            payloads: &mut self.payloads,
+            boot: self.boot,
             out,
         };
         let Some(connection) = self.connections.get_mut(call.connection) else { return };
@@ -195,6 +206,8 @@ impl Protocols {
             table: self.table,
             counters: &mut self.counters,
             held_bytes: &mut self.held_bytes,
+            payloads: &mut self.payloads,
+            boot: self.boot,
             out,
         }
     }

@@ -73,8 +73,8 @@ pub fn summary(trace: &Trace) -> TraceSummary {
     let lost = spans().any(|span| span.lost_events > 0);
     TraceSummary {
         id: trace.id,
-        service: root.map(|span| span.service.clone()).unwrap_or_default(),
-        name: root.map(|span| span.name.clone()).unwrap_or_default(),
+        service: root.map(|span| span.service.to_string()).unwrap_or_default(),
+        name: root.map(|span| span.name.to_string()).unwrap_or_default(),
         start,
         duration: Duration(end.0.saturating_sub(start.0)),
         spans: count(spans().count()),

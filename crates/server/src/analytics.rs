@@ -114,7 +114,7 @@ fn sample(store: &dyn Store, window: Window, service: &str) -> Result<Sample, Ap
     let page = store.scan(&filter, None, SAMPLE_MAX).map_err(failed)?;
     let mut sample = Sample::new();
     for span in page.spans {
-        let key = (span.service.clone(), span.name.clone(), span.kind as u8);
+        let key = (span.service.to_string(), span.name.to_string(), span.kind as u8);
         let row = sample.entry(key).or_default();
         row.durations.push(span.end.since(span.start).0);
         row.protocol.get_or_insert_with(|| span.protocol.clone().into_owned());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use deeptrace_model::{
     BootTime, Call, ConnectionId, Direction, Endpoint, Event, EventBody, EventId, Host, Message,
-    MessageRole, Open, Origin, Pid, Process, ProcessKey, SpanStatus, StreamKey, Tid, Touch,
+    MessageRole, Open, Origin, Pid, Process, ProcessKey, SpanId, SpanStatus, StreamKey, Tid, Touch,
     Transport, UnitId, WallTime,
 };
 use deeptrace_span::{Input, Options, Output, Spans};
@@ -51,7 +51,7 @@ fn call(connection: u64, direction: Direction, start: u64) -> EventBody<'static>
     })
 }
 
-fn message(connection: u64, role: MessageRole, time: u64, start: u64) -> Message {
+fn message(connection: u64, role: MessageRole, time: u64, start: u64) -> Box<Message> {
     let is_request = role == MessageRole::Request;
     let touch = Touch {
         event: EventId(time),
@@ -71,28 +71,25 @@ fn message(connection: u64, role: MessageRole, time: u64, start: u64) -> Message
     } else {
         vec![("http.response.status_code".into(), 200.into())]
     };
-    Message {
+    let stream = StreamKey { connection: ConnectionId(connection), stream: 0 };
+    let direction = if is_request { Direction::Received } else { Direction::Sent };
+    Box::new(Message {
         protocol: "http",
-        stream: StreamKey { connection: ConnectionId(connection), stream: 0 },
-        direction: if is_request { Direction::Received } else { Direction::Sent },
+        stream,
+        direction,
         role,
+        span: SpanId::derive(1, stream, direction, start),
         start,
         size: 100,
         first: touch,
         last: touch,
-        name: if is_request { "GET /users/{id}".to_owned() } else { String::new() },
-        attributes,
+        name: if is_request { "GET /users/{id}".into() } else { Default::default() },
+        attributes: attributes.into(),
         status: SpanStatus::Ok,
-        status_message: None,
-        trace_context: None,
-        payload: vec![b'x'; 85],
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
+        payload: vec![b'x'; 85].into(),
         head_hash: 7,
-    }
+        ..Message::default()
+    })
 }
 
 fn main() {

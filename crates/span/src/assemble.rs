@@ -5,19 +5,20 @@ use std::borrow::Cow;
 
 use deeptrace_model::{
     Attributes, BootTime, Clock, ConnectionId, Direction, Exchange, ExchangeKind, Host, Incomplete,
-    Message, MessageRole, Pid, Process, ProcessKey, Span, SpanId, SpanKind, SpanStatus, Touch,
-    Transport, Value,
+    Message, MessageRole, Payload, Pid, ProcessKey, Span, SpanId, SpanKind, SpanStatus, Text,
+    Touch, Transport, Value,
 };
 
 use crate::connection::{Ends, Pending};
 use crate::errno;
+use crate::processes::Known;
+use crate::surroundings::Surroundings;
 
 /// What became of a request.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is passed on at once, a box would cost more")]
 pub(crate) enum Outcome {
     /// It was answered.
-    Answered(Message),
+    Answered(Box<Message>),
     /// It asked for no answer.
     OneWay,
     /// Its connection ended before an answer, with this `errno`.
@@ -36,24 +37,22 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The span of `pending` on `connection`.
+    /// The span of `pending` on a connection.
     pub fn assemble(
         &self,
-        connection: ConnectionId,
-        ends: &Ends,
+        (ends, surroundings): (&Ends, &mut Surroundings),
         pending: Pending,
-        process: Option<&Process>,
+        process: Option<&Known>,
         exchange: Exchange,
         outcome: Outcome,
     ) -> Span {
         let Pending { message: request, lost_before, .. } = pending;
+        let request = *request;
         let kind = kind(request.role, request.direction);
-        let mut attributes = request.attributes;
-        attributes.reserve(16);
         let mut lost = self.lost_total.saturating_sub(lost_before);
         lost = lost.max(u64::from(request.lost_events));
         let mut span = Span {
-            id: SpanId::derive(self.host.boot, request.stream, request.direction, request.start),
+            id: request.span,
             kind,
             name: request.name,
             service: service(process, request.first.pid),
@@ -62,14 +61,13 @@ impl Scene<'_> {
             end: self.clock.wall(request.last.time),
             status: SpanStatus::Unset,
             status_message: None,
-            attributes,
+            attributes: request.attributes,
             request_size: request.size,
             response_size: 0,
             request_payload: request.payload,
-            response_payload: Vec::new(),
-            process: process
-                .map_or(ProcessKey { pid: request.first.pid, ..Default::default() }, |p| p.key),
-            connection,
+            response_payload: Payload::default(),
+            process: key(process, request.first.pid),
+            connection: request.stream.connection,
             exchange,
             request: [request.first, request.last],
             response: None,
@@ -79,7 +77,7 @@ impl Scene<'_> {
             lost_events: u32::try_from(lost).unwrap_or(u32::MAX),
         };
         if span.name.is_empty() {
-            span.name = span.protocol.clone().into_owned();
+            span.name = Text::new_static(request.protocol);
         }
         match outcome {
             Outcome::Answered(response) => self.answer(&mut span, response),
@@ -97,7 +95,8 @@ impl Scene<'_> {
                 span.status_message = Some(why.to_owned());
             }
         }
-        self.surroundings(&mut span, ends, process);
+        let who = (span.kind, span.request[1].pid);
+        surroundings.add(&mut span.attributes, who, ends, process, self.host);
         span
     }
 
@@ -106,7 +105,7 @@ impl Scene<'_> {
         &self,
         connection: ConnectionId,
         ends: &Ends,
-        process: Option<&Process>,
+        process: Option<&Known>,
         (touch, request_start): (Touch, u64),
         (errno, closed): (u16, BootTime),
     ) -> Span {
@@ -116,19 +115,19 @@ impl Scene<'_> {
         let mut span = Span {
             id: SpanId::derive(self.host.boot, stream, Direction::Sent, request_start),
             kind: SpanKind::Client,
-            name: "connect".to_owned(),
+            name: Text::new_static("connect"),
             service: service(process, touch.pid),
             protocol: Cow::Borrowed(if is_unix { "unix" } else { "tcp" }),
             start: self.clock.wall(touch.time),
             end: self.clock.wall(closed.max(touch.time)),
             status: SpanStatus::Error,
             status_message: None,
-            attributes: Attributes::with_capacity(12),
+            attributes: Attributes::new(),
             request_size: 0,
             response_size: 0,
-            request_payload: Vec::new(),
-            response_payload: Vec::new(),
-            process: process.map_or(ProcessKey { pid: touch.pid, ..Default::default() }, |p| p.key),
+            request_payload: Payload::default(),
+            response_payload: Payload::default(),
+            process: key(process, touch.pid),
             connection,
             // Nothing was exchanged that the other side could have seen.
             exchange: Exchange {
@@ -147,20 +146,17 @@ impl Scene<'_> {
             lost_events: 0,
         };
         self.cut_off(&mut span, errno);
-        self.surroundings(&mut span, ends, process);
+        let who = (span.kind, touch.pid);
+        Surroundings::default().add(&mut span.attributes, who, ends, process, self.host);
         span
     }
 
-    fn answer(&self, span: &mut Span, response: Message) {
+    fn answer(&self, span: &mut Span, response: Box<Message>) {
+        let response = *response;
         span.end = self.clock.wall(response.last.time.max(span.request[1].time));
         span.status = response.status;
         span.status_message = response.status_message;
-        for (key, value) in response.attributes {
-            set(&mut span.attributes, key, value);
-        }
-        let first_byte = response.first.time.since(span.request[1].time).0;
-        let first_byte = Value::Int(i64::try_from(first_byte).unwrap_or(i64::MAX));
-        span.attributes.push((Cow::Borrowed("deeptrace.time_to_first_byte_ns"), first_byte));
+        span.attributes.merge(response.attributes);
         span.response_size = response.size;
         span.response_payload = response.payload;
         span.response = Some([response.first, response.last]);
@@ -176,7 +172,7 @@ impl Scene<'_> {
             Some(Incomplete::Closed(0)) => {
                 span.status = SpanStatus::Error;
                 span.status_message = Some("connection closed inside the response".to_owned());
-                set(&mut span.attributes, Cow::Borrowed("error.type"), Value::from("_OTHER"));
+                span.attributes.set(Cow::Borrowed("error.type"), Value::from("_OTHER"));
             }
             Some(Incomplete::Closed(number)) => self.cut_off(span, number),
             Some(Incomplete::Lost) => span.lost_events = span.lost_events.max(1),
@@ -189,77 +185,28 @@ impl Scene<'_> {
         let (symbol, text) = errno::name(number);
         span.status = SpanStatus::Error;
         span.status_message = Some(text.to_owned());
-        set(&mut span.attributes, Cow::Borrowed("error.type"), Value::from(symbol));
-    }
-
-    /// Where it happened: network, process, container, host.
-    fn surroundings(&self, span: &mut Span, ends: &Ends, process: Option<&Process>) {
-        let attributes = &mut span.attributes;
-        let transport = match ends.transport {
-            Some(Transport::Tcp) => Some("tcp"),
-            Some(Transport::Udp) => Some("udp"),
-            Some(Transport::UnixStream | Transport::UnixDatagram) => Some("unix"),
-            None => None,
-        };
-        if let Some(transport) = transport {
-            attributes.push((Cow::Borrowed("network.transport"), Value::from(transport)));
-        }
-        let (peer, local) = (ends.remote.told(), ends.local.told());
-        end(attributes, ["network.peer.address", "network.peer.port"], peer.0, peer.1);
-        end(attributes, ["network.local.address", "network.local.port"], local.0, local.1);
-        if matches!(span.kind, SpanKind::Client | SpanKind::Producer) {
-            end(attributes, ["server.address", "server.port"], peer.0, peer.1);
-        } else {
-            end(attributes, ["server.address", "server.port"], local.0, local.1);
-            end(attributes, ["client.address", "client.port"], peer.0, peer.1);
-        }
-        let touch = span.request[1];
-        attributes.push((Cow::Borrowed("process.pid"), Value::Int(i64::from(touch.pid.0))));
-        attributes.push((Cow::Borrowed("thread.id"), Value::Int(i64::from(touch.tid.0))));
-        if let Some(container) = process.and_then(|process| process.container_id.as_ref()) {
-            attributes.push((Cow::Borrowed("container.id"), Value::from(container.clone())));
-        }
-        if !self.host.name.is_empty() {
-            attributes.push((Cow::Borrowed("host.name"), Value::from(self.host.name.clone())));
-        }
-    }
-}
-
-/// Address and port under `names`, unless the message told them itself.
-fn end(attributes: &mut Attributes, names: [&'static str; 2], address: &str, port: u16) {
-    let has = |attributes: &Attributes, name| attributes.iter().any(|(key, _)| key == name);
-    if !address.is_empty() && !has(attributes, names[0]) {
-        attributes.push((Cow::Borrowed(names[0]), Value::from(address.to_owned())));
-    }
-    // The port of a named host that names none is the port that was really used.
-    if port != 0 && !has(attributes, names[1]) {
-        attributes.push((Cow::Borrowed(names[1]), Value::Int(i64::from(port))));
+        span.attributes.set(Cow::Borrowed("error.type"), Value::from(symbol));
     }
 }
 
 /// Semantic conventions, HTTP spans: 5xx is an error on both sides, 4xx on the client's only.
 /// Everywhere: an error has an `error.type`.
 fn judge(span: &mut Span) {
-    let find = |attributes: &Attributes, name: &str| {
-        attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-    };
-    let code = match find(&span.attributes, "http.response.status_code") {
-        Some(Value::Int(code)) => {
-            let is_error = code >= 500 || (code >= 400 && span.kind == SpanKind::Client);
-            span.status = if is_error { SpanStatus::Error } else { SpanStatus::Ok };
-            if !is_error {
-                span.attributes.retain(|(key, _)| key != "error.type");
-            }
-            Some(Value::from(code.to_string()))
+    let code = span.attributes.get("http.response.status_code").and_then(Value::as_int);
+    if let Some(code) = code {
+        let is_error = code >= 500 || (code >= 400 && span.kind == SpanKind::Client);
+        span.status = if is_error { SpanStatus::Error } else { SpanStatus::Ok };
+        if !is_error {
+            span.attributes.remove("error.type");
         }
-        _ => None,
-    };
-    if span.status == SpanStatus::Error && find(&span.attributes, "error.type").is_none() {
-        let code = code
-            .or_else(|| find(&span.attributes, "db.response.status_code"))
-            .or_else(|| find(&span.attributes, "rpc.response.status_code"));
-        let kind = code.unwrap_or(Value::from("_OTHER"));
-        span.attributes.push((Cow::Borrowed("error.type"), kind));
+    }
+    if span.status == SpanStatus::Error && span.attributes.get("error.type").is_none() {
+        let other = || {
+            let database = span.attributes.get("db.response.status_code");
+            database.or_else(|| span.attributes.get("rpc.response.status_code")).cloned()
+        };
+        let kind = code.map(|code| Value::from(code.to_string())).or_else(other);
+        span.attributes.push((Cow::Borrowed("error.type"), kind.unwrap_or("_OTHER".into())));
     }
 }
 
@@ -281,17 +228,13 @@ fn one_way_status(incomplete: Option<Incomplete>) -> SpanStatus {
     }
 }
 
-fn service(process: Option<&Process>, pid: Pid) -> String {
-    match process {
-        Some(process) if !process.service.is_empty() => process.service.clone(),
-        Some(process) if !process.comm.is_empty() => process.comm.clone(),
-        _ => format!("pid-{}", pid.0),
-    }
+fn key(process: Option<&Known>, pid: Pid) -> ProcessKey {
+    process.map_or(ProcessKey { pid, ..Default::default() }, |known| known.process.key)
 }
 
-fn set(attributes: &mut Attributes, key: Cow<'static, str>, value: Value) {
-    match attributes.iter_mut().find(|(known, _)| *known == key) {
-        Some(known) => known.1 = value,
-        None => attributes.push((key, value)),
+fn service(process: Option<&Known>, pid: Pid) -> Text {
+    match process {
+        Some(known) if !known.service.is_empty() => known.service.clone(),
+        _ => format!("pid-{}", pid.0).into(),
     }
 }

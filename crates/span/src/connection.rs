@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use deeptrace_model::{
-    BootTime, Direction, Endpoint, EventId, Message, Open, Origin, Pid, Process, Tid, Transport,
+    BootTime, Direction, Endpoint, EventId, Message, Open, Origin, Pid, Tid, Transport,
 };
+
+use crate::processes::Known;
+use crate::surroundings::Surroundings;
 
 /// Responses held per connection for a request that was recorded after them.
 const EARLY_MAX: usize = 64;
@@ -17,7 +20,9 @@ pub(crate) struct Connection {
     /// Oldest first, all streams.
     pub requests: VecDeque<Request>,
     /// Responses without request, oldest first.
-    pub early: VecDeque<Message>,
+    pub early: VecDeque<Box<Message>>,
+    /// Where its spans happen.
+    pub surroundings: Surroundings,
     /// Whether a call was seen on it, so that it is connected.
     pub is_used: bool,
     /// Whether two requests of one stream were open at once.
@@ -62,14 +67,14 @@ pub(crate) struct Request {
     pub since: BootTime,
     /// `None`: it was given up, and keeps its place so that a late response does not answer the
     /// next request.
-    pub pending: Option<Box<Pending>>,
+    pub pending: Option<Pending>,
 }
 
 /// A request that waits.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub message: Message,
-    pub process: Option<Arc<Process>>,
+    pub message: Box<Message>,
+    pub process: Option<Arc<Known>>,
     /// Events lost in all when it came.
     pub lost_before: u64,
 }
@@ -77,7 +82,7 @@ pub(crate) struct Pending {
 /// What stood first in line for a response.
 #[derive(Debug)]
 pub(crate) enum Oldest {
-    Waiting(Box<Pending>),
+    Waiting(Pending),
     GivenUp,
     Nothing,
 }
@@ -110,6 +115,7 @@ impl Connection {
             ends: Ends::default(),
             requests: VecDeque::new(),
             early: VecDeque::new(),
+            surroundings: Surroundings::default(),
             is_used: false,
             is_pipelined: false,
             is_queued: false,
@@ -137,6 +143,11 @@ impl Connection {
         }
     }
 
+    /// Its ends, and where its spans happen.
+    pub fn place(&mut self) -> (&Ends, &mut Surroundings) {
+        (&self.ends, &mut self.surroundings)
+    }
+
     /// Puts a request last in line.
     ///
     /// On a connection where requests come one after the other, a new one shows that nobody waits
@@ -149,7 +160,7 @@ impl Connection {
             stream: pending.message.stream.stream,
             direction: pending.message.direction,
             since: pending.message.first.time,
-            pending: Some(Box::new(pending)),
+            pending: Some(pending),
         });
     }
 
@@ -178,7 +189,7 @@ impl Connection {
                 return true;
             }
             excess -= 1;
-            taken.extend(request.pending.take().map(|pending| *pending));
+            taken.extend(request.pending.take());
             false
         });
         taken
@@ -186,7 +197,7 @@ impl Connection {
 
     /// Keeps a response for a request that may have been recorded after it. Returns the oldest
     /// one when there are too many.
-    pub fn hold(&mut self, response: Message) -> Option<Message> {
+    pub fn hold(&mut self, response: Box<Message>) -> Option<Box<Message>> {
         self.early.push_back(response);
         if self.early.len() > EARLY_MAX { self.early.pop_front() } else { None }
     }
@@ -196,7 +207,7 @@ impl Connection {
     /// Either the request was still being sent when it was answered; or its call was stamped
     /// late, which can only be if another thread read the answer, and is only believed where no
     /// older request can be waiting for it: the socket was seen from its beginning, without loss.
-    pub fn take_early(&mut self, request: &Message, lost_total: u64) -> Option<Message> {
+    pub fn take_early(&mut self, request: &Message, lost_total: u64) -> Option<Box<Message>> {
         let is_whole = self.lost_at_open == lost_total;
         let at = self.early.iter().position(|response| {
             response.stream == request.stream

@@ -9,6 +9,7 @@ use crate::gaps::Gaps;
 use crate::names::Names;
 use crate::processes::Processes;
 use crate::spans::{Options, Output};
+use crate::surroundings::Surroundings;
 
 /// What is known of the host, its processes and names.
 #[derive(Debug)]
@@ -60,13 +61,13 @@ impl Emitter {
     pub fn emit(
         &mut self,
         connection: ConnectionId,
-        ends: &Ends,
+        (ends, surroundings): (&Ends, &mut Surroundings),
         mut pending: Pending,
         outcome: Outcome,
         out: &mut Output,
     ) {
         let response = match &outcome {
-            Outcome::Answered(response) => Some(response),
+            Outcome::Answered(response) => Some(&**response),
             Outcome::OneWay => None,
             Outcome::Closed(..) | Outcome::GivenUp(..) => {
                 self.unanswered += 1;
@@ -78,7 +79,7 @@ impl Emitter {
         let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
         let scene = self.scene();
         let mut span =
-            scene.assemble(connection, ends, pending, process.as_deref(), exchange, outcome);
+            scene.assemble((ends, surroundings), pending, process.as_deref(), exchange, outcome);
         self.names.limit(&span.service, &mut span.name, &mut span.attributes);
         self.spans += 1;
         out.spans.push(span);
@@ -95,7 +96,7 @@ impl Emitter {
     ) {
         let Some((event, since, pid, tid, start)) = ends.connected else { return };
         let touch = Touch { event, time: since, pid, tid, unit: UnitId(u64::from(tid.0)) };
-        let process = self.processes.get(pid).map(|process| &**process);
+        let process = self.processes.get(pid).map(|known| &**known);
         let (begun, ended) = ((touch, start), (errno, time));
         let span = self.scene().failed_connect(connection, ends, process, begun, ended);
         self.spans += 1;

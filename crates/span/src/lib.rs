@@ -15,5 +15,6 @@ mod gaps;
 mod names;
 mod processes;
 mod spans;
+mod surroundings;
 
 pub use spans::{Input, Options, Output, Spans};

@@ -3,7 +3,7 @@
 //! Bias: the first names that a service shows are kept for the life of the agent, later ones
 //! share `{other}`. A service whose paths are templated well never gets near the limit.
 
-use deeptrace_model::{Attributes, Value, hash_bytes, hash64};
+use deeptrace_model::{Attributes, Text, Value, hash_bytes, hash64};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Services whose names are counted apart; all further ones share one count.
@@ -24,7 +24,7 @@ impl Names {
     }
 
     /// Replaces `name` when its service has too many. The first word stays: it is the method.
-    pub fn limit(&mut self, service: &str, name: &mut String, attributes: &mut Attributes) {
+    pub fn limit(&mut self, service: &str, name: &mut Text, attributes: &mut Attributes) {
         let mut key = hash_bytes(service.as_bytes());
         if self.seen.len() >= SERVICES_MAX && !self.seen.contains_key(&key) {
             key = 0;
@@ -39,15 +39,12 @@ impl Names {
             return;
         }
         self.replaced += 1;
-        match name.find(' ') {
-            Some(space) => {
-                name.truncate(space);
-                name.push_str(" {other}");
-            }
-            None => *name = "{other}".to_owned(),
-        }
-        if let Some(route) = attributes.iter_mut().find(|(key, _)| key == "http.route") {
-            route.1 = Value::from("{other}");
+        *name = match name.find(' ') {
+            Some(space) => Text::from_iter([&name[..space], " {other}"]),
+            None => Text::new_static("{other}"),
+        };
+        if attributes.get("http.route").is_some() {
+            attributes.set("http.route".into(), Value::from("{other}"));
         }
     }
 }
@@ -60,7 +57,7 @@ mod tests {
     fn the_name_after_the_last_allowed_one_is_other() {
         let mut names = Names::new(2);
         let mut limited = |service: &str, name: &str| {
-            let mut name = name.to_owned();
+            let mut name = Text::new(name);
             names.limit(service, &mut name, &mut Attributes::new());
             name
         };

@@ -12,7 +12,7 @@ use deeptrace_model::{
 use rustc_hash::FxHashMap;
 
 use crate::assemble::Outcome;
-use crate::connection::{Connection, Ends, Oldest, Pending};
+use crate::connection::{Connection, Oldest, Pending};
 use crate::emit::Emitter;
 
 /// Sockets known at once. Beyond, those unused for ten minutes are forgotten.
@@ -47,12 +47,11 @@ impl Default for Options {
 /// What the stage takes. The messages of an event MUST come before the event itself, so that what a
 /// closing connection still said is known when it is closed.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is passed on at once, a box would cost more")]
 pub enum Input<'a> {
     /// What the kernel told.
     Event(&'a Event<'a>),
     /// What the parsers cut.
-    Message(Message),
+    Message(Box<Message>),
 }
 
 /// What comes out. The caller takes it.
@@ -158,7 +157,7 @@ impl Spans {
             while let Some(request) = connection.requests.pop_front() {
                 let Some(pending) = request.pending else { continue };
                 let outcome = Outcome::GivenUp("no response seen when capture ended", self.now);
-                self.emitter.emit(id, &connection.ends, *pending, outcome, out);
+                self.emitter.emit(id, connection.place(), pending, outcome, out);
             }
         }
         self.holds.clear();
@@ -215,7 +214,7 @@ impl Spans {
         }
     }
 
-    fn request(&mut self, message: Message, out: &mut Output) {
+    fn request(&mut self, message: Box<Message>, out: &mut Output) {
         let id = message.stream.connection;
         if !self.make_room(id) {
             self.count.requests_shed += 1;
@@ -227,7 +226,7 @@ impl Spans {
         connection.is_used = true;
         if let Some(response) = connection.take_early(&pending.message, emitter.gaps.lost_total) {
             self.count.early += 1;
-            emitter.emit(id, &connection.ends, pending, Outcome::Answered(response), out);
+            emitter.emit(id, connection.place(), pending, Outcome::Answered(response), out);
             return;
         }
         let since = pending.message.first.time;
@@ -242,12 +241,12 @@ impl Spans {
             self.count.requests_shed += 1;
             if let Some(pending) = oldest.pending {
                 let outcome = Outcome::GivenUp("too many requests open", self.now);
-                emitter.emit(id, &connection.ends, *pending, outcome, out);
+                emitter.emit(id, connection.place(), pending, outcome, out);
             }
         }
     }
 
-    fn response(&mut self, message: Message, out: &mut Output) {
+    fn response(&mut self, message: Box<Message>, out: &mut Output) {
         if message.interim {
             self.count.interim += 1;
             return;
@@ -264,7 +263,7 @@ impl Spans {
         match connection.take(message.stream.stream, message.direction.opposite()) {
             Oldest::Waiting(pending) => {
                 let outcome = Outcome::Answered(message);
-                self.emitter.emit(id, &connection.ends, *pending, outcome, out);
+                self.emitter.emit(id, connection.place(), pending, outcome, out);
             }
             Oldest::GivenUp => self.count.late += 1,
             Oldest::Nothing => {
@@ -290,19 +289,20 @@ impl Spans {
         for pending in connection.take_all_but(keep, response.stream.stream, direction) {
             self.count.response_lost += 1;
             let outcome = Outcome::GivenUp("the response was lost by capture", self.now);
-            self.emitter.emit(id, &connection.ends, pending, outcome, out);
+            self.emitter.emit(id, connection.place(), pending, outcome, out);
         }
     }
 
-    fn one_way(&mut self, message: Message, out: &mut Output) {
+    fn one_way(&mut self, message: Box<Message>, out: &mut Output) {
         let id = message.stream.connection;
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.is_used = true;
             let pending = pending(&self.emitter, message);
-            self.emitter.emit(id, &connection.ends, pending, Outcome::OneWay, out);
+            self.emitter.emit(id, connection.place(), pending, Outcome::OneWay, out);
         } else {
             let pending = pending(&self.emitter, message);
-            self.emitter.emit(id, &Ends::default(), pending, Outcome::OneWay, out);
+            let mut unknown = Connection::unknown();
+            self.emitter.emit(id, unknown.place(), pending, Outcome::OneWay, out);
         }
     }
 
@@ -329,7 +329,7 @@ impl Spans {
         while let Some(request) = connection.requests.pop_front() {
             let Some(pending) = request.pending else { continue };
             let outcome = Outcome::Closed(close.errno, time);
-            emitter.emit(id, &connection.ends, *pending, outcome, out);
+            emitter.emit(id, connection.place(), pending, outcome, out);
         }
     }
 
@@ -354,7 +354,7 @@ impl Spans {
             self.count.expired += 1;
             let at = pending.message.first.time.plus(expiry);
             let outcome = Outcome::GivenUp("no response seen", at);
-            self.emitter.emit(id, &connection.ends, *pending, outcome, out);
+            self.emitter.emit(id, connection.place(), pending, outcome, out);
         }
     }
 
@@ -379,7 +379,7 @@ impl Spans {
     }
 }
 
-fn pending(emitter: &Emitter, message: Message) -> Pending {
+fn pending(emitter: &Emitter, message: Box<Message>) -> Pending {
     Pending {
         process: emitter.processes.get(message.first.pid).cloned(),
         lost_before: emitter.gaps.lost_total,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use deeptrace_model::{
     BootTime, Call, Close, ConnectionId, Direction, Endpoint, Event, EventBody, EventId, Host,
-    LossCause, Message, MessageRole, Open, Origin, Pid, Process, ProcessKey, Span, SpanStatus,
-    StreamKey, Tid, Touch, Transport, UnitId, Value, WallTime,
+    LossCause, Message, MessageRole, Open, Origin, Pid, Process, ProcessKey, Span, SpanId,
+    SpanStatus, StreamKey, Tid, Touch, Transport, UnitId, Value, WallTime,
 };
 use deeptrace_span::{Input, Options, Output, Spans};
 
@@ -116,7 +116,7 @@ fn message(
     time: u64,
     index: usize,
     positions: &mut BTreeMap<(u64, Direction), u64>,
-) -> Message {
+) -> Box<Message> {
     let direction = if words[0] == "<" { Direction::Received } else { Direction::Sent };
     let connection = connection(words[1]);
     let stream = words[1]
@@ -154,32 +154,29 @@ fn message(
     };
     let position = positions.entry((connection.0, direction)).or_default();
     *position += 100;
-    Message {
+    let (stream, start) = (StreamKey { connection, stream }, *position - 100);
+    Box::new(Message {
         protocol: "http",
-        stream: StreamKey { connection, stream },
+        stream,
         direction,
+        span: SpanId::derive(1, stream, direction, start),
         role: match action {
             "req" => MessageRole::Request,
             "res" => MessageRole::Response,
             _ => MessageRole::OneWay,
         },
-        start: *position - 100,
+        start,
         size: 100,
         first: touch(since),
         last: touch(time),
-        name: "GET /".to_owned(),
-        attributes,
+        name: "GET /".into(),
+        attributes: attributes.into(),
         status,
-        status_message: None,
-        trace_context: None,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
         lost_events,
         incomplete,
         interim,
-        head_hash: 0,
-    }
+        ..Message::default()
+    })
 }
 
 /// Kind, times in milliseconds, status, events lost, and the text.
@@ -200,8 +197,7 @@ fn told(span: &Span) -> String {
 }
 
 fn attribute(span: &Span, name: &str) -> Option<String> {
-    let (_, value) = span.attributes.iter().find(|(key, _)| key == name)?;
-    Some(match value {
+    Some(match span.all_attributes().get(name)? {
         Value::Text(text) => text.to_string(),
         Value::Int(number) => number.to_string(),
         other => format!("{other:?}"),

@@ -58,6 +58,20 @@ pub enum StoreError {
         /// The highest that this program reads.
         supported: u32,
     },
+    /// Written by a version of the program that this one cannot read.
+    #[error(
+        "{} has schema version {found}, of which no release was made, and this program reads {supported}; \
+         move it away or choose another --data-dir",
+        folder.display()
+    )]
+    Older {
+        /// The folder.
+        folder: PathBuf,
+        /// Version in the store.
+        found: u32,
+        /// The only one that this program reads.
+        supported: u32,
+    },
     /// A file of that name is there, and it is no store.
     #[error("{} is not a deeptrace store; choose another --data-dir", path.display())]
     Foreign {
@@ -101,6 +115,7 @@ impl StoreError {
             | Self::InUse { .. }
             | Self::Absent { .. }
             | Self::Newer { .. }
+            | Self::Older { .. }
             | Self::Foreign { .. } => Fault::Caller,
             Self::Full { .. } | Self::Io { .. } => Fault::Host,
             Self::ReadOnly => Fault::Program,

@@ -56,16 +56,23 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spans.db");
     drop(open(folder.path(), Mode::Write).unwrap());
-    let connection = rusqlite::Connection::open(&file).unwrap();
-    connection.execute_batch("PRAGMA user_version = 2").unwrap();
-    drop(connection);
-    let before = fs::read(&file).unwrap();
-    for mode in [Mode::Write, Mode::Read] {
-        let error = open(folder.path(), mode).err().unwrap();
-        assert!(matches!(error, StoreError::Newer { found: 2, supported: 1, .. }), "{error}");
-        assert_eq!((error.fault(), error.retry()), (Fault::Caller, false));
+    for found in [1, 3] {
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        connection.execute_batch(&format!("PRAGMA user_version = {found}")).unwrap();
+        drop(connection);
+        let before = fs::read(&file).unwrap();
+        for mode in [Mode::Write, Mode::Read] {
+            let error = open(folder.path(), mode).err().unwrap();
+            let is_right = match error {
+                StoreError::Older { found: 1, supported: 2, .. } => found == 1,
+                StoreError::Newer { found: 3, supported: 2, .. } => found == 3,
+                _ => false,
+            };
+            assert!(is_right, "{error}");
+            assert_eq!((error.fault(), error.retry()), (Fault::Caller, false));
+        }
+        assert!(fs::read(&file).unwrap() == before, "a refused store was changed");
     }
-    assert!(fs::read(&file).unwrap() == before, "a refused store was changed");
 
     for foreign in
         [&b"these are no spans, but more than a hundred bytes of text".repeat(9)[..], b"x"]

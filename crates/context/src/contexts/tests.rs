@@ -1,6 +1,6 @@
 //! Scenarios as text: who did what on which thread, and which evidence that must give.
 
-use deeptrace_model::{Close, Endpoint, EventId, Host, SpanStatus, Tid, Touch, Transport};
+use deeptrace_model::{Close, Endpoint, EventId, Host, Tid, Touch, Transport};
 
 use super::*;
 
@@ -100,18 +100,8 @@ fn message(
         size: 10,
         first: touch,
         last: touch,
-        name: String::new(),
-        attributes: Vec::new(),
-        status: SpanStatus::Ok,
-        status_message: None,
-        trace_context: None,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
-        head_hash: 0,
+        span: SpanId::derive(1, stream, direction, step * 100),
+        ..Message::default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use deeptrace_model::{
-    ConnectionId, EventId, EvidenceKind, Exchange, ExchangeKind, ProcessKey, SpanStatus, StreamKey,
-    Tid, Touch, UnitId, WallTime,
+    ConnectionId, EventId, EvidenceKind, Exchange, ExchangeKind, ProcessKey, SpanId, SpanStatus,
+    StreamKey, Tid, Touch, UnitId, WallTime,
 };
 
 use super::*;
@@ -16,7 +16,6 @@ const MS: u64 = 1_000_000;
 fn run(script: &str, algorithm: &'static str) -> String {
     let mut correlator = Correlator::new(Options { algorithm, ..Options::default() });
     let mut links = Vec::new();
-    correlator.feed(Input::Host(&Host { boot: 1, name: String::new() }), &mut links);
     let mut words: Vec<(u64, &str)> = Vec::new();
     let (mut spans, mut steps) = (BTreeMap::new(), Vec::new());
     for word in script.split_whitespace() {
@@ -100,11 +99,11 @@ fn span(name: &str, from: u64, to: u64) -> Span {
         end: WallTime(to * MS),
         status: SpanStatus::Ok,
         status_message: None,
-        attributes: Vec::new(),
+        attributes: Default::default(),
         request_size: 1,
         response_size: 1,
-        request_payload: Vec::new(),
-        response_payload: Vec::new(),
+        request_payload: Default::default(),
+        response_payload: Default::default(),
         process: ProcessKey { pid: Pid(1), started: BootTime(0) },
         connection: stream(name).connection,
         exchange: Exchange {
@@ -134,18 +133,9 @@ fn request(span: &Span) -> Message {
         size: 1,
         first: span.request[0],
         last: span.request[1],
-        name: String::new(),
-        attributes: Vec::new(),
-        status: SpanStatus::Unset,
-        status_message: None,
+        span: span.id,
         trace_context: span.trace_context,
-        payload: Vec::new(),
-        unknown: Vec::new(),
-        truncated: false,
-        lost_events: 0,
-        incomplete: None,
-        interim: false,
-        head_hash: 0,
+        ..Message::default()
     }
 }
 
@@ -220,7 +210,6 @@ fn memory_is_bounded() {
 /// the time at which they came, in ms.
 fn beside_a_long_poll(observed: bool) -> Vec<(u64, Link)> {
     let mut correlator = Correlator::new(Options::default());
-    correlator.feed(Input::Host(&Host { boot: 1, name: String::new() }), &mut Vec::new());
     let (poll, short, call) = (span("r1", 0, 30_000), span("r2", 1, 11), span("c1", 2, 4));
     let mut links = Vec::new();
     let mut came = Vec::new();

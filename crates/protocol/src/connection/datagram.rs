@@ -74,6 +74,7 @@ impl Connection {
             protocol: stage.table[speaker.row].name,
             connection: self.id,
             direction: call.direction,
+            boot: stage.boot,
             payload_max: stage.options.max_payload_size,
         };
         let half = &mut self.halves[call.direction as usize];
@@ -86,11 +87,12 @@ impl Connection {
                     let lost = std::mem::take(&mut half.lost_events);
                     let mut message = OpenMessage::new(0, call.start, touch, lost);
                     let len = len.min(rest.len() as u64 + unseen);
-                    message.add(&rest[..taken], len, touch, who.payload_max);
                     message.truncated = unseen > 0;
                     stage.counters.messages += 1;
                     let draft = addressed(*draft, call.peer);
-                    stage.out.messages.push(message.finish(draft, &who, None));
+                    let seen = &rest[..taken];
+                    let message = message.finish_whole(seen, len, draft, &who, stage.payloads);
+                    stage.out.messages.push(message);
                     rest = &rest[taken..];
                 }
                 Verdict::Skip(len) if len > 0 => {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use deeptrace_model::{MessageRole, SpanStatus};
+use deeptrace_model::{MessageRole, SpanStatus, Text};
 
 use super::request::{Request, Response};
 use crate::{Draft, Head, Input, Recognition, Side, Verdict};
@@ -188,7 +188,7 @@ impl Binary {
             response.take_status(packet.status);
             let mut draft = response.describe(SpanStatus::Ok);
             draft.role = MessageRole::OneWay;
-            draft.name = operation.verb.to_owned();
+            draft.name = Text::new_static(operation.verb);
             if self.response.is_none() {
                 return Verdict::Done { len: packet.len, draft: Box::new(draft) };
             }

@@ -1,6 +1,6 @@
 //! Request and response of both protocols, as they are told to people.
 
-use deeptrace_model::{SpanStatus, Value};
+use deeptrace_model::{SpanStatus, Text, Value};
 
 use crate::Draft;
 
@@ -46,7 +46,7 @@ impl Request {
     pub(super) fn describe(self, mut draft: Draft) -> Draft {
         let verb = if self.is_mixed { "BATCH" } else { self.verb };
         // OpenTelemetry's last resort for the name of a database span: the system's.
-        draft.name = if verb.is_empty() { "memcached" } else { verb }.to_owned();
+        draft.name = Text::new_static(if verb.is_empty() { "memcached" } else { verb });
         draft.attributes.push(("db.system.name".into(), "memcached".into()));
         if !verb.is_empty() {
             draft.attributes.push(("db.operation.name".into(), verb.into()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deeptrace_model::Value;
+use deeptrace_model::{Text, Value};
 
 use super::Encryption;
 use super::frame::{Frame, Front, HEADER, chain, number, text};
@@ -148,10 +148,10 @@ impl Frontend {
             Some(name) => common.push(("db.namespace".into(), Value::from(name.clone()))),
             None => draft.unknown.push("db.namespace"),
         }
-        draft.attributes.splice(0..0, common);
+        draft.attributes.prepend(common);
         if draft.name.is_empty() {
             // OpenTelemetry's last resort for the name of a database span.
-            draft.name = "postgresql".to_owned();
+            draft.name = Text::new_static("postgresql");
         }
     }
 

@@ -1,49 +1,30 @@
-//! Block: spans of one batch, by columns where they are searched, then their bodies.
-//!
-//! A search reads columns only; a body is decoded for spans that are wanted.
+//! Block: the spans of one batch as they were read, each made whole when it is wanted.
+
+use std::sync::Arc;
 
 use deeptrace_model::{
-    Exchange, ExchangeKey, ExchangeKind, RequestKey, Span, SpanId, SpanKind, SpanStatus,
-    TraceContext, WallTime,
+    Attribute, AttributeSet, Attributes, BootTime, EventId, Payload, Span, SpanId, SpanKind,
+    SpanStatus, Text, Touch, WallTime,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 
-use super::{body, column};
+use super::column::get;
+use super::row::{Common, Extra, NONE, Row};
 use crate::SpanKey;
 
 /// Spans of one batch.
-#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Block {
-    /// Services and names, each once.
-    strings: Vec<String>,
-    #[serde(with = "column::fixed")]
-    id: Vec<u64>,
-    #[serde(with = "column::delta")]
-    start: Vec<u64>,
-    duration: Vec<u64>,
-    /// Kind, status, kind of exchange, and whether a response was seen; see [`Flags`].
-    flags: Vec<u8>,
-    /// Index into `strings`.
-    service: Vec<u32>,
-    /// Index into `strings`.
-    name: Vec<u32>,
-    request: Vec<u64>,
-    response: Vec<u64>,
-    stream: Vec<u64>,
-    #[serde(with = "column::fixed")]
-    request_hash: Vec<u64>,
-    /// Trace contexts of the few spans that carry one, by index.
-    contexts: Vec<(u32, TraceContext)>,
-    /// Length of each body.
-    lengths: Vec<u32>,
-    #[serde(skip)]
-    bodies: Vec<u8>,
-    /// Where each body starts, from `lengths`.
-    #[serde(skip)]
-    offsets: Vec<usize>,
+    strings: Vec<Text>,
+    sets: Vec<Arc<AttributeSet>>,
+    payloads: Vec<Payload>,
+    commons: Vec<Common>,
+    extras: Vec<Extra>,
+    rows: Vec<Row>,
+    /// Bytes of all but the rows.
+    bytes: usize,
 }
 
-/// What a block shows of a span without decoding its body.
+/// What is asked of many spans to find a few.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) id: SpanId,
@@ -55,192 +36,160 @@ pub(crate) struct Head<'a> {
     pub(crate) name: &'a str,
 }
 
-const KINDS: [SpanKind; 5] = [
-    SpanKind::Server,
-    SpanKind::Client,
-    SpanKind::Producer,
-    SpanKind::Consumer,
-    SpanKind::Internal,
-];
-const STATUSES: [SpanStatus; 3] = [SpanStatus::Ok, SpanStatus::Error, SpanStatus::Unset];
-const EXCHANGES: [ExchangeKind; 3] =
-    [ExchangeKind::Tcp, ExchangeKind::Unix, ExchangeKind::Datagram];
-
-/// Bits of a flag byte: 0–2 kind, 3–4 status, 5–6 kind of exchange, 7 answered.
-fn flags(span: &Span) -> u8 {
-    let place = |found: Option<usize>| found.unwrap_or_default() as u8;
-    place(KINDS.iter().position(|kind| *kind == span.kind))
-        | place(STATUSES.iter().position(|status| *status == span.status)) << 3
-        | place(EXCHANGES.iter().position(|kind| *kind == span.exchange.kind)) << 5
-        | u8::from(span.exchange.response.is_some()) << 7
-}
-
 impl Block {
-    /// Appends a span.
-    pub(crate) fn push(&mut self, span: &Span) -> postcard::Result<()> {
-        let before = self.bodies.len();
-        self.bodies = body::write(span, std::mem::take(&mut self.bodies))?;
-        self.offsets.push(before);
-        self.lengths.push((self.bodies.len() - before) as u32);
-        let index = self.id.len() as u32;
-        self.contexts.extend(span.trace_context.map(|context| (index, context)));
-        let service = self.intern(&span.service);
-        let name = self.intern(&span.name);
-        self.service.push(service);
-        self.name.push(name);
-        self.id.push(span.id.0);
-        self.start.push(span.start.0);
-        self.duration.push(span.end.since(span.start).0);
-        self.flags.push(flags(span));
-        self.request.push(span.exchange.request);
-        self.response.push(span.exchange.response.unwrap_or_default());
-        self.stream.push(span.exchange.stream);
-        self.request_hash.push(span.exchange.request_hash);
-        Ok(())
+    /// Reads what `Writing` wrote. Indices are checked, so that no later access can miss.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let mut rest = bytes;
+        let strings: Vec<Text> = list(&mut rest)?;
+        let sets: Vec<Vec<Attribute>> = list(&mut rest)?;
+        let payloads: Vec<Payload> = list(&mut rest)?;
+        let commons: Vec<Common> = list(&mut rest)?;
+        let extras: Vec<Extra> = list(&mut rest)?;
+        let bytes = 4 * (bytes.len() - rest.len());
+        let cut = || "its rows are cut".to_owned();
+        let count = get(&mut rest).and_then(|count| usize::try_from(count).ok()).ok_or_else(cut)?;
+        let rows = Row::read(count, &mut rest).ok_or_else(cut)?;
+        if !rest.is_empty() {
+            return Err("there is more in it than its rows".to_owned());
+        }
+        let sets = sets.into_iter().map(|set| Arc::new(set.into())).collect();
+        let mut block = Self { strings, sets, payloads, commons, extras, rows, bytes };
+        block.check()?;
+        block.add_up();
+        Ok(block)
     }
 
-    /// Few strings repeat much, the last ones most: searching backwards is faster than hashing.
-    fn intern(&mut self, text: &str) -> u32 {
-        let found = self.strings.iter().rposition(|string| string == text);
-        found.unwrap_or_else(|| {
-            self.strings.push(text.to_owned());
-            self.strings.len() - 1
-        }) as u32
+    fn check(&self) -> Result<(), String> {
+        let is_string = |index: u64| index < self.strings.len() as u64;
+        let is_set = |index: &u32| *index == NONE || (*index as usize) < self.sets.len();
+        let commons = self.commons.iter().all(|common| {
+            is_string(common.service.into())
+                && is_string(common.protocol.into())
+                && common.sets.iter().all(is_set)
+        });
+        let payloads = self.payloads.len() as u64;
+        let rows = self.rows.iter().all(|row| {
+            row.common < self.commons.len() as u64
+                && is_string(row.name)
+                && row.request_payload < payloads
+                && row.response_payload < payloads
+                && row.extra <= self.extras.len() as u64
+        });
+        if commons && rows { Ok(()) } else { Err("it names what it does not hold".to_owned()) }
+    }
+
+    /// Positions from their differences.
+    fn add_up(&mut self) {
+        let mut last = vec![(0_u64, 0_u64); self.commons.len()];
+        for row in &mut self.rows {
+            let (request, response) = &mut last[row.common as usize];
+            *request = request.wrapping_add(row.request);
+            *response = response.wrapping_add(row.response);
+            (row.request, row.response) = (*request, *response);
+        }
     }
 
     /// Number of spans.
     pub(crate) fn len(&self) -> usize {
-        self.id.len()
+        self.rows.len()
     }
 
     /// Bytes in memory, about.
     pub(crate) fn weight(&self) -> usize {
-        self.bodies.len() + self.len() * 72 + self.strings.iter().map(String::len).sum::<usize>()
+        self.bytes + self.len() * size_of::<Row>()
     }
 
-    /// The block as bytes, not compressed.
-    pub(crate) fn to_bytes(&self) -> postcard::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(self.len() * 48 + self.bodies.len());
-        bytes = postcard::to_extend(self, bytes)?;
-        bytes.extend_from_slice(&self.bodies);
-        Ok(bytes)
+    fn common(&self, row: &Row) -> &Common {
+        &self.commons[row.common as usize]
     }
 
-    /// Reads what [`Block::to_bytes`] wrote. Lengths are checked, so that no later access can
-    /// miss.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let (mut block, bodies) =
-            postcard::take_from_bytes::<Self>(bytes).map_err(|error| error.to_string())?;
-        let count = block.id.len();
-        let equal = [
-            block.start.len(),
-            block.duration.len(),
-            block.flags.len(),
-            block.service.len(),
-            block.name.len(),
-            block.request.len(),
-            block.response.len(),
-            block.stream.len(),
-            block.request_hash.len(),
-            block.lengths.len(),
-        ];
-        let strings = block.strings.len();
-        let indices = block.service.iter().chain(&block.name);
-        if equal.iter().any(|length| *length != count) {
-            return Err("its columns differ in length".to_owned());
-        }
-        if indices.max().is_some_and(|index| *index as usize >= strings) {
-            return Err("it names a string that it does not hold".to_owned());
-        }
-        let mut end = 0_usize;
-        for length in &block.lengths {
-            block.offsets.push(end);
-            end = end.saturating_add(*length as usize);
-        }
-        if end != bodies.len() {
-            return Err("its bodies are cut".to_owned());
-        }
-        block.bodies = bodies.to_vec();
-        Ok(block)
+    fn extra(&self, row: &Row) -> Option<&Extra> {
+        self.extras.get(usize::try_from(row.extra.checked_sub(1)?).ok()?)
     }
 
-    /// The columns of span `index`.
+    /// What is asked first of span `index`.
     pub(crate) fn head(&self, index: usize) -> Head<'_> {
-        let flags = self.flags[index];
+        let row = &self.rows[index];
         Head {
-            id: SpanId(self.id[index]),
-            start: WallTime(self.start[index]),
-            end: WallTime(self.start[index].saturating_add(self.duration[index])),
-            kind: KINDS[usize::from(flags & 7).min(KINDS.len() - 1)],
-            status: STATUSES[usize::from(flags >> 3 & 3).min(STATUSES.len() - 1)],
-            service: &self.strings[self.service[index] as usize],
-            name: &self.strings[self.name[index] as usize],
+            id: SpanId(row.id),
+            start: WallTime(row.start),
+            end: WallTime(row.end()),
+            kind: row.kind(),
+            status: row.status(),
+            service: &self.strings[self.common(row).service as usize],
+            name: &self.strings[row.name as usize],
         }
-    }
-
-    fn exchange(&self, index: usize, confidence: f32) -> Exchange {
-        let flags = self.flags[index];
-        Exchange {
-            kind: EXCHANGES[usize::from(flags >> 5 & 3).min(EXCHANGES.len() - 1)],
-            request: self.request[index],
-            response: (flags >> 7 == 1).then_some(self.response[index]),
-            stream: self.stream[index],
-            request_hash: self.request_hash[index],
-            confidence,
-        }
-    }
-
-    fn context(&self, index: usize) -> Option<TraceContext> {
-        let found = self.contexts.binary_search_by_key(&(index as u32), |(at, _)| *at);
-        found.ok().map(|at| self.contexts[at].1)
-    }
-
-    /// Id, and keys of the exchange.
-    pub(crate) fn keys(&self, index: usize) -> (SpanId, Option<ExchangeKey>, RequestKey) {
-        let exchange = self.exchange(index, 1.0);
-        (SpanId(self.id[index]), exchange.key(), exchange.request_key())
     }
 
     /// All keys by which span `index` is looked up.
     pub(crate) fn each_key(&self, index: usize, mut each: impl FnMut(SpanKey)) {
-        let (id, exchange, request) = self.keys(index);
-        each(SpanKey::Id(id));
-        exchange.into_iter().for_each(|key| each(SpanKey::Exchange(key)));
-        each(SpanKey::Request(request));
-        self.context(index).into_iter().for_each(|it| each(SpanKey::Application(it.trace)));
+        let row = &self.rows[index];
+        let exchange = row.exchange(1.0);
+        each(SpanKey::Id(SpanId(row.id)));
+        exchange.key().into_iter().for_each(|key| each(SpanKey::Exchange(key)));
+        each(SpanKey::Request(exchange.request_key()));
+        let context = self.extra(row).and_then(|extra| extra.context);
+        context.into_iter().for_each(|it| each(SpanKey::Application(it.trace)));
     }
 
     /// The whole span `index`.
-    pub(crate) fn span(&self, index: usize) -> Result<Span, String> {
-        let from = self.offsets[index];
-        let bytes = &self.bodies[from..from + self.lengths[index] as usize];
-        let body = body::read(bytes).map_err(|error| error.to_string())?;
-        let (request, response) = body.touches();
-        let head = self.head(index);
-        Ok(Span {
+    pub(crate) fn span(&self, index: usize) -> Span {
+        let row = &self.rows[index];
+        let (common, head, extra) = (self.common(row), self.head(index), self.extra(row));
+        let mut attributes = Attributes::new();
+        for set in common.sets.iter().filter(|set| **set != NONE) {
+            attributes.share_new(&self.sets[*set as usize]);
+        }
+        attributes.extend(extra.into_iter().flat_map(|extra| extra.attributes.own()).cloned());
+        let [a, b, c, d] = self.touches(row);
+        Span {
             id: head.id,
             kind: head.kind,
-            name: head.name.to_owned(),
-            service: head.service.to_owned(),
+            name: self.strings[row.name as usize].clone(),
+            service: self.strings[common.service as usize].clone(),
+            protocol: self.strings[common.protocol as usize].to_string().into(),
             start: head.start,
             end: head.end,
             status: head.status,
-            exchange: self.exchange(index, body.confidence),
-            trace_context: self.context(index),
-            request,
-            response,
-            protocol: body.protocol.into(),
-            status_message: body.status_message,
-            attributes: body.attributes,
-            request_size: body.sizes.0,
-            response_size: body.sizes.1,
-            request_payload: body.request_payload,
-            response_payload: body.response_payload,
-            process: body.process,
-            connection: body.connection,
-            unknown: body.unknown,
-            truncated: body.truncated,
-            lost_events: body.lost_events,
+            status_message: extra.and_then(|extra| extra.status_message.clone()),
+            attributes,
+            request_size: row.request_size,
+            response_size: row.response_size,
+            request_payload: self.payloads[row.request_payload as usize].clone(),
+            response_payload: self.payloads[row.response_payload as usize].clone(),
+            process: common.process,
+            connection: common.connection,
+            exchange: row.exchange(f32::from_bits(common.confidence)),
+            request: [a, b],
+            response: row.has_response_calls().then_some([c, d]),
+            trace_context: extra.and_then(|extra| extra.context),
+            unknown: extra.map(|extra| extra.unknown.clone()).unwrap_or_default(),
+            truncated: extra.is_some_and(|extra| extra.truncated),
+            lost_events: extra.map_or(0, |extra| extra.lost_events),
+        }
+    }
+
+    fn touches(&self, row: &Row) -> [Touch; 4] {
+        let (mut event, mut time) = (row.event, row.start.wrapping_sub(row.clock));
+        let steps = [
+            (0, 0),
+            (row.event_1, row.time_1),
+            (row.event_2, row.time_2),
+            (row.event_3, row.time_3),
+        ];
+        let callers = &self.common(row).callers;
+        std::array::from_fn(|at| {
+            event = event.wrapping_add(steps[at].0);
+            time = time.wrapping_add(steps[at].1);
+            let (pid, tid, unit) = callers.get(at);
+            Touch { event: EventId(event), time: BootTime(time), pid, tid, unit }
         })
     }
+}
+
+/// Takes a list off the front of `bytes`.
+fn list<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<Vec<T>, String> {
+    let (list, rest) = postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
+    *bytes = rest;
+    Ok(list)
 }

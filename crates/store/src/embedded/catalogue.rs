@@ -65,8 +65,12 @@ impl Entry {
         self.add_time(span.start, span.end);
         self.longest = self.longest.max(span.end.since(span.start).0);
         self.errors += u64::from(span.status == SpanStatus::Error);
-        self.services |= bit(&span.service);
-        self.names |= bit(&span.name);
+    }
+
+    /// Spans of that service and name are in it.
+    pub(super) fn name(&mut self, service: &str, name: &str) {
+        self.services |= bit(service);
+        self.names |= bit(name);
     }
 
     /// Whether a span of it may overlap `window`.

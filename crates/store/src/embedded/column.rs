@@ -1,66 +1,116 @@
-//! Columns: how a list of numbers is laid out so that it compresses.
+//! Columns: how a list of numbers is laid out so that it compresses. A number is a varint (LEB128, as
+//! in DWARF 5 §7.6) unless its column says otherwise.
 
-/// Random numbers, eight bytes each: a varint would take ten.
-pub(crate) mod fixed {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+/// How a column is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As it is.
+    Plain,
+    /// Near zero, on both sides.
+    Signed,
+    /// The difference to the one before, near zero on both sides.
+    Delta,
+    /// Random: eight bytes each, little-endian, where a varint would take ten.
+    Fixed,
+}
 
-    pub(crate) fn serialize<S: Serializer>(numbers: &[u64], to: S) -> Result<S::Ok, S::Error> {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        bytes.serialize(to)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
-        let bytes = <&[u8]>::deserialize(from)?;
-        let (words, rest) = bytes.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(D::Error::custom("a column of eight-byte numbers has a broken length"));
+/// Appends a column.
+pub(crate) fn write(layout: Layout, numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    match layout {
+        Layout::Plain => numbers.for_each(|number| put(number, out)),
+        Layout::Signed => numbers.for_each(|number| put(zigzag(number), out)),
+        Layout::Delta => {
+            let mut last = 0_u64;
+            for number in numbers {
+                put(zigzag(number.wrapping_sub(last)), out);
+                last = number;
+            }
         }
-        Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+        Layout::Fixed => numbers.for_each(|number| out.extend_from_slice(&number.to_le_bytes())),
     }
 }
 
-/// Numbers that are near their predecessors: the differences, which may be negative.
-pub(crate) mod delta {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(numbers: &[u64], to: S) -> Result<S::Ok, S::Error> {
-        let mut last = 0_u64;
-        let difference = |number: &u64| {
-            let difference = number.wrapping_sub(last) as i64;
-            last = *number;
-            difference
+/// Reads the `count` numbers of a column off the front of `bytes` and hands each to `each`; `None`:
+/// they are not there.
+pub(crate) fn read(
+    layout: Layout,
+    count: usize,
+    bytes: &mut &[u8],
+    mut each: impl FnMut(usize, u64),
+) -> Option<()> {
+    let mut last = 0_u64;
+    for index in 0..count {
+        let number = match layout {
+            Layout::Plain => get(bytes)?,
+            Layout::Signed => unzigzag(get(bytes)?),
+            Layout::Delta => {
+                last = last.wrapping_add(unzigzag(get(bytes)?));
+                last
+            }
+            Layout::Fixed => {
+                let (word, rest) = bytes.split_first_chunk::<8>()?;
+                *bytes = rest;
+                u64::from_le_bytes(*word)
+            }
         };
-        numbers.iter().map(difference).collect::<Vec<i64>>().serialize(to)
+        each(index, number);
     }
+    Some(())
+}
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
-        let mut last = 0_u64;
-        let number = |difference: i64| {
-            last = last.wrapping_add(difference as u64);
-            last
-        };
-        Ok(Vec::<i64>::deserialize(from)?.into_iter().map(number).collect())
+/// Appends a varint.
+pub(crate) fn put(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
     }
+    out.push(number as u8);
+}
+
+/// Reads a varint off the front; `None`: it is cut, or too long.
+pub(crate) fn get(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Small numbers of both signs as small numbers: 0, -1, 1, -2 …
+fn zigzag(number: u64) -> u64 {
+    (number << 1) ^ ((number as i64) >> 63) as u64
+}
+
+fn unzigzag(number: u64) -> u64 {
+    (number >> 1) ^ (number & 1).wrapping_neg()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde::{Deserialize, Serialize};
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Both {
-        #[serde(with = "super::fixed")]
-        fixed: Vec<u64>,
-        #[serde(with = "super::delta")]
-        delta: Vec<u64>,
-    }
+    use super::*;
 
     #[test]
-    fn columns_come_back() {
+    fn columns_come_back_and_cut_ones_do_not() {
+        let all = [Layout::Plain, Layout::Signed, Layout::Delta, Layout::Fixed];
         for numbers in [vec![], vec![0], vec![u64::MAX, 0, 1, u64::MAX - 1, 1 << 63], vec![7; 9]] {
-            let both = Both { fixed: numbers.clone(), delta: numbers };
-            let bytes = postcard::to_stdvec(&both).unwrap();
-            assert_eq!(postcard::from_bytes::<Both>(&bytes).unwrap(), both);
+            for layout in all {
+                let mut bytes = Vec::new();
+                write(layout, numbers.iter().copied(), &mut bytes);
+                let mut read_back = Vec::new();
+                let mut rest = bytes.as_slice();
+                let done = read(layout, numbers.len(), &mut rest, |_, it| read_back.push(it));
+                assert_eq!((done, rest.len(), &read_back), (Some(()), 0, &numbers), "{layout:?}");
+                for len in 0..bytes.len() {
+                    let cut = read(layout, numbers.len(), &mut &bytes[..len], |_, _| {});
+                    assert_eq!(cut, None, "{layout:?}, {len} bytes");
+                }
+            }
         }
+        assert_eq!(get(&mut &[0x80; 12][..]), None);
     }
 }

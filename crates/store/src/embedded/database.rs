@@ -20,7 +20,7 @@ const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -158,6 +158,10 @@ fn check(connection: &Connection, folder: &Path, path: &Path) -> Result<u32, Sto
     if found > SCHEMA_VERSION {
         let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
         return Err(StoreError::Newer { folder, found, supported });
+    }
+    if found < SCHEMA_VERSION {
+        let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
+        return Err(StoreError::Older { folder, found, supported });
     }
     Ok(found)
 }

@@ -2,21 +2,26 @@
 //!
 //! A body is the length of the plain bytes (u32, little-endian), then a zstd frame with checksum.
 
-use std::collections::BTreeMap;
-
 use deeptrace_model::{Duration, Link, Span, SpanKind, SpanStatus};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{
     block::Block,
     catalogue::{Entry, Kind},
-    filter::{Filter, link_hash, span_hash},
+    filter::{Filter, link_hash},
+    writing::Writing,
 };
 use crate::{LinkKey, Operation};
 
 /// Most that a body may have unpacked; a longer one is taken for damaged.
 const PLAIN_LEN_MAX: usize = 256 << 20;
+
+/// Spans or links of one stored batch: more compress better, fewer are found faster.
+pub(super) const BATCH_LEN_MAX: usize = 4096;
+/// Bytes of spans, about, of one stored batch.
+const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// A batch as it is stored.
 pub(super) struct Row {
@@ -46,40 +51,63 @@ impl OperationRow {
     }
 }
 
-/// Spans, by start, as a row.
-pub(super) fn spans(spans: &[&Span], zstd: &mut Compressor<'_>) -> Result<Row, String> {
-    let mut entry = Entry::new(Kind::Spans);
-    let mut block = Block::default();
-    let mut operations: BTreeMap<(&str, &str, u8), OperationRow> = BTreeMap::new();
-    for span in spans {
-        entry.add(span);
-        block.push(span).map_err(|error| error.to_string())?;
-        let key = (span.service.as_str(), span.name.as_str(), span.kind as u8);
-        let row = operations.entry(key).or_insert_with(|| OperationRow {
-            service: span.service.clone(),
-            name: span.name.clone(),
-            kind: span.kind,
-            spans: 0,
-            errors: 0,
-            total: 0,
-            longest: 0,
+/// Spans, by start, as rows of at most [`BATCH_LEN_MAX`] spans and about [`BATCH_BYTES_MAX`] bytes.
+pub(super) fn spans(spans: &[&Span], zstd: &mut Compressor<'_>) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    let mut rest = spans;
+    while !rest.is_empty() {
+        let mut writing = Writing::default();
+        let mut summary = Summary::new();
+        for span in rest {
+            if writing.len() == BATCH_LEN_MAX || writing.bytes() > BATCH_BYTES_MAX {
+                break;
+            }
+            writing.push(span);
+            summary.add(span);
+        }
+        rest = &rest[writing.len()..];
+        let (plain, keys) = writing.finish().map_err(|error| error.to_string())?;
+        rows.push(Row {
+            entry: summary.entry,
+            operations: postcard::to_stdvec(&summary.rows).map_err(|error| error.to_string())?,
+            filter: Filter::new(&keys).to_bytes(),
+            body: pack(&plain, zstd)?,
         });
+    }
+    Ok(rows)
+}
+
+/// What is known of a batch without reading it.
+struct Summary<'a> {
+    entry: Entry,
+    rows: Vec<OperationRow>,
+    /// Where in `rows` an operation is: service, name, kind.
+    places: FxHashMap<(&'a str, &'a str, u8), usize>,
+}
+
+impl<'a> Summary<'a> {
+    fn new() -> Self {
+        let entry = Entry::new(Kind::Spans);
+        Self { entry, rows: Vec::new(), places: FxHashMap::default() }
+    }
+
+    fn add(&mut self, span: &'a Span) {
+        let (service, name, kind) = (span.service.as_str(), span.name.as_str(), span.kind);
+        let place = *self.places.entry((service, name, kind as u8)).or_insert_with(|| {
+            self.entry.name(service, name);
+            let (service, name) = (service.to_owned(), name.to_owned());
+            let (spans, errors, total, longest) = (0, 0, 0, 0);
+            self.rows.push(OperationRow { service, name, kind, spans, errors, total, longest });
+            self.rows.len() - 1
+        });
+        self.entry.add(span);
         let duration = span.end.since(span.start).0;
+        let row = &mut self.rows[place];
         row.spans += 1;
         row.errors += u64::from(span.status == SpanStatus::Error);
         row.total = row.total.saturating_add(duration);
         row.longest = row.longest.max(duration);
     }
-    let mut hashes = Vec::with_capacity(block.len() * 3);
-    (0..block.len()).for_each(|index| block.each_key(index, |key| hashes.push(span_hash(&key))));
-    let operations: Vec<OperationRow> = operations.into_values().collect();
-    let plain = block.to_bytes().map_err(|error| error.to_string())?;
-    Ok(Row {
-        entry,
-        operations: postcard::to_stdvec(&operations).map_err(|error| error.to_string())?,
-        filter: Filter::new(hashes).to_bytes(),
-        body: pack(&plain, zstd)?,
-    })
 }
 
 /// Links as a row.
@@ -92,7 +120,7 @@ pub(super) fn links(links: &[&Link], zstd: &mut Compressor<'_>) -> Result<Row, S
         hashes.extend(link.parent.map(|parent| link_hash(&LinkKey::Parent(parent))));
     }
     let plain = postcard::to_stdvec(links).map_err(|error| error.to_string())?;
-    let filter = Filter::new(hashes).to_bytes();
+    let filter = Filter::new(&hashes).to_bytes();
     Ok(Row { entry, operations: Vec::new(), filter, body: pack(&plain, zstd)? })
 }
 

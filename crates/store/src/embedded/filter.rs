@@ -16,12 +16,13 @@ pub(crate) struct Filter {
     remainders: Vec<u16>,
 }
 
-/// A key as the number that a filter keeps.
+/// A key as the number that a filter keeps. Keys are hashes themselves; one kind is kept apart from
+/// another by turning it.
 pub(crate) fn span_hash(key: &SpanKey) -> u64 {
     match *key {
-        SpanKey::Id(id) => hash64(&[1, id.0]),
-        SpanKey::Exchange(key) => hash64(&[2, key.0]),
-        SpanKey::Request(key) => hash64(&[3, key.0]),
+        SpanKey::Id(id) => id.0,
+        SpanKey::Exchange(key) => key.0.rotate_left(13),
+        SpanKey::Request(key) => key.0.rotate_left(29),
         SpanKey::Application(id) => hash64(&[4, id.0 as u64, (id.0 >> 64) as u64]),
     }
 }
@@ -29,26 +30,29 @@ pub(crate) fn span_hash(key: &SpanKey) -> u64 {
 /// A key as the number that a filter keeps.
 pub(crate) fn link_hash(key: &LinkKey) -> u64 {
     match *key {
-        LinkKey::Child(id) => hash64(&[5, id.0]),
-        LinkKey::Parent(id) => hash64(&[6, id.0]),
+        LinkKey::Child(id) => id.0.rotate_left(41),
+        LinkKey::Parent(id) => id.0.rotate_left(53),
     }
 }
 
 impl Filter {
     /// A filter that holds `hashes`, which may repeat.
-    pub(crate) fn new(mut hashes: Vec<u64>) -> Self {
-        hashes.sort_unstable();
-        hashes.dedup();
+    pub(crate) fn new(hashes: &[u64]) -> Self {
         let buckets = hashes.len().div_ceil(4).max(1);
-        let mut ends = Vec::with_capacity(buckets);
-        let mut remainders = Vec::with_capacity(hashes.len());
-        let mut rest = hashes.iter().peekable();
+        // Counted, then placed: each bucket begins where the ones before it end.
+        let mut ends = vec![0_u32; buckets + 1];
+        hashes.iter().for_each(|hash| ends[bucket_of(*hash, buckets) + 1] += 1);
         for bucket in 0..buckets {
-            while let Some(hash) = rest.next_if(|hash| bucket_of(**hash, buckets) <= bucket) {
-                remainders.push(*hash as u16);
-            }
-            ends.push(remainders.len() as u32);
+            ends[bucket + 1] += ends[bucket];
         }
+        let mut remainders = vec![0_u16; hashes.len()];
+        for hash in hashes {
+            let at = &mut ends[bucket_of(*hash, buckets)];
+            remainders[*at as usize] = *hash as u16;
+            *at += 1;
+        }
+        // What was the begin of each bucket has become its end.
+        ends.truncate(buckets);
         Self { ends, remainders }
     }
 
@@ -117,7 +121,7 @@ mod tests {
     fn what_is_in_is_found_and_little_else() {
         for count in [0, 1, 3, 6000] {
             let hashes: Vec<u64> = (0..count).map(|n| hash64(&[n])).collect();
-            let filter = Filter::new(hashes.clone());
+            let filter = Filter::new(&hashes);
             let read = Filter::from_bytes(&filter.to_bytes()).unwrap();
             assert_eq!(read, filter);
             assert!(hashes.iter().all(|hash| read.may_hold(*hash)));
@@ -129,7 +133,7 @@ mod tests {
     #[test]
     fn equal_upper_bits_fill_one_bucket() {
         let hashes: Vec<u64> = (0..1000).collect();
-        let filter = Filter::new(hashes.clone());
+        let filter = Filter::new(&hashes);
         let read = Filter::from_bytes(&filter.to_bytes()).unwrap();
         assert_eq!(read, filter);
         assert!(hashes.iter().all(|hash| read.may_hold(*hash)));
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn broken_bytes_are_refused() {
-        let bytes = Filter::new((0..100).map(|n| hash64(&[n])).collect()).to_bytes();
+        let bytes = Filter::new(&(0..100).map(|n| hash64(&[n])).collect::<Vec<_>>()).to_bytes();
         for len in 0..bytes.len() {
             assert_eq!(Filter::from_bytes(&bytes[..len]), None, "{len} bytes");
         }

@@ -9,8 +9,8 @@ use super::{
     Counters, REMOVALS,
     catalogue::{Entry, Kind},
     database,
-    encode::{self, Row},
-    write::{self, BATCH_LEN_MAX, Writer},
+    encode::{self, BATCH_LEN_MAX, Row},
+    write::{self, Writer},
 };
 use crate::{Maintained, Options};
 
@@ -128,21 +128,16 @@ impl Writer {
         let mut spans: Vec<Span> = Vec::new();
         for entry in group {
             let block = encode::read_spans(&self.body(entry.id)?, &mut self.decompressor);
-            let read: Result<Vec<Span>, String> =
-                block.and_then(|block| (0..block.len()).map(|index| block.span(index)).collect());
-            let Ok(read) = read else {
+            let Ok(block) = block else {
                 self.unreadable.insert(entry.id);
                 return Ok(None);
             };
-            spans.extend(read);
+            spans.extend((0..block.len()).map(|index| block.span(index)));
         }
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
-        let rows = write::chunks(&spans)
-            .into_iter()
-            .map(|chunk| encode::spans(chunk, &mut self.compressor).map_err(write::unfit));
-        rows.collect::<rusqlite::Result<_>>().map(Some)
+        encode::spans(&spans, &mut self.compressor).map_err(write::unfit).map(Some)
     }
 
     fn merged_links(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {

@@ -2,7 +2,6 @@
 //! keys. Rows of spans with several indices were measured too slow for a saturated host.
 
 mod block;
-mod body;
 mod cache;
 mod catalogue;
 mod column;
@@ -11,7 +10,9 @@ mod encode;
 mod filter;
 mod maintain;
 mod read;
+mod row;
 mod write;
+mod writing;
 
 use std::{
     fs::File,
@@ -64,7 +65,6 @@ struct Counters {
     batches_read: AtomicU64,
     batches_cached: AtomicU64,
     batches_damaged: AtomicU64,
-    spans_damaged: AtomicU64,
     merge_failures: AtomicU64,
     filters_read: AtomicU64,
 }
@@ -197,7 +197,6 @@ impl Store for Embedded {
             ("store_batches_read_total", &counters.batches_read),
             ("store_batches_cached_total", &counters.batches_cached),
             ("store_batches_damaged_total", &counters.batches_damaged),
-            ("store_spans_damaged_total", &counters.spans_damaged),
             ("store_merge_failures_total", &counters.merge_failures),
             ("store_filters_read_total", &counters.filters_read),
         ];

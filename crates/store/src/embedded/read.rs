@@ -94,10 +94,7 @@ impl Reader {
                 }
             }
         }
-        Ok(found
-            .into_values()
-            .filter_map(|(block, index)| whole(&block, index, counters))
-            .collect())
+        Ok(found.into_values().map(|(block, index)| Arc::new(block.span(index))).collect())
     }
 
     pub(super) fn links(
@@ -190,7 +187,7 @@ impl Reader {
                 continue;
             }
             let Some(block) = self.block(batch, counters)? else { continue };
-            let Some(span) = whole(&block, index, counters) else { continue };
+            let span = Arc::new(block.span(index));
             page.spans.push(span);
             page.next = Some(Cursor { start, id });
         }
@@ -390,13 +387,4 @@ fn passes(filter: &Filter, head: &Head<'_>) -> bool {
         && filter.min_duration.is_none_or(|min| duration >= min)
         && filter.max_duration.is_none_or(|max| duration <= max)
         && (!filter.errors_only || head.status == SpanStatus::Error)
-}
-
-/// The whole span; one that cannot be read is counted, and left out.
-fn whole(block: &Block, index: usize, counters: &Counters) -> Option<Arc<Span>> {
-    let span = block.span(index);
-    if span.is_err() {
-        counters.spans_damaged.fetch_add(1, Ordering::Relaxed);
-    }
-    span.ok().map(Arc::new)
 }

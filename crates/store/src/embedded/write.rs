@@ -2,17 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use deeptrace_model::{Gap, GapCause, Span, Value, WallTime};
+use deeptrace_model::{Gap, GapCause, Span, WallTime};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row};
 use crate::{Batch, StoreError};
-
-/// Spans or links of one stored batch: more compress better, fewer are found faster.
-pub(super) const BATCH_LEN_MAX: usize = 4096;
-/// Bytes of spans, about, of one stored batch.
-const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// The one who may write.
 pub(super) struct Writer {
@@ -44,13 +39,12 @@ impl Writer {
         }
         let mut rows = Vec::new();
         let mut spans: Vec<&Span> = batch.spans.iter().collect();
-        spans.sort_unstable_by_key(|span| (span.start, span.id));
-        for chunk in chunks(&spans) {
-            rows.push(encode::spans(chunk, &mut self.compressor).map_err(unfit)?);
-        }
+        // Nearly in order already, which a stable sort uses.
+        spans.sort_by_key(|span| (span.start, span.id));
+        rows.extend(encode::spans(&spans, &mut self.compressor).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
-        for chunk in links.chunks(BATCH_LEN_MAX) {
+        for chunk in links.chunks(encode::BATCH_LEN_MAX) {
             rows.push(encode::links(chunk, &mut self.compressor).map_err(unfit)?);
         }
         let transaction = begin(&mut self.connection)?;
@@ -73,38 +67,6 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction
 /// An error of our own encoding, as SQLite's callers know it.
 pub(super) fn unfit(reason: String) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(reason.into())
-}
-
-/// Cuts spans into stored batches by number and by size.
-pub(super) fn chunks<'a, 'b>(spans: &'b [&'a Span]) -> Vec<&'b [&'a Span]> {
-    let mut chunks = Vec::new();
-    let (mut from, mut bytes) = (0, 0);
-    for (index, span) in spans.iter().enumerate() {
-        let next = size(span);
-        if index - from == BATCH_LEN_MAX || (index > from && bytes + next > BATCH_BYTES_MAX) {
-            chunks.push(&spans[from..index]);
-            (from, bytes) = (index, 0);
-        }
-        bytes += next;
-    }
-    if from < spans.len() {
-        chunks.push(&spans[from..]);
-    }
-    chunks
-}
-
-/// Bytes of a span, about.
-fn size(span: &Span) -> usize {
-    let value = |value: &Value| match value {
-        Value::Text(text) => text.len(),
-        Value::Texts(texts) => texts.iter().map(String::len).sum(),
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) => 8,
-    };
-    let attributes = span.attributes.iter().map(|(key, it)| key.len() + value(it));
-    200 + span.name.len()
-        + span.request_payload.len()
-        + span.response_payload.len()
-        + attributes.sum::<usize>()
 }
 
 /// Inserts a batch; returns nothing, its number is SQLite's choice.

@@ -1,7 +1,5 @@
 //! Spans and links to fill a store with, the same in every run.
 
-use std::borrow::Cow;
-
 use deeptrace_model::{
     BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
     Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, TraceContext, TraceId, UnitId, Value,
@@ -36,7 +34,7 @@ pub fn span(n: u64) -> Span {
     let head = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: load/1\r\n\r\n");
     let attributes = vec![
         ("http.request.method".into(), "GET".into()),
-        ("url.path".into(), Value::Text(Cow::Owned(path))),
+        ("url.path".into(), Value::from(path)),
         ("http.response.status_code".into(), 200.into()),
         ("server.address".into(), "shop.example".into()),
         ("server.port".into(), 8080.into()),
@@ -48,8 +46,9 @@ pub fn span(n: u64) -> Span {
     Span {
         id: SpanId(hash64(&[n, 1])),
         kind,
-        name: format!("GET /users/{{id}}/{}", ["orders", "cart", "profile"][pair as usize % 3]),
-        service: ["front", "users", "orders", "cart", "stock"][n as usize % 5].to_owned(),
+        name: format!("GET /users/{{id}}/{}", ["orders", "cart", "profile"][pair as usize % 3])
+            .into(),
+        service: ["front", "users", "orders", "cart", "stock"][n as usize % 5].into(),
         protocol: "http".into(),
         start: WallTime(start),
         end: WallTime(start + took),
@@ -59,11 +58,11 @@ pub fn span(n: u64) -> Span {
             _ => SpanStatus::Ok,
         },
         status_message: (pair % 7 == 3).then(|| "500 Internal Server Error".to_owned()),
-        attributes,
+        attributes: attributes.into(),
         request_size: head.len() as u64,
         response_size: 200 + pair % 1000,
-        request_payload: head.into_bytes(),
-        response_payload: b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n".to_vec(),
+        request_payload: head.into_bytes().into(),
+        response_payload: b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"[..].into(),
         process: ProcessKey { pid: Pid(1000), started: BootTime(77) },
         connection: ConnectionId(1 + n % 64),
         exchange: Exchange {

@@ -88,7 +88,7 @@ pub fn describe_message(message: &Message, touches: bool) -> String {
     for (_, flag) in flags.iter().filter(|(is_set, _)| *is_set) {
         writeln!(text, "  {flag}").unwrap();
     }
-    for (key, value) in &m.attributes {
+    for (key, value) in m.attributes.iter() {
         match value {
             Value::Text(value) => writeln!(text, "  {key} = {value:?}").unwrap(),
             Value::Int(value) => writeln!(text, "  {key} = {value}").unwrap(),

@@ -1,0 +1,171 @@
+//! Writing: spans, one after the other, into the bytes of a block.
+//!
+//! What spans share in memory (text, sets of attributes, payloads) is told by its address and stored
+//! once. The addresses stay valid because the spans are borrowed until the block is done.
+
+use std::sync::Arc;
+
+use deeptrace_model::{AttributeSet, Payload, Span, Text};
+use rustc_hash::FxHashMap;
+
+use super::column::put;
+use super::filter::span_hash;
+use super::row::{Common, Extra, NONE, Row, touches};
+use crate::SpanKey;
+
+/// A block that is being written.
+#[derive(Default)]
+pub(super) struct Writing<'a> {
+    strings: Numbered<&'a str>,
+    sets: Numbered<*const AttributeSet, &'a AttributeSet>,
+    payloads: Numbered<*const u8, &'a Payload>,
+    commons: Numbered<Common, Common>,
+    extras: Vec<Extra>,
+    rows: Vec<Row>,
+    /// Positions of the last span of each common.
+    last: Vec<(u64, u64)>,
+    /// Hashes of all keys by which the spans are looked up.
+    keys: Vec<u64>,
+    bytes: usize,
+}
+
+/// Values, each with the number under which it is stored.
+struct Numbered<K, V = K> {
+    numbers: FxHashMap<K, u32>,
+    values: Vec<V>,
+}
+
+impl<K, V> Default for Numbered<K, V> {
+    fn default() -> Self {
+        Self { numbers: FxHashMap::default(), values: Vec::new() }
+    }
+}
+
+impl<K: Eq + std::hash::Hash, V> Numbered<K, V> {
+    fn number(&mut self, key: K, value: impl FnOnce(&K) -> V) -> u32 {
+        let next = self.values.len() as u32;
+        *self.numbers.entry(key).or_insert_with_key(|key| {
+            self.values.push(value(key));
+            next
+        })
+    }
+}
+
+impl<'a> Writing<'a> {
+    /// Appends a span.
+    pub(super) fn push(&mut self, span: &'a Span) {
+        let calls = touches(span);
+        let mut row = Row::of(span, &calls);
+        let common = self.common(span, Common::of(span, &calls));
+        row.common = common.into();
+        row.name = self.string(&span.name).into();
+        row.request_payload = self.payload(&span.request_payload).into();
+        row.response_payload = self.payload(&span.response_payload).into();
+        row.extra = self.extra(span);
+        self.key(&SpanKey::Id(span.id));
+        span.exchange.key().into_iter().for_each(|key| self.key(&SpanKey::Exchange(key)));
+        self.key(&SpanKey::Request(span.exchange.request_key()));
+        let context = span.trace_context;
+        context.into_iter().for_each(|it| self.key(&SpanKey::Application(it.trace)));
+        let last = &mut self.last[common as usize];
+        let now = (row.request, row.response);
+        row.request = now.0.wrapping_sub(last.0);
+        row.response = now.1.wrapping_sub(last.1);
+        *last = now;
+        self.rows.push(row);
+        self.bytes += size_of::<Row>();
+    }
+
+    fn key(&mut self, key: &SpanKey) {
+        self.keys.push(span_hash(key));
+    }
+
+    fn string(&mut self, text: &'a str) -> u32 {
+        self.strings.number(text, |text| text)
+    }
+
+    fn payload(&mut self, payload: &'a Payload) -> u32 {
+        let bytes = &mut self.bytes;
+        // Empty ones have one address.
+        self.payloads.number(payload.as_ptr(), |_| {
+            *bytes += payload.len();
+            payload
+        })
+    }
+
+    fn common(&mut self, span: &'a Span, mut common: Common) -> u32 {
+        common.service = self.string(&span.service);
+        common.protocol = self.string(&span.protocol);
+        for (at, set) in span.attributes.shared().enumerate() {
+            let bytes = &mut self.bytes;
+            common.sets[at] = self.sets.number(Arc::as_ptr(set), |_| {
+                *bytes += size(set.as_slice());
+                &**set
+            });
+        }
+        let number = self.commons.number(common, Common::clone);
+        if number as usize == self.last.len() {
+            self.last.push((0, 0));
+        }
+        number
+    }
+
+    fn extra(&mut self, span: &Span) -> u64 {
+        let own = span.attributes.own();
+        let is_plain = own.is_empty()
+            && span.status_message.is_none()
+            && span.trace_context.is_none()
+            && span.unknown.is_empty()
+            && !span.truncated
+            && span.lost_events == 0;
+        if is_plain {
+            return 0;
+        }
+        self.bytes += size_of::<Extra>() + size(own);
+        self.extras.push(Extra {
+            attributes: own.to_vec().into(),
+            status_message: span.status_message.clone(),
+            context: span.trace_context,
+            unknown: span.unknown.clone(),
+            truncated: span.truncated,
+            lost_events: span.lost_events,
+        });
+        self.extras.len() as u64
+    }
+
+    /// Spans in it.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Bytes that it will have, about, not compressed.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The block as bytes, not compressed, and the hashes of its keys.
+    pub(super) fn finish(self) -> postcard::Result<(Vec<u8>, Vec<u64>)> {
+        debug_assert!(self.commons.values.iter().all(|common| common.service != NONE));
+        let sets: Vec<_> = self.sets.values.iter().map(|set| set.as_slice()).collect();
+        let mut out = Vec::with_capacity(self.bytes);
+        out = postcard::to_extend(&self.strings.values, out)?;
+        out = postcard::to_extend(&sets, out)?;
+        out = postcard::to_extend(&self.payloads.values, out)?;
+        out = postcard::to_extend(&self.commons.values, out)?;
+        out = postcard::to_extend(&self.extras, out)?;
+        put(self.rows.len() as u64, &mut out);
+        Row::write(&self.rows, &mut out);
+        Ok((out, self.keys))
+    }
+}
+
+/// Bytes of attributes, about.
+fn size(attributes: &[deeptrace_model::Attribute]) -> usize {
+    use deeptrace_model::Value;
+    let value = |value: &Value| match value {
+        Value::Text(text) => Text::len(text),
+        Value::Texts(texts) => texts.iter().map(String::len).sum(),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => 8,
+    };
+    attributes.iter().map(|(key, it)| key.len() + value(it)).sum()
+}
