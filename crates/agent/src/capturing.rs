@@ -201,7 +201,9 @@ impl Loop {
             return;
         }
         self.parts.status.spans(&self.batch.spans);
-        self.parts.sink.send(std::mem::take(&mut self.batch));
+        // The next one will be about as large.
+        let next = Batch::with_room(self.batch.spans.len().min(FLUSH_SPANS));
+        self.parts.sink.send(std::mem::replace(&mut self.batch, next));
     }
 
     fn report(&mut self) {

@@ -58,8 +58,7 @@ impl Pipeline {
         self.messages(out, demand);
         // After its messages: what a connection still said is known when it is closed.
         self.contexts.feed(ContextInput::Event(event), &mut self.evidence);
-        self.spans.feed(SpanInput::Event(event), &mut self.finished);
-        self.pass(out);
+        self.spans(out, |spans, finished| spans.feed(SpanInput::Event(event), finished));
     }
 
     /// Lets the stages give up what waited for too long. To be called about ten times a second.
@@ -67,8 +66,7 @@ impl Pipeline {
         self.protocols.tick(now, &mut self.parsed);
         self.messages(out, demand);
         self.contexts.tick(now, &mut self.evidence);
-        self.spans.tick(now, &mut self.finished);
-        self.pass(out);
+        self.spans(out, |spans, finished| spans.tick(now, finished));
         self.correlator.tick(now, &mut out.links);
     }
 
@@ -98,18 +96,21 @@ impl Pipeline {
     fn message(&mut self, message: Box<Message>, out: &mut Batch) {
         self.correlator.feed(CorrelateInput::Message(&message), &mut out.links);
         self.contexts.feed(ContextInput::Message(&message), &mut self.evidence);
-        self.spans.feed(SpanInput::Message(message), &mut self.finished);
-        self.pass(out);
+        self.spans(out, |spans, finished| spans.feed(SpanInput::Message(message), finished));
     }
 
-    /// Evidence before the span of the answer that gave it.
-    fn pass(&mut self, out: &mut Batch) {
+    /// Lets `act` finish spans. Evidence goes before the span of the answer that gave it.
+    fn spans(&mut self, out: &mut Batch, act: impl FnOnce(&mut Spans, &mut SpanOutput)) {
+        let known = out.spans.len();
+        // Finished where they stay: a span is large.
+        std::mem::swap(&mut self.finished.spans, &mut out.spans);
+        act(&mut self.spans, &mut self.finished);
+        std::mem::swap(&mut self.finished.spans, &mut out.spans);
         for evidence in self.evidence.drain(..) {
             self.correlator.feed(CorrelateInput::Evidence(evidence), &mut out.links);
         }
-        for span in self.finished.spans.drain(..) {
-            self.correlator.feed(CorrelateInput::Span(&span), &mut out.links);
-            out.spans.push(span);
+        for span in &out.spans[known..] {
+            self.correlator.feed(CorrelateInput::Span(span), &mut out.links);
         }
         out.gaps.append(&mut self.finished.gaps);
     }

@@ -14,6 +14,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Nothing, with room for so many spans.
+    pub fn with_room(spans: usize) -> Self {
+        Self { spans: Vec::with_capacity(spans + spans / 8), ..Self::default() }
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty() && self.links.is_empty() && self.gaps.is_empty()

@@ -119,8 +119,8 @@ impl Status {
     /// Spans were finished.
     pub fn spans(&self, spans: &[Span]) {
         let mut inner = self.lock();
-        for span in spans {
-            inner.add(span);
+        for run in spans.chunk_by(|one, next| RowKey::is_same(one, next)) {
+            inner.add(run);
         }
         let kept = &spans[spans.len().saturating_sub(RECENT_OF_BATCH_MAX)..];
         let surplus = (inner.recent.len() + kept.len()).saturating_sub(RECENT_MAX);
@@ -163,8 +163,10 @@ impl Status {
 }
 
 impl Inner {
-    fn add(&mut self, span: &Span) {
-        let is_server = matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
+    /// Counts spans of one row.
+    fn add(&mut self, run: &[Span]) {
+        let Some(span) = run.first() else { return };
+        let is_server = is_server(span.kind);
         let mut key =
             RowKey { service: span.service.clone(), protocol: span.protocol.clone(), is_server };
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
@@ -179,10 +181,25 @@ impl Inner {
             total_duration_ns: 0,
             max_duration_ns: 0,
         });
-        let Duration(duration) = span.end.since(span.start);
-        row.span_count += 1;
-        row.error_count += u64::from(span.status == SpanStatus::Error);
-        row.total_duration_ns = row.total_duration_ns.saturating_add(duration);
-        row.max_duration_ns = row.max_duration_ns.max(duration);
+        for span in run {
+            let Duration(duration) = span.end.since(span.start);
+            row.span_count += 1;
+            row.error_count += u64::from(span.status == SpanStatus::Error);
+            row.total_duration_ns = row.total_duration_ns.saturating_add(duration);
+            row.max_duration_ns = row.max_duration_ns.max(duration);
+        }
     }
+}
+
+impl RowKey {
+    /// Whether two spans are of one row.
+    fn is_same(one: &Span, other: &Span) -> bool {
+        is_server(one.kind) == is_server(other.kind)
+            && one.protocol == other.protocol
+            && one.service == other.service
+    }
+}
+
+fn is_server(kind: SpanKind) -> bool {
+    matches!(kind, SpanKind::Server | SpanKind::Consumer)
 }

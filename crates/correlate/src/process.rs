@@ -107,8 +107,8 @@ impl Process {
     /// A request was answered, or given up.
     pub(crate) fn closed(&mut self, span: &Span) {
         let start = span.request[1].time;
-        let found = self.requests.binary_search_by_key(&(start, span.id), |r| (r.start, r.span));
-        let Some(request) = found.ok().and_then(|at| self.requests.get_mut(at)) else { return };
+        let found = find(&self.requests, (start, span.id), |r| (r.start, r.span));
+        let Some(request) = found.and_then(|at| self.requests.get_mut(at)) else { return };
         if request.end.is_some() {
             return;
         }
@@ -235,8 +235,8 @@ impl Process {
             generation: 0,
             is_final,
         };
-        let found = self.requests.binary_search_by_key(&(start, parent), |r| (r.start, r.span));
-        if let Some(request) = found.ok().and_then(|at| self.requests.get_mut(at)) {
+        let found = find(&self.requests, (start, parent), |r| (r.start, r.span));
+        if let Some(request) = found.and_then(|at| self.requests.get_mut(at)) {
             request.made.push(call.callee);
         }
         if !is_final {
@@ -295,6 +295,24 @@ impl Process {
             self.evidence.retain(|_, evidence| evidence.time >= oldest);
         }
     }
+}
+
+/// Where `key` is in `list`, which is ordered: mostly near its end, so that is where the search begins.
+fn find<T, K: Ord>(list: &VecDeque<T>, key: K, of: impl Fn(&T) -> K) -> Option<usize> {
+    let (mut to, mut step) = (list.len(), 1);
+    let from = loop {
+        let at = to.saturating_sub(step);
+        match list.get(at).map(&of) {
+            Some(here) if here > key && at > 0 => (to, step) = (at, step * 2),
+            _ => break at,
+        }
+    };
+    let (mut low, mut high) = (from, to);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if of(&list[middle]) < key { low = middle + 1 } else { high = middle }
+    }
+    list.get(low).is_some_and(|item| of(item) == key).then_some(low)
 }
 
 /// Where `key` belongs in `list`, which is ordered: nearly always at its end.

@@ -34,6 +34,8 @@ pub(crate) struct Connections<T> {
     by_id: HashMap<ConnectionId, usize, BuildHasherDefault<IdHasher>>,
     free: Vec<usize>,
     hand: usize,
+    /// Slot of the last one that was used or put in.
+    touched: usize,
     limit: usize,
 }
 
@@ -51,6 +53,7 @@ impl<T> Connections<T> {
             by_id: HashMap::default(),
             free: Vec::new(),
             hand: 0,
+            touched: 0,
             limit: limit.max(1),
         }
     }
@@ -62,23 +65,43 @@ impl<T> Connections<T> {
         slot.value.as_mut()
     }
 
+    /// Marks `id` as used; false: it is not there.
+    pub(crate) fn touch(&mut self, id: ConnectionId) -> bool {
+        // Calls come in runs: the last one is the most likely.
+        if self.slots.get(self.touched).is_none_or(|slot| slot.id != id || slot.value.is_none()) {
+            let Some(index) = self.by_id.get(&id) else { return false };
+            self.touched = *index;
+        }
+        self.slots[self.touched].used = true;
+        true
+    }
+
+    /// The value that was last marked as used, or put in.
+    pub(crate) fn touched(&mut self) -> Option<&mut T> {
+        self.slots.get_mut(self.touched)?.value.as_mut()
+    }
+
     /// Puts a value in, and returns one that had to go: the old one of `id`, or the victim.
     pub(crate) fn insert(&mut self, id: ConnectionId, value: T) -> Option<T> {
         if let Some(index) = self.by_id.get(&id) {
+            self.touched = *index;
             return self.slots[*index].value.replace(value);
         }
         let slot = Slot { id, used: true, value: Some(value) };
         if let Some(index) = self.free.pop() {
+            self.touched = index;
             self.slots[index] = slot;
             self.by_id.insert(id, index);
             return None;
         }
         if self.slots.len() < self.limit {
+            self.touched = self.slots.len();
             self.by_id.insert(id, self.slots.len());
             self.slots.push(slot);
             return None;
         }
         let index = self.victim();
+        self.touched = index;
         let old = std::mem::replace(&mut self.slots[index], slot);
         self.by_id.remove(&old.id);
         self.by_id.insert(id, index);

@@ -141,9 +141,9 @@ impl Http {
             },
         };
         if self.asked.len() < PIPELINE_MAX {
-            self.asked.push_back(head.asked);
+            self.asked.push_back(head.framing.asked);
         }
-        let body = if head.is_chunked { Body::chunked() } else { Body::None };
+        let body = if head.framing.is_chunked { Body::chunked() } else { Body::None };
         self.begin(Side::Client, head, body)
     }
 
@@ -155,24 +155,25 @@ impl Http {
                 Err(verdict) => return verdict,
             },
         };
+        let framing = &mut head.framing;
         if head.draft.interim {
-            head.length = None;
+            framing.length = None;
             return self.begin(Side::Server, head, Body::None);
         }
         let asked = self.asked.pop_front();
         // RFC 9112 §6.3, in its order.
-        let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&head.status);
-        if head.is_whole && (head.status == 101 || is_tunnel) {
+        let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&framing.status);
+        if framing.is_whole && (framing.status == 101 || is_tunnel) {
             self.switched = true;
         }
         let has_body =
-            asked != Some(Asked::Head) && !is_tunnel && !matches!(head.status, 101 | 204 | 304);
+            asked != Some(Asked::Head) && !is_tunnel && !matches!(framing.status, 101 | 204 | 304);
         let body = if !has_body {
-            head.length = None;
+            framing.length = None;
             Body::None
-        } else if head.is_chunked {
+        } else if framing.is_chunked {
             Body::chunked()
-        } else if head.length.is_some() {
+        } else if framing.length.is_some() {
             Body::None
         } else {
             Body::UntilClose
@@ -183,15 +184,14 @@ impl Http {
     /// The head is read: is that all, or what follows?
     fn begin(&mut self, from: Side, head: Summary, body: Body) -> Verdict {
         let half = &mut self.halves[from as usize];
-        let Summary { draft, end, is_whole, length, .. } = head;
-        let draft = Box::new(draft);
-        if !is_whole {
+        let Summary { draft, framing } = head;
+        if !framing.is_whole {
             half.draft = Some(draft);
             return Verdict::More;
         }
-        let len = end as u64;
+        let len = framing.end as u64;
         if body == Body::None {
-            return Verdict::Done { len: len.saturating_add(length.unwrap_or(0)), draft };
+            return Verdict::Done { len: len.saturating_add(framing.length.unwrap_or(0)), draft };
         }
         half.body = body;
         half.draft = Some(draft);

@@ -166,7 +166,7 @@ impl Protocols {
 
     fn call(&mut self, event: &Event<'_>, call: &Call<'_>, out: &mut Output) {
         self.counters.calls += 1;
-        if self.connections.get_mut(call.connection).is_none() {
+        if !self.connections.touch(call.connection) {
             let new = Connection::unknown(call.connection, transport_of(call));
             let old = self.connections.insert(call.connection, new);
             self.drop_connection(old, out);
@@ -180,7 +180,7 @@ impl Protocols {
             boot: self.boot,
             out,
         };
-        let Some(connection) = self.connections.get_mut(call.connection) else { return };
+        let Some(connection) = self.connections.touched() else { return };
         if !connection.transport.is_stream() {
             return connection.datagram(event, call, &mut stage);
         }

@@ -332,7 +332,7 @@ fn bytes(batch: &Batch) -> usize {
         size_of::<Span>()
             + span.request_payload.len()
             + span.response_payload.len()
-            + span.attributes.len() * 96
+            + span.attributes.own().len() * 96
     };
     batch.spans.iter().map(span).sum::<usize>()
         + size_of_val(batch.links.as_slice())

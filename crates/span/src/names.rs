@@ -3,7 +3,7 @@
 //! Bias: the first names that a service shows are kept for the life of the agent, later ones
 //! share `{other}`. A service whose paths are templated well never gets near the limit.
 
-use deeptrace_model::{Attributes, Text, Value, hash_bytes, hash64};
+use deeptrace_model::{Attributes, Text, Value, hash_bytes};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Services whose names are counted apart; all further ones share one count.
@@ -30,7 +30,7 @@ impl Names {
             key = 0;
         }
         let seen = self.seen.entry(key).or_default();
-        let hash = hash64(&[hash_bytes(name.as_bytes())]);
+        let hash = hash_bytes(name.as_bytes());
         if seen.contains(&hash) {
             return;
         }

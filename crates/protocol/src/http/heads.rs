@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use deeptrace_model::{AttributeSet, Attributes, Text, TraceContext, hash_bytes};
+use deeptrace_model::{AttributeSet, MessageRole, SpanStatus, Text, TraceContext, hash64};
 
 use super::Asked;
 use super::head::Fields;
@@ -17,17 +17,21 @@ use crate::Draft;
 const SLOTS: usize = 512;
 /// Longest head that is.
 const HEAD_MAX: usize = 1024;
-/// Bytes by which a slot is chosen.
-const HASHED: usize = 64;
 
 thread_local! {
     static HEADS: RefCell<Vec<Slot>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a head says, and what decides how long a message is.
+/// What a head says.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
-    pub(super) draft: Draft,
+    pub(super) draft: Box<Draft>,
+    pub(super) framing: Framing,
+}
+
+/// What of a head decides where its message ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Framing {
     /// Of a request.
     pub(super) asked: Asked,
     /// Of a response, else zero.
@@ -43,15 +47,9 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn new(draft: Draft, fields: &Fields<'_>, asked: Asked, status: u16) -> Self {
-        Self {
-            draft,
-            asked,
-            status,
-            end: fields.end,
-            is_whole: fields.is_whole,
-            length: fields.length,
-            is_chunked: fields.is_chunked,
-        }
+        let Fields { end, is_whole, length, is_chunked, .. } = *fields;
+        let framing = Framing { asked, status, end, is_whole, length, is_chunked };
+        Self { draft: Box::new(draft), framing }
     }
 }
 
@@ -65,10 +63,13 @@ struct Slot {
 
 /// A [`Summary`] that is cheap to repeat.
 struct Said {
+    role: MessageRole,
     name: Text,
     attributes: Arc<AttributeSet>,
+    status: SpanStatus,
     trace_context: Option<TraceContext>,
-    head: Summary,
+    interim: bool,
+    framing: Framing,
 }
 
 /// The head at the front of `bytes`, if it is remembered.
@@ -76,18 +77,22 @@ pub(super) fn recall(bytes: &[u8]) -> Option<Summary> {
     HEADS.with_borrow(|slots| {
         let slot = slots.get(place(bytes).1)?;
         let said = slot.said.as_ref().filter(|_| bytes.starts_with(&slot.bytes))?;
-        let mut draft = said.head.draft.clone();
-        draft.name = said.name.clone();
+        let mut draft = Box::new(Draft::request(said.name.clone()));
+        draft.role = said.role;
         draft.attributes.share_new(&said.attributes);
+        draft.status = said.status;
         draft.trace_context = said.trace_context;
-        Some(Summary { draft, ..said.head })
+        draft.interim = said.interim;
+        Some(Summary { draft, framing: said.framing })
     })
 }
 
 /// Remembers what the head at the front of `bytes` said, if it may be and comes again.
 pub(super) fn remember(bytes: &[u8], head: &Summary) {
-    let is_plain = head.draft.redact.is_empty() && head.draft.status_message.is_none();
-    if !head.is_whole || !is_plain || head.end > HEAD_MAX {
+    let Summary { draft, framing } = head;
+    let is_plain =
+        draft.redact.is_empty() && draft.status_message.is_none() && draft.unknown.is_empty();
+    if !framing.is_whole || !is_plain || framing.end > HEAD_MAX {
         return;
     }
     HEADS.with_borrow_mut(|slots| {
@@ -99,19 +104,24 @@ pub(super) fn remember(bytes: &[u8], head: &Summary) {
         if std::mem::replace(&mut slot.last, hash) != hash {
             return;
         }
-        let mut rest = head.clone();
-        let attributes = std::mem::replace(&mut rest.draft.attributes, Attributes::new());
-        slot.bytes = bytes[..head.end].into();
+        slot.bytes = bytes[..framing.end].into();
         slot.said = Some(Said {
-            name: std::mem::take(&mut rest.draft.name),
-            attributes: attributes.into_set(),
-            trace_context: rest.draft.trace_context.take(),
-            head: rest,
+            role: draft.role,
+            name: draft.name.clone(),
+            attributes: draft.attributes.clone().into_set(),
+            status: draft.status,
+            trace_context: draft.trace_context,
+            interim: draft.interim,
+            framing: *framing,
         });
     });
 }
 
+/// Hash and slot of a head, by bytes in front of it that differ between most heads.
 fn place(bytes: &[u8]) -> (u64, usize) {
-    let hash = hash_bytes(&bytes[..bytes.len().min(HASHED)]);
+    let word = |at: usize| {
+        bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
+    };
+    let hash = hash64(&[word(4), word(12), word(24), word(48)]);
     (hash, hash as usize % SLOTS)
 }
