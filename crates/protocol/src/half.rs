@@ -205,6 +205,7 @@ impl Half {
                 }
                 Verdict::NotMine
                 | Verdict::Skip(0)
+                | Verdict::Stray(0)
                 | Verdict::Part { len: 0, .. }
                 | Verdict::Done { len: 0, .. } => {
                     return (bytes.len() - rest.len(), Ran::Stop(Stop::NotMine));
@@ -213,6 +214,10 @@ impl Half {
                     return (bytes.len() - rest.len(), Ran::Stop(Stop::Switch));
                 }
                 Verdict::Skip(len) => len,
+                Verdict::Stray(len) => {
+                    work.counters.stray_answers += 1;
+                    len
+                }
                 Verdict::Part { len, stream } => {
                     let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
                     self.extend(work, rest, len, stream, touch, end);

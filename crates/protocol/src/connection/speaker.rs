@@ -115,13 +115,19 @@ impl Connection {
         kept: bool,
         stage: &mut Stage<'_>,
     ) -> Stop {
-        let parser = (stage.table[guess.row].parser)();
+        let mut parser = (stage.table[guess.row].parser)();
         let confirmed = guess.sure;
         let direction = piece.direction;
         self.client = Some(match guess.from {
             Side::Client => direction,
             Side::Server => direction.opposite(),
         });
+        for half in [direction, direction.opposite()] {
+            if !self.halves[half as usize].fresh {
+                let is_asker = self.client == Some(half);
+                let _ = parser.lost(if is_asker { Side::Client } else { Side::Server });
+            }
+        }
         self.speaker = Some(Speaker { row: guess.row, parser, confirmed, failures: 0, misses: 0 });
         if confirmed {
             self.know(stage);
@@ -181,6 +187,8 @@ impl Connection {
                 return if speaker.misses > MISSES_MAX { Stop::NotMine } else { Stop::Drained };
             }
             work.counters.resynchronised += 1;
+            // Answers to what was asked before may be lost.
+            self.unanswered = 0;
             half.restart(piece.start, true);
         }
         let finished = half.finished;

@@ -186,7 +186,7 @@ fn drive(
         assert!(round <= rounds_max, "{name} goes round in circles");
         let _ = parser.is_start(from, bytes);
         let taken = match parser.parse(Input { bytes, from, is_last }) {
-            Verdict::Skip(len) | Verdict::Part { len, .. } => len,
+            Verdict::Skip(len) | Verdict::Stray(len) | Verdict::Part { len, .. } => len,
             Verdict::Done { len, draft } => {
                 for range in &draft.redact {
                     assert!(range.start <= range.end, "{name}: {range:?}");

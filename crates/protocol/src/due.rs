@@ -1,0 +1,187 @@
+//! Due: the requests that are not answered yet, where answers come in the order of requests; and
+//! what of that order is still known after a loss.
+//!
+//! A lost call may have held any number of requests or answers, so afterwards nobody knows what
+//! answers what: answers are then *stray* until both sides are in step again. That is when the
+//! client begins a new turn, because most clients wait for all answers before they ask again.
+//! Bias: a client is taken for such a one until it is seen to ask while older answers are due; then
+//! only a long silence brings both sides into step.
+
+use std::collections::VecDeque;
+
+use crate::Side;
+
+/// Requests of one connection that are remembered.
+const DUE_MAX: usize = 64 * 1024;
+
+/// What an answer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers<T> {
+    /// This request.
+    To(T),
+    /// One that was not seen: none is due.
+    Unseen,
+    /// Nobody knows: requests or answers before it are lost.
+    Stray,
+}
+
+/// Requests that wait for their answers, oldest first, with what the parser keeps of each.
+#[derive(Debug)]
+pub(crate) struct Due<T> {
+    queue: VecDeque<T>,
+    /// What comes after the answers to `queue` answers something that is not known.
+    is_astray: bool,
+    /// An answer came, or was lost, since the last request.
+    is_heard: bool,
+    /// The client asked on when older answers were due.
+    overlaps: bool,
+}
+
+impl<T> Default for Due<T> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), is_astray: false, is_heard: false, overlaps: false }
+    }
+}
+
+impl<T> Due<T> {
+    /// A request was sent that will be answered.
+    pub(crate) fn ask(&mut self, request: T) {
+        self.turn();
+        if !self.is_astray && self.queue.len() >= DUE_MAX {
+            self.is_astray = true;
+        }
+        if !self.is_astray {
+            self.queue.push_back(request);
+        }
+    }
+
+    /// The client says something.
+    fn turn(&mut self) {
+        if !std::mem::take(&mut self.is_heard) {
+            return;
+        }
+        if !self.is_astray {
+            self.overlaps |= !self.queue.is_empty();
+        } else if !self.overlaps {
+            self.restart();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.queue.clear();
+        self.is_astray = false;
+    }
+
+    /// The request that the next answer answers.
+    pub(crate) fn next(&mut self) -> Answers<&mut T> {
+        match self.queue.front_mut() {
+            Some(request) => Answers::To(request),
+            None if self.is_astray => Answers::Stray,
+            None => Answers::Unseen,
+        }
+    }
+
+    /// Whether the next answer is stray.
+    pub(crate) fn is_stray(&self) -> bool {
+        self.is_astray && self.queue.is_empty()
+    }
+
+    /// Whether nothing is known to be due.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// A stray answer came.
+    pub(crate) fn heard(&mut self) {
+        self.is_heard = true;
+    }
+
+    /// An answer came: what was it to?
+    pub(crate) fn answer(&mut self) -> Answers<T> {
+        self.is_heard = true;
+        match self.queue.pop_front() {
+            Some(request) => Answers::To(request),
+            None if self.is_astray => Answers::Stray,
+            None => Answers::Unseen,
+        }
+    }
+
+    /// Bytes that `from` sent are lost, or were sent before the agent came.
+    pub(crate) fn lost(&mut self, from: Side) {
+        self.is_astray = true;
+        if from == Side::Server {
+            // Of the answers that are due any number may be lost.
+            self.queue.clear();
+            self.is_heard = true;
+        }
+    }
+
+    /// Nothing moved for so long that no answer is under way.
+    pub(crate) fn quiet(&mut self) {
+        if self.is_astray {
+            self.restart();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays `script` and returns what each answer was to: a letter asks, `.` answers, `<` and `>`
+    /// are losses of the server's and the client's bytes, `_` is silence.
+    fn play(script: &str) -> String {
+        let mut due = Due::default();
+        let mut answers = String::new();
+        for step in script.chars() {
+            match step {
+                '.' => answers.push(match due.answer() {
+                    Answers::To(request) => request,
+                    Answers::Unseen => '!',
+                    Answers::Stray => '?',
+                }),
+                '<' => due.lost(Side::Server),
+                '>' => due.lost(Side::Client),
+                '_' => due.quiet(),
+                request => due.ask(request),
+            }
+        }
+        answers
+    }
+
+    #[test]
+    fn answers_are_stray_until_both_sides_are_in_step() {
+        let table = [
+            ("a.b.", "ab"),
+            ("abc...d.", "abcd"),
+            (".a.", "!a"),
+            // Attached in the middle.
+            ("><.a.", "?a"),
+            // One at a time: the answer is lost, and that shows with the next one.
+            ("a.b<c.", "ac"),
+            ("a.bc<.d.", "a?d"),
+            // A batch whose second answer is lost.
+            ("abcd.<..ef..", "a??ef"),
+            // Requests are lost: those before them are answered in order, then nobody knows.
+            ("ab>c...d.", "ab?d"),
+            (">a.b.", "?b"),
+            // A client that does not wait.
+            ("ab.c.<.d.e.", "ab???"),
+            ("ab.c.<._d.", "ab?d"),
+            ("ab.c.>.d.", "abc?"),
+        ];
+        for (script, answers) in table {
+            assert_eq!(play(script), answers, "{script}");
+        }
+    }
+
+    #[test]
+    fn too_many_to_remember_are_stray() {
+        let mut due = Due::default();
+        (0..DUE_MAX + 10).for_each(|number| due.ask(number));
+        for number in 0..DUE_MAX {
+            assert_eq!(due.answer(), Answers::To(number));
+        }
+        assert_eq!(due.answer(), Answers::Stray);
+    }
+}
