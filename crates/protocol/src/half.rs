@@ -5,7 +5,7 @@
 
 mod loss;
 
-use deeptrace_model::{Incomplete, Message, Touch};
+use deeptrace_model::{Incomplete, Message, MessageRole, Touch};
 
 use crate::counters::Counters;
 use crate::open_message::{OpenMessage, Who};
@@ -322,6 +322,10 @@ impl Half {
         end: Option<Incomplete>,
     ) {
         self.finished += 1;
+        if draft.interim || draft.role == MessageRole::OneWay {
+            // They are paired with nothing: what is paired next must tell as well.
+            self.lost_events = self.lost_events.max(message.lost_events);
+        }
         work.counters.messages += 1;
         work.messages.push(message.finish(draft, &work.who, end));
     }
