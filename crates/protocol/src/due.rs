@@ -29,6 +29,8 @@ pub(crate) enum Answers<T> {
 #[derive(Debug)]
 pub(crate) struct Due<T> {
     queue: VecDeque<T>,
+    /// Answers that came before their requests: calls of several threads are stamped in any order.
+    early: usize,
     /// What comes after the answers to `queue` answers something that is not known.
     is_astray: bool,
     /// An answer came, or was lost, since the last request.
@@ -39,7 +41,13 @@ pub(crate) struct Due<T> {
 
 impl<T> Default for Due<T> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), is_astray: false, is_heard: false, overlaps: false }
+        Self {
+            queue: VecDeque::new(),
+            early: 0,
+            is_astray: false,
+            is_heard: false,
+            overlaps: false,
+        }
     }
 }
 
@@ -50,7 +58,9 @@ impl<T> Due<T> {
         if !self.is_astray && self.queue.len() >= DUE_MAX {
             self.is_astray = true;
         }
-        if !self.is_astray {
+        if self.early > 0 {
+            self.early -= 1;
+        } else if !self.is_astray {
             self.queue.push_back(request);
         }
     }
@@ -102,13 +112,17 @@ impl<T> Due<T> {
         match self.queue.pop_front() {
             Some(request) => Answers::To(request),
             None if self.is_astray => Answers::Stray,
-            None => Answers::Unseen,
+            None => {
+                self.early = (self.early + 1).min(DUE_MAX);
+                Answers::Unseen
+            }
         }
     }
 
     /// Bytes that `from` sent are lost, or were sent before the agent came.
     pub(crate) fn lost(&mut self, from: Side) {
         self.is_astray = true;
+        self.early = 0;
         if from == Side::Server {
             // Of the answers that are due any number may be lost.
             self.queue.clear();
@@ -154,7 +168,9 @@ mod tests {
         let table = [
             ("a.b.", "ab"),
             ("abc...d.", "abcd"),
-            (".a.", "!a"),
+            // Recorded before its request; or that was lost, which shows with the next one.
+            (".ab.c.", "!bc"),
+            ("a..>b.", "a!b"),
             // Attached in the middle.
             ("><.a.", "?a"),
             // One at a time: the answer is lost, and that shows with the next one.

@@ -1,9 +1,9 @@
 //! HTTP/1.0 and 1.1: RFC 9110 (semantics), RFC 9112 (messages).
 //!
 //! The parser remembers the methods of requests that are not answered, because the length of a
-//! response depends on them (RFC 9112 §6.3). What a response may not have for its request (a body
-//! after `HEAD`) is unknown if the request was sent before the agent came; it is then taken for
-//! an answer to `GET`.
+//! response depends on them (RFC 9112 §6.3). Where the request is not known, after a loss, a
+//! response that announces a body has none if the next response follows its head: it answers
+//! `HEAD`. It is given to no request until both sides are in step again (`due.rs`).
 //!
 //! Status: 5xx is an error of both sides. 4xx is one of the client only, and a parser does not
 //! know for whom the span will be: the span stage makes it an error on client spans.
@@ -13,11 +13,10 @@ mod head;
 mod request;
 mod response;
 
-use std::collections::VecDeque;
-
 use deeptrace_model::Transport;
 
 use self::body::{Body, Progress};
+use crate::due::{Answers, Due};
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
 /// The row of the table.
@@ -34,9 +33,6 @@ pub const PROTOCOL: Protocol = Protocol {
 /// Bytes of a head that are looked at; servers refuse longer ones.
 const HEAD_MAX: usize = 64 * 1024;
 
-/// Requests under way on one connection that are remembered.
-const PIPELINE_MAX: usize = 1024;
-
 /// What the response's length depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -47,7 +43,7 @@ enum Asked {
 
 #[derive(Default)]
 struct Http {
-    asked: VecDeque<Asked>,
+    due: Due<Asked>,
     halves: [HalfState; 2],
     /// The bytes that follow are of another protocol.
     switched: bool,
@@ -59,6 +55,8 @@ struct HalfState {
     body: Body,
     /// What its head said; also of a head that will never be whole.
     draft: Option<Box<Draft>>,
+    /// It is a response, and nobody knows to what.
+    is_stray: bool,
 }
 
 fn recognise(head: &Head<'_>) -> Recognition {
@@ -81,7 +79,9 @@ impl Parser for Http {
             Progress::None => self.parse_head(input),
             Progress::More => Verdict::More,
             Progress::Broken => Verdict::NotMine,
+            Progress::Part(len) if half.is_stray => Verdict::Skip(len),
             Progress::Part(len) => Verdict::Part { len, stream: 0 },
+            Progress::End(len) if half.is_stray => Verdict::Stray(len),
             Progress::End(len) => match half.draft.take() {
                 Some(draft) => Verdict::Done { len, draft },
                 None => Verdict::NotMine,
@@ -100,10 +100,7 @@ impl Parser for Http {
         let half = &mut self.halves[from as usize];
         half.body = Body::None;
         let draft = half.draft.take();
-        if draft.is_none() {
-            // Nobody knows how many requests, or answers, were in what was lost.
-            self.asked.clear();
-        }
+        self.due.lost(from);
         draft.map(|draft| *draft)
     }
 
@@ -140,13 +137,11 @@ impl Http {
             return unfinished(input.bytes, true);
         }
         let draft = request::draft(&line, &fields, input.bytes);
-        if self.asked.len() < PIPELINE_MAX {
-            self.asked.push_back(match line.method {
-                b"HEAD" => Asked::Head,
-                b"CONNECT" => Asked::Connect,
-                _ => Asked::Other,
-            });
-        }
+        self.due.ask(match line.method {
+            b"HEAD" => Asked::Head,
+            b"CONNECT" => Asked::Connect,
+            _ => Asked::Other,
+        });
         let body = if fields.is_chunked { Body::chunked() } else { Body::None };
         self.begin(Side::Client, draft, &fields, body)
     }
@@ -161,11 +156,25 @@ impl Http {
             return unfinished(input.bytes, true);
         }
         let draft = response::draft(&line, &fields);
+        self.halves[Side::Server as usize].is_stray = self.due.is_stray();
         if draft.interim {
+            if self.due.is_stray() && fields.is_whole {
+                return Verdict::Skip(fields.end as u64);
+            }
             fields.length = None;
             return self.begin(Side::Server, draft, &fields, Body::None);
         }
-        let asked = self.asked.pop_front();
+        let mut asked = None;
+        if self.due.is_empty() && fields.is_whole && fields.length != Some(0) {
+            match response::follows(&input.bytes[fields.end..], input.is_last) {
+                Some(true) => asked = Some(Asked::Head),
+                Some(false) => {}
+                None => return unfinished(input.bytes, true),
+            }
+        }
+        if let Answers::To(request) = self.due.answer() {
+            asked = Some(request);
+        }
         // RFC 9112 §6.3, in its order.
         let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&line.status);
         if fields.is_whole && (line.status == 101 || is_tunnel) {
@@ -195,20 +204,21 @@ impl Http {
         body: Body,
     ) -> Verdict {
         let half = &mut self.halves[from as usize];
-        let draft = Box::new(draft);
+        let draft = (!half.is_stray).then(|| Box::new(draft));
         if !fields.is_whole {
-            half.draft = Some(draft);
+            half.draft = draft;
             return Verdict::More;
         }
-        let len = fields.end as u64;
+        let head = fields.end as u64;
         if body == Body::None {
-            return Verdict::Done { len: len.saturating_add(fields.length.unwrap_or(0)), draft };
+            let len = head.saturating_add(fields.length.unwrap_or(0));
+            return draft.map_or(Verdict::Stray(len), |draft| Verdict::Done { len, draft });
         }
         half.body = body;
-        half.draft = Some(draft);
         // The body may come without bytes to look at (`sendfile`), so it is taken at once.
-        let len = if body == Body::UntilClose { Verdict::ENDLESS } else { len };
-        Verdict::Part { len, stream: 0 }
+        let len = if body == Body::UntilClose { Verdict::ENDLESS } else { head };
+        half.draft = draft;
+        if half.is_stray { Verdict::Skip(len) } else { Verdict::Part { len, stream: 0 } }
     }
 }
 
