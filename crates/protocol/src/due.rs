@@ -33,6 +33,8 @@ pub(crate) struct Due<T> {
     early: usize,
     /// What comes after the answers to `queue` answers something that is not known.
     is_astray: bool,
+    /// Requests are forgotten that will not be answered any more.
+    has_skipped: bool,
     /// An answer came, or was lost, since the last request.
     is_heard: bool,
     /// The client asked on when older answers were due.
@@ -45,6 +47,7 @@ impl<T> Default for Due<T> {
             queue: VecDeque::new(),
             early: 0,
             is_astray: false,
+            has_skipped: false,
             is_heard: false,
             overlaps: false,
         }
@@ -60,7 +63,9 @@ impl<T> Due<T> {
         }
         if self.early > 0 {
             self.early -= 1;
-        } else if !self.is_astray {
+        } else if self.is_astray {
+            self.has_skipped = true;
+        } else {
             self.queue.push_back(request);
         }
     }
@@ -78,8 +83,19 @@ impl<T> Due<T> {
     }
 
     fn restart(&mut self) {
-        self.queue.clear();
+        self.skip();
         self.is_astray = false;
+    }
+
+    fn skip(&mut self) {
+        self.has_skipped |= !self.queue.is_empty();
+        self.queue.clear();
+    }
+
+    /// Whether the answer that just came is the first after such as are lost, so that older
+    /// requests stay without one; see [`Draft::skips`](crate::Draft::skips).
+    pub(crate) fn skips(&mut self) -> bool {
+        !self.is_astray && std::mem::take(&mut self.has_skipped)
     }
 
     /// The request that the next answer answers.
@@ -125,7 +141,7 @@ impl<T> Due<T> {
         self.early = 0;
         if from == Side::Server {
             // Of the answers that are due any number may be lost.
-            self.queue.clear();
+            self.skip();
             self.is_heard = true;
         }
     }
@@ -143,13 +159,15 @@ mod tests {
     use super::*;
 
     /// Plays `script` and returns what each answer was to: a letter asks, `.` answers, `<` and `>`
-    /// are losses of the server's and the client's bytes, `_` is silence.
+    /// are losses of the server's and the client's bytes, `_` is silence. A capital letter in what
+    /// is returned: older requests stay without an answer.
     fn play(script: &str) -> String {
-        let mut due = Due::default();
+        let mut due = Due::<char>::default();
         let mut answers = String::new();
         for step in script.chars() {
             match step {
                 '.' => answers.push(match due.answer() {
+                    Answers::To(request) if due.skips() => request.to_ascii_uppercase(),
                     Answers::To(request) => request,
                     Answers::Unseen => '!',
                     Answers::Stray => '?',
@@ -174,16 +192,16 @@ mod tests {
             // Attached in the middle.
             ("><.a.", "?a"),
             // One at a time: the answer is lost, and that shows with the next one.
-            ("a.b<c.", "ac"),
-            ("a.bc<.d.", "a?d"),
+            ("a.b<c.", "aC"),
+            ("a.bc<.d.", "a?D"),
             // A batch whose second answer is lost.
-            ("abcd.<..ef..", "a??ef"),
+            ("abcd.<..ef..", "a??Ef"),
             // Requests are lost: those before them are answered in order, then nobody knows.
-            ("ab>c...d.", "ab?d"),
-            (">a.b.", "?b"),
+            ("ab>c...d.", "ab?D"),
+            (">a.b.", "?B"),
             // A client that does not wait.
             ("ab.c.<.d.e.", "ab???"),
-            ("ab.c.<._d.", "ab?d"),
+            ("ab.c.<._d.", "ab?D"),
             ("ab.c.>.d.", "abc?"),
         ];
         for (script, answers) in table {

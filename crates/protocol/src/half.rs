@@ -295,6 +295,7 @@ impl Half {
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
         let mut message = self.take_open(draft.stream, touch);
+        message.lost_events = message.lost_events.max(u32::from(draft.skips));
         let last_byte = self.at.saturating_add(len - 1);
         let last = self.touch_at(last_byte.min(end - 1), touch);
         message.add(seen, len, last, work.who.payload_max);

@@ -155,7 +155,7 @@ impl Http {
         if !fields.is_whole && !input.is_last {
             return unfinished(input.bytes, true);
         }
-        let draft = response::draft(&line, &fields);
+        let mut draft = response::draft(&line, &fields);
         self.halves[Side::Server as usize].is_stray = self.due.is_stray();
         if draft.interim {
             if self.due.is_stray() && fields.is_whole {
@@ -175,6 +175,7 @@ impl Http {
         if let Answers::To(request) = self.due.answer() {
             asked = Some(request);
         }
+        draft.skips = self.due.skips();
         // RFC 9112 §6.3, in its order.
         let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&line.status);
         if fields.is_whole && (line.status == 101 || is_tunnel) {

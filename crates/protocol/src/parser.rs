@@ -161,6 +161,9 @@ pub struct Draft {
     pub unknown: Vec<&'static str>,
     /// Whether a later message of the exchange takes its place (`100 Continue`).
     pub interim: bool,
+    /// Whether requests before the one that it answers stay without an answer, because theirs are
+    /// lost. The message then tells of a loss before it.
+    pub skips: bool,
     /// Whether bytes of it that the parser wanted were not copied.
     pub truncated: bool,
     /// Byte ranges of values, from the start of the message, that must not be kept.
@@ -194,6 +197,7 @@ impl Draft {
             trace_context: None,
             unknown: Vec::new(),
             interim: false,
+            skips: false,
             truncated: false,
             redact: Vec::new(),
         }

@@ -89,7 +89,7 @@ impl Parser for PostgreSql {
                 let verdict = self.frontend.parse(&input, &mut self.encryption);
                 if matches!(&verdict, Verdict::Done { draft, .. } if draft.role == MessageRole::Request)
                 {
-                    self.backend.expect_answer();
+                    self.backend.due.ask(());
                 }
                 verdict
             }
@@ -110,7 +110,14 @@ impl Parser for PostgreSql {
 
     fn lost(&mut self, from: Side) -> Option<Draft> {
         match from {
-            Side::Client => self.frontend.lost(),
+            Side::Client => {
+                let draft = self.frontend.lost();
+                if draft.is_some() {
+                    self.backend.due.ask(());
+                }
+                self.backend.due.lost(Side::Client);
+                draft
+            }
             Side::Server => self.backend.lost(),
         }
     }

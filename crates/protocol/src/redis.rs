@@ -253,7 +253,7 @@ impl Redis {
             // A subscription is confirmed that was not seen.
             Answers::Stray => return reply.one_way(),
         }
-        reply.response()
+        Draft { skips: self.due.skips(), ..reply.response() }
     }
 }
 
