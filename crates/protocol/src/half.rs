@@ -295,7 +295,6 @@ impl Half {
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
         let mut message = self.take_open(draft.stream, touch);
-        message.lost_events = message.lost_events.max(u32::from(draft.skips));
         let last_byte = self.at.saturating_add(len - 1);
         let last = self.touch_at(last_byte.min(end - 1), touch);
         message.add(seen, len, last, work.who.payload_max);
@@ -319,10 +318,11 @@ impl Half {
         &mut self,
         work: &mut Work<'_>,
         draft: Draft,
-        message: OpenMessage,
+        mut message: OpenMessage,
         end: Option<Incomplete>,
     ) {
         self.finished += 1;
+        message.lost_events = message.lost_events.max(u32::from(draft.skips));
         if draft.interim || draft.role == MessageRole::OneWay {
             // They are paired with nothing: what is paired next must tell as well.
             self.lost_events = self.lost_events.max(message.lost_events);

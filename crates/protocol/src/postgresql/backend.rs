@@ -143,11 +143,16 @@ impl Backend {
     }
 
     pub(super) fn lost(&mut self) -> Option<Draft> {
-        self.due.lost(Side::Server);
         self.is_streaming = false;
-        let response = self.response.take().filter(|_| !self.is_stray)?;
-        let status = if response.error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
-        Some(response.draft(status))
+        let response = self.response.take().filter(|_| !self.is_stray);
+        let draft = response.map(|response| {
+            let _ = self.due.answer();
+            let is_error = response.error.is_some();
+            let status = if is_error { SpanStatus::Error } else { SpanStatus::Unset };
+            Draft { skips: self.due.skips(), ..response.draft(status) }
+        });
+        self.due.lost(Side::Server);
+        draft
     }
 }
 
