@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     unanswered: u32,
     /// When the last call was.
     last_call: BootTime,
+    /// Whether capture knows who sent the datagrams that are received.
+    tells_peers: bool,
     /// How often recognition was asked.
     asked: u32,
     /// Rows that were tried in vain.
@@ -74,6 +76,7 @@ impl Connection {
             deferred: Vec::new(),
             unanswered: 0,
             last_call: BootTime(0),
+            tells_peers: false,
             asked: 0,
             rejected: 0,
             demanded: 0,
