@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     asked: u32,
     /// Rows that were tried in vain.
     rejected: u128,
+    /// Rows that were believed, though not sure, and given up.
+    doubted: u128,
     demanded: u32,
 }
 
@@ -79,6 +81,7 @@ impl Connection {
             tells_peers: false,
             asked: 0,
             rejected: 0,
+            doubted: 0,
             demanded: 0,
         }
     }
@@ -278,6 +281,7 @@ impl Connection {
             let at = self.halves[piece.direction as usize].at();
             self.forget_speaker(stage);
             self.rejected = 0;
+            self.doubted = 0;
             self.asked = 0;
             self.halves.iter_mut().for_each(|half| half.fresh = true);
             if at >= piece.end() {

@@ -36,7 +36,8 @@ fn recognise(head: &Head<'_>) -> Recognition {
         Recognition::Yes(Side::Client)
     } else if head.from != Some(Side::Server) && command::is_start(head.bytes) {
         Recognition::Maybe(Side::Client)
-    } else if reply::is_start(head.bytes) {
+    } else if !matches!(head.bytes, [b'+' | b'-', ..]) && reply::is_start(head.bytes) {
+        // Servers of mail say `+OK` and `-ERR` as well; a command will tell.
         Recognition::Maybe(Side::Server)
     } else {
         Recognition::No

@@ -191,7 +191,8 @@ impl Text {
             self.due.heard();
             return Verdict::Stray(len + data);
         }
-        Verdict::Skip(len + data)
+        let is_line = data > 0 || matches!(word, b"STAT" | b"ITEM") || word.starts_with(b"key=");
+        if is_line { Verdict::Skip(len + data) } else { Verdict::NotMine }
     }
 
     pub(super) fn lost(&mut self, from: Side) -> Option<Draft> {
