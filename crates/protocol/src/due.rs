@@ -58,6 +58,11 @@ impl<T> Due<T> {
     /// A request was sent that will be answered.
     pub(crate) fn ask(&mut self, request: T) {
         self.turn();
+        self.push(request);
+    }
+
+    /// A request became known that was begun before the client's last turn.
+    pub(crate) fn push(&mut self, request: T) {
         if !self.is_astray && self.queue.len() >= DUE_MAX {
             self.is_astray = true;
         }
@@ -70,8 +75,8 @@ impl<T> Due<T> {
         }
     }
 
-    /// The client says something.
-    fn turn(&mut self) {
+    /// The client says something that asks, or belongs to what asks later.
+    pub(crate) fn turn(&mut self) {
         if !std::mem::take(&mut self.is_heard) {
             return;
         }

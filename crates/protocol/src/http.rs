@@ -57,6 +57,10 @@ struct HalfState {
     draft: Option<Box<Draft>>,
     /// It is a response, and nobody knows to what.
     is_stray: bool,
+    /// It is a response whose request was not seen, and waits for what follows its head.
+    waits: bool,
+    /// Such a one whose request is lost: it answers none of those that are seen meanwhile.
+    is_orphan: bool,
 }
 
 fn recognise(head: &Head<'_>) -> Recognition {
@@ -101,6 +105,9 @@ impl Parser for Http {
         half.body = Body::None;
         let draft = half.draft.take();
         self.due.lost(from);
+        let response = &mut self.halves[Side::Server as usize];
+        response.is_orphan = response.waits && from == Side::Client;
+        response.waits &= response.is_orphan;
         draft.map(|draft| *draft)
     }
 
@@ -156,23 +163,30 @@ impl Http {
             return unfinished(input.bytes, true);
         }
         let mut draft = response::draft(&line, &fields);
-        self.halves[Side::Server as usize].is_stray = self.due.is_stray();
+        let half = &mut self.halves[Side::Server as usize];
+        half.is_stray = half.is_orphan || self.due.is_stray();
         if draft.interim {
-            if self.due.is_stray() && fields.is_whole {
+            if half.is_stray && fields.is_whole {
                 return Verdict::Skip(fields.end as u64);
             }
             fields.length = None;
             return self.begin(Side::Server, draft, &fields, Body::None);
         }
         let mut asked = None;
-        if self.due.is_empty() && fields.is_whole && fields.length != Some(0) {
-            match response::follows(&input.bytes[fields.end..], input.is_last) {
+        let is_known = !half.is_orphan && !self.due.is_empty();
+        if !is_known && fields.is_whole && fields.length != Some(0) {
+            let next = response::follows(&input.bytes[fields.end..], input.is_last);
+            half.waits = next.is_none();
+            half.is_orphan |= half.waits && half.is_stray;
+            match next {
                 Some(true) => asked = Some(Asked::Head),
                 Some(false) => {}
                 None => return unfinished(input.bytes, true),
             }
         }
-        if let Answers::To(request) = self.due.answer() {
+        if std::mem::take(&mut half.is_orphan) {
+            self.due.heard();
+        } else if let Answers::To(request) = self.due.answer() {
             asked = Some(request);
         }
         draft.skips = self.due.skips();

@@ -217,10 +217,11 @@ impl Binary {
             };
         }
         let response = self.response.take().unwrap_or_default();
-        let _ = self.due.answer();
         if self.is_stray {
+            self.due.heard();
             return Verdict::Stray(packet.len);
         }
+        let _ = self.due.answer();
         let mut draft = response.describe(SpanStatus::Ok);
         draft.skips = self.due.skips();
         if operation.verb.starts_with("sasl") {

@@ -76,11 +76,12 @@ impl Backend {
             }
             used = used.saturating_add(frame.len);
             if self.take(&frame) {
-                let draft = self.finish();
-                return match self.is_stray {
-                    true => Verdict::Stray(used),
-                    false => Verdict::Done { len: used, draft: Box::new(draft) },
-                };
+                if self.is_stray {
+                    self.due.heard();
+                    self.response = None;
+                    return Verdict::Stray(used);
+                }
+                return Verdict::Done { len: used, draft: Box::new(self.finish()) };
             }
         }
         if self.is_stray { Verdict::Skip(used) } else { Verdict::Part { len: used, stream: 0 } }
