@@ -56,7 +56,10 @@ fn drive(parser: &mut dyn Parser, from: Side, bytes: &mut Vec<u8>, is_last: bool
     while !bytes.is_empty() {
         let _ = parser.is_start(from, bytes);
         match parser.parse(Input { bytes, from, is_last }) {
-            Verdict::Skip(len) | Verdict::Part { len, .. } | Verdict::Done { len, .. } => {
+            Verdict::Skip(len)
+            | Verdict::Stray(len)
+            | Verdict::Part { len, .. }
+            | Verdict::Done { len, .. } => {
                 assert!(len > 0);
                 let len = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
                 bytes.drain(..len);

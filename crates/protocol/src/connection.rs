@@ -4,8 +4,8 @@ mod datagram;
 mod speaker;
 
 use deeptrace_model::{
-    BootTime, Call, ConnectionId, Demand, Direction, Endpoint, Event, Message, MessageRole, Open,
-    Origin, Touch, Transport,
+    BootTime, Call, ConnectionId, Demand, Direction, Duration, Endpoint, Event, Message,
+    MessageRole, Open, Origin, Touch, Transport,
 };
 
 use crate::counters::Counters;
@@ -22,6 +22,9 @@ const SKIP_MAX: u64 = 1 << 30;
 
 /// No stream gets so far; positions beyond are not believed.
 const POSITION_MAX: u64 = 1 << 60;
+
+/// After so long without a call no answer is under way (see [`Parser::quiet`](crate::Parser::quiet)).
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a connection needs of its stage.
 pub(crate) struct Stage<'a> {
@@ -52,10 +55,16 @@ pub(crate) struct Connection {
     deferred: Vec<Box<Message>>,
     /// Requests given out whose response was not, where there is one stream.
     unanswered: u32,
+    /// When the last call was.
+    last_call: BootTime,
+    /// Whether capture knows who sent the datagrams that are received.
+    tells_peers: bool,
     /// How often recognition was asked.
     asked: u32,
     /// Rows that were tried in vain.
     rejected: u128,
+    /// Rows that were believed, though not sure, and given up.
+    doubted: u128,
     demanded: u32,
 }
 
@@ -73,8 +82,11 @@ impl Connection {
             queue: Queue::default(),
             deferred: Vec::new(),
             unanswered: 0,
+            last_call: BootTime(0),
+            tells_peers: false,
             asked: 0,
             rejected: 0,
+            doubted: 0,
             demanded: 0,
         }
     }
@@ -123,6 +135,12 @@ impl Connection {
         };
         if !self.queue.is_empty() {
             self.expire(event.time, stage);
+        }
+        let last_call = std::mem::replace(&mut self.last_call, event.time);
+        if let Some(speaker) = &mut self.speaker
+            && event.time.since(last_call) >= QUIET
+        {
+            speaker.parser.quiet();
         }
         if call.len == 0 {
             if call.direction == Direction::Received {
@@ -268,6 +286,7 @@ impl Connection {
             let at = self.halves[piece.direction as usize].at();
             self.forget_speaker(stage);
             self.rejected = 0;
+            self.doubted = 0;
             self.asked = 0;
             self.halves.iter_mut().for_each(|half| half.fresh = true);
             if at >= piece.end() {

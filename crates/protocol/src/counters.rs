@@ -48,6 +48,8 @@ counters! {
     not_mine => "protocol_not_mine_total",
     /// Messages of which nothing could be told when bytes were lost.
     lost_messages => "protocol_lost_messages_total",
+    /// Answers given to nobody: after a loss it is not known what they answer.
+    stray_answers => "protocol_stray_answers_total",
     /// Messages dropped because too many were open in one direction.
     open_full => "protocol_open_messages_dropped_total",
     /// Datagrams that were of the socket's protocol and could not be parsed.

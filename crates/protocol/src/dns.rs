@@ -1,4 +1,6 @@
-//! DNS over UDP and TCP (RFC 1035, EDNS of RFC 6891), stream = the transaction's id.
+//! DNS over UDP and TCP (RFC 1035, EDNS of RFC 6891). The stream is the transaction's id and, above
+//! it, a hash of the question, which the answer repeats: ids of several askers on one socket are
+//! the same by chance, and an asker that is not answered uses its own again.
 //!
 //! The answer's code is told as `dns.response_code`. NXDOMAIN is an answer like any other and no
 //! error: resolvers ask for names that do not exist all day, by their search list. What says that
@@ -9,7 +11,9 @@
 mod message;
 mod name;
 
-use deeptrace_model::{SpanStatus, Text, Transport, Value};
+use std::collections::VecDeque;
+
+use deeptrace_model::{SpanStatus, Text, Transport, Value, hash_bytes};
 
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
@@ -28,6 +32,8 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 
 /// Bytes of a message over TCP that are looked at.
 const WINDOW: usize = 4096;
+/// Questions that are remembered for answers that do not repeat them.
+const ASKED_MAX: usize = 256;
 /// mDNS, LLMNR, NetBIOS name service.
 const FOREIGN_PORTS: [u16; 3] = [5353, 5355, 137];
 
@@ -65,9 +71,28 @@ struct Dns {
     transfer: Option<u16>,
     /// Whether messages have a length before them; known with the first.
     is_stream: bool,
+    /// Streams of what was asked last.
+    asked: VecDeque<u64>,
 }
 
 impl Dns {
+    fn stream(&mut self, message: &Message<'_>) -> u64 {
+        let id = u64::from(message.id);
+        let Some((name, code)) = &message.question else {
+            let asked = self.asked.iter().rev().find(|stream| *stream & 0xffff == id);
+            return asked.copied().unwrap_or(id);
+        };
+        let question = [name.as_bytes(), &code.to_be_bytes()].concat();
+        let stream = (hash_bytes(&question) & 0xffff) << 16 | id;
+        if !message.is_response {
+            if self.asked.len() >= ASKED_MAX {
+                self.asked.pop_front();
+            }
+            self.asked.push_back(stream);
+        }
+        stream
+    }
+
     /// Where the message begins, how long it is, and what is there of it.
     fn frame<'a>(&mut self, input: &Input<'a>) -> Result<(u64, usize, &'a [u8]), Verdict> {
         let whole = input.bytes.len();
@@ -110,7 +135,10 @@ impl Parser for Dns {
         } else if matches!(message.question, Some((_, message::AXFR | message::IXFR))) {
             self.transfer = Some(message.id);
         }
-        Verdict::Done { len, draft: Box::new(draft(&message)) }
+        let mut draft = draft(&message);
+        draft.stream = self.stream(&message);
+        draft.truncated = bytes.len() < length.min(WINDOW);
+        Verdict::Done { len, draft: Box::new(draft) }
     }
 
     fn is_start(&self, from: Side, bytes: &[u8]) -> bool {
@@ -141,7 +169,6 @@ fn draft(message: &Message<'_>) -> Draft {
         question.push(("dns.question.type".into(), word.into()));
         draft.attributes.prepend(question);
     }
-    draft.stream = u64::from(message.id);
     draft
 }
 

@@ -5,7 +5,7 @@
 
 mod loss;
 
-use deeptrace_model::{Incomplete, Message, Touch};
+use deeptrace_model::{Incomplete, Message, MessageRole, Touch};
 
 use crate::counters::Counters;
 use crate::open_message::{OpenMessage, Who};
@@ -208,6 +208,7 @@ impl Half {
                 }
                 Verdict::NotMine
                 | Verdict::Skip(0)
+                | Verdict::Stray(0)
                 | Verdict::Part { len: 0, .. }
                 | Verdict::Done { len: 0, .. } => {
                     return (bytes.len() - rest.len(), Ran::Stop(Stop::NotMine));
@@ -216,6 +217,10 @@ impl Half {
                     return (bytes.len() - rest.len(), Ran::Stop(Stop::Switch));
                 }
                 Verdict::Skip(len) => len,
+                Verdict::Stray(len) => {
+                    work.counters.stray_answers += 1;
+                    len
+                }
                 Verdict::Part { len, stream } => {
                     let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
                     self.extend(work, rest, len, stream, touch, end);
@@ -293,7 +298,8 @@ impl Half {
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
         if self.open.is_empty() && self.marks.is_empty() && self.at.saturating_add(len) <= end {
-            let message = self.take_open(draft.stream, touch);
+            let mut message = self.take_open(draft.stream, touch);
+            self.note_loss(&draft, &mut message);
             self.finished += 1;
             work.counters.messages += 1;
             let message = message.finish_whole(seen, len, draft, &work.who, work.payloads);
@@ -323,12 +329,21 @@ impl Half {
         &mut self,
         work: &mut Work<'_>,
         draft: Draft,
-        message: OpenMessage,
+        mut message: OpenMessage,
         end: Option<Incomplete>,
     ) {
+        self.note_loss(&draft, &mut message);
         self.finished += 1;
         work.counters.messages += 1;
         work.messages.push(message.finish(draft, &work.who, work.payloads, end));
+    }
+
+    fn note_loss(&mut self, draft: &Draft, message: &mut OpenMessage) {
+        message.lost_events = message.lost_events.max(u32::from(draft.skips));
+        if draft.interim || draft.role == MessageRole::OneWay {
+            // They are paired with nothing: what is paired next must tell as well.
+            self.lost_events = self.lost_events.max(message.lost_events);
+        }
     }
 
     /// A call lies, in whole or in its front, where the parser does not look.

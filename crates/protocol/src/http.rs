@@ -1,9 +1,9 @@
 //! HTTP/1.0 and 1.1: RFC 9110 (semantics), RFC 9112 (messages).
 //!
 //! The parser remembers the methods of requests that are not answered, because the length of a
-//! response depends on them (RFC 9112 §6.3). What a response may not have for its request (a body
-//! after `HEAD`) is unknown if the request was sent before the agent came; it is then taken for
-//! an answer to `GET`.
+//! response depends on them (RFC 9112 §6.3). Where the request is not known, after a loss, a
+//! response that announces a body has none if the next response follows its head: it answers
+//! `HEAD`. It is given to no request until both sides are in step again (`due.rs`).
 //!
 //! Status: 5xx is an error of both sides. 4xx is one of the client only, and a parser does not
 //! know for whom the span will be: the span stage makes it an error on client spans.
@@ -14,12 +14,11 @@ mod heads;
 mod request;
 mod response;
 
-use std::collections::VecDeque;
-
 use deeptrace_model::Transport;
 
 use self::body::{Body, Progress};
 use self::heads::Summary;
+use crate::due::{Answers, Due};
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
 /// The row of the table.
@@ -36,9 +35,6 @@ pub const PROTOCOL: Protocol = Protocol {
 /// Bytes of a head that are looked at; servers refuse longer ones.
 const HEAD_MAX: usize = 64 * 1024;
 
-/// Requests under way on one connection that are remembered.
-const PIPELINE_MAX: usize = 1024;
-
 /// What the response's length depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -49,7 +45,7 @@ enum Asked {
 
 #[derive(Default)]
 struct Http {
-    asked: VecDeque<Asked>,
+    due: Due<Asked>,
     halves: [HalfState; 2],
     /// The bytes that follow are of another protocol.
     switched: bool,
@@ -61,6 +57,12 @@ struct HalfState {
     body: Body,
     /// What its head said; also of a head that will never be whole.
     draft: Option<Box<Draft>>,
+    /// It is a response, and nobody knows to what.
+    is_stray: bool,
+    /// It is a response whose request was not seen, and waits for what follows its head.
+    waits: bool,
+    /// Such a one whose request is lost: it answers none of those that are seen meanwhile.
+    is_orphan: bool,
 }
 
 fn recognise(head: &Head<'_>) -> Recognition {
@@ -83,7 +85,9 @@ impl Parser for Http {
             Progress::None => self.parse_head(input),
             Progress::More => Verdict::More,
             Progress::Broken => Verdict::NotMine,
+            Progress::Part(len) if half.is_stray => Verdict::Skip(len),
             Progress::Part(len) => Verdict::Part { len, stream: 0 },
+            Progress::End(len) if half.is_stray => Verdict::Stray(len),
             Progress::End(len) => match half.draft.take() {
                 Some(draft) => Verdict::Done { len, draft },
                 None => Verdict::NotMine,
@@ -102,10 +106,10 @@ impl Parser for Http {
         let half = &mut self.halves[from as usize];
         half.body = Body::None;
         let draft = half.draft.take();
-        if draft.is_none() {
-            // Nobody knows how many requests, or answers, were in what was lost.
-            self.asked.clear();
-        }
+        self.due.lost(from);
+        let response = &mut self.halves[Side::Server as usize];
+        response.is_orphan = response.waits && from == Side::Client;
+        response.waits &= response.is_orphan;
         draft.map(|draft| *draft)
     }
 
@@ -140,9 +144,7 @@ impl Http {
                 Err(verdict) => return verdict,
             },
         };
-        if self.asked.len() < PIPELINE_MAX {
-            self.asked.push_back(head.framing.asked);
-        }
+        self.due.ask(head.framing.asked);
         let body = if head.framing.is_chunked { Body::chunked() } else { Body::None };
         self.begin(Side::Client, head, body)
     }
@@ -155,12 +157,34 @@ impl Http {
                 Err(verdict) => return verdict,
             },
         };
-        let framing = &mut head.framing;
-        if head.draft.interim {
+        let Summary { draft, framing } = &mut head;
+        let half = &mut self.halves[Side::Server as usize];
+        half.is_stray = half.is_orphan || self.due.is_stray();
+        if draft.interim {
+            if half.is_stray && framing.is_whole {
+                return Verdict::Skip(framing.end as u64);
+            }
             framing.length = None;
             return self.begin(Side::Server, head, Body::None);
         }
-        let asked = self.asked.pop_front();
+        let mut asked = None;
+        let is_known = !half.is_orphan && !self.due.is_empty();
+        if !is_known && framing.is_whole && framing.length != Some(0) {
+            let next = response::follows(&input.bytes[framing.end..], input.is_last);
+            half.waits = next.is_none();
+            half.is_orphan |= half.waits && half.is_stray;
+            match next {
+                Some(true) => asked = Some(Asked::Head),
+                Some(false) => {}
+                None => return unfinished(input.bytes, true),
+            }
+        }
+        if std::mem::take(&mut half.is_orphan) {
+            self.due.heard();
+        } else if let Answers::To(request) = self.due.answer() {
+            asked = Some(request);
+        }
+        draft.skips = self.due.skips();
         // RFC 9112 §6.3, in its order.
         let is_tunnel = asked == Some(Asked::Connect) && (200..300).contains(&framing.status);
         if framing.is_whole && (framing.status == 101 || is_tunnel) {
@@ -185,19 +209,21 @@ impl Http {
     fn begin(&mut self, from: Side, head: Summary, body: Body) -> Verdict {
         let half = &mut self.halves[from as usize];
         let Summary { draft, framing } = head;
+        let draft = (!half.is_stray).then_some(draft);
         if !framing.is_whole {
-            half.draft = Some(draft);
+            half.draft = draft;
             return Verdict::More;
         }
-        let len = framing.end as u64;
+        let head = framing.end as u64;
         if body == Body::None {
-            return Verdict::Done { len: len.saturating_add(framing.length.unwrap_or(0)), draft };
+            let len = head.saturating_add(framing.length.unwrap_or(0));
+            return draft.map_or(Verdict::Stray(len), |draft| Verdict::Done { len, draft });
         }
         half.body = body;
-        half.draft = Some(draft);
         // The body may come without bytes to look at (`sendfile`), so it is taken at once.
-        let len = if body == Body::UntilClose { Verdict::ENDLESS } else { len };
-        Verdict::Part { len, stream: 0 }
+        let len = if body == Body::UntilClose { Verdict::ENDLESS } else { head };
+        half.draft = draft;
+        if half.is_stray { Verdict::Skip(len) } else { Verdict::Part { len, stream: 0 } }
     }
 }
 

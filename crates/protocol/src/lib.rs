@@ -23,6 +23,7 @@ mod connection;
 mod connections;
 mod counters;
 mod dns;
+mod due;
 mod half;
 mod http;
 mod memcached;

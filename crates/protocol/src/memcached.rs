@@ -66,7 +66,13 @@ impl Parser for Memcached {
     }
 
     fn lost(&mut self, from: Side) -> Option<Draft> {
-        self.text.lost(from).or_else(|| self.binary.lost(from))
+        let (text, binary) = (self.text.lost(from), self.binary.lost(from));
+        text.or(binary)
+    }
+
+    fn quiet(&mut self) {
+        self.text.due.quiet();
+        self.binary.due.quiet();
     }
 }
 

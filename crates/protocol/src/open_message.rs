@@ -134,7 +134,7 @@ impl OpenMessage {
             trace_context: draft.trace_context,
             payload,
             unknown: draft.unknown,
-            truncated: self.truncated,
+            truncated: self.truncated || draft.truncated,
             lost_events: self.lost_events,
             incomplete: end,
             interim: draft.interim,

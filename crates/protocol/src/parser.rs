@@ -126,6 +126,9 @@ pub enum Verdict {
         /// What the message says.
         draft: Box<Draft>,
     },
+    /// So many bytes are an answer, and what it answers is not known after a loss: it is counted and
+    /// given to nobody. Never zero.
+    Stray(u64),
     /// What follows in both directions is another protocol, unknown as yet (after an HTTP upgrade
     /// or a `CONNECT`). Takes no bytes.
     Switch,
@@ -158,6 +161,11 @@ pub struct Draft {
     pub unknown: Vec<&'static str>,
     /// Whether a later message of the exchange takes its place (`100 Continue`).
     pub interim: bool,
+    /// Whether requests before the one that it answers stay without an answer, because theirs are
+    /// lost. The message then tells of a loss before it.
+    pub skips: bool,
+    /// Whether bytes of it that the parser wanted were not copied.
+    pub truncated: bool,
     /// Byte ranges of values, from the start of the message, that must not be kept.
     pub redact: Vec<Range<usize>>,
 }
@@ -189,6 +197,8 @@ impl Draft {
             trace_context: None,
             unknown: Vec::new(),
             interim: false,
+            skips: false,
+            truncated: false,
             redact: Vec::new(),
         }
     }
@@ -207,9 +217,10 @@ pub trait Parser: Send {
     /// by `from`. Asked at the start of calls after a loss; should be as strict as it can.
     fn is_start(&self, from: Side, bytes: &[u8]) -> bool;
 
-    /// Bytes of this direction are lost, or the connection ended. Returns what is known of the
-    /// message that is open in this direction (the layer marks it incomplete), and forgets it; then
-    /// expects [`is_start`](Self::is_start). Messages already returned as `Done` are not its concern.
+    /// Bytes of this direction are lost, or were sent before the agent came, or the connection
+    /// ended. Returns what is known of the message that is open in this direction (the layer marks
+    /// it incomplete), and forgets it; then expects [`is_start`](Self::is_start). Messages already
+    /// returned as `Done` are not its concern.
     fn lost(&mut self, from: Side) -> Option<Draft>;
 
     /// This direction ended in order, with no byte missing. Returns the message that just this
@@ -220,4 +231,8 @@ pub trait Parser: Send {
         let _ = from;
         None
     }
+
+    /// Nothing moved in either direction for so long that no answer is under way but to what waits
+    /// for something to happen.
+    fn quiet(&mut self) {}
 }

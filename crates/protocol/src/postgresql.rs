@@ -87,9 +87,13 @@ impl Parser for PostgreSql {
         match input.from {
             Side::Client => {
                 let verdict = self.frontend.parse(&input, &mut self.encryption);
-                if matches!(&verdict, Verdict::Done { draft, .. } if draft.role == MessageRole::Request)
-                {
-                    self.backend.expect_answer();
+                match &verdict {
+                    Verdict::Done { draft, .. } if draft.role == MessageRole::Request => {
+                        self.backend.due.ask(());
+                    }
+                    // The server may begin to answer before the `Sync`.
+                    Verdict::Part { .. } => self.backend.due.turn(),
+                    _ => {}
                 }
                 verdict
             }
@@ -110,7 +114,14 @@ impl Parser for PostgreSql {
 
     fn lost(&mut self, from: Side) -> Option<Draft> {
         match from {
-            Side::Client => self.frontend.lost(),
+            Side::Client => {
+                let draft = self.frontend.lost();
+                if draft.is_some() {
+                    self.backend.due.push(());
+                }
+                self.backend.due.lost(Side::Client);
+                draft
+            }
             Side::Server => self.backend.lost(),
         }
     }

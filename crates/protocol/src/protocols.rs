@@ -59,9 +59,10 @@ impl Default for Options {
 /// What the stage gives out. The caller drains it.
 ///
 /// Messages of one connection come in the order in which they are to be paired: no response
-/// before its request, where both were seen. A message's stream is its protocol's own id; on a
-/// datagram socket that is not connected the high 32 bits are a hash of the peer, whose address
-/// is in `network.peer.address` and `network.peer.port`.
+/// before its request, where both were seen. A message's stream is its protocol's own id. On a
+/// datagram socket that is not connected the peer, where known, is in `network.peer.address` and
+/// `network.peer.port`; where that is so of all that is received, the high 32 bits of the streams
+/// of received requests and their answers are a hash of the peer.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Messages, each after the event that completed it.

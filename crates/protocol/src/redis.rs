@@ -9,13 +9,12 @@ mod command;
 mod element;
 mod reply;
 
-use std::collections::VecDeque;
-
 use deeptrace_model::{MessageRole, Transport};
 
 use self::command::{Command, Silence};
 use self::element::{Step, Walk};
 use self::reply::Reply;
+use crate::due::{Answers, Due};
 use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 
 /// The row of the table.
@@ -29,9 +28,6 @@ pub const PROTOCOL: Protocol = Protocol {
     parser: || Box::new(Redis::default()),
 };
 
-/// Commands under way on one connection that are remembered.
-const PIPELINE_MAX: usize = 64 * 1024;
-
 /// Bytes of an inline command (`PROTO_INLINE_MAX_SIZE` of the server).
 const INLINE_MAX: usize = 64 * 1024;
 
@@ -40,11 +36,32 @@ fn recognise(head: &Head<'_>) -> Recognition {
         Recognition::Yes(Side::Client)
     } else if head.from != Some(Side::Server) && command::is_start(head.bytes) {
         Recognition::Maybe(Side::Client)
-    } else if reply::is_start(head.bytes) {
+    } else if !matches!(head.bytes, [b'+' | b'-', ..]) && reply::is_start(head.bytes) {
+        // Servers of mail say `+OK` and `-ERR` as well; a command will tell.
         Recognition::Maybe(Side::Server)
     } else {
         Recognition::No
     }
+}
+
+/// What is kept of a command until it is answered.
+struct Awaited {
+    /// How many answers it gets.
+    answers: u32,
+    /// Whether it chooses a database, unless it fails.
+    selects: bool,
+}
+
+/// The database that commands are for.
+#[derive(Clone, Copy, Default)]
+enum Database {
+    /// The one with which connections begin; it is not told.
+    #[default]
+    First,
+    /// What `SELECT` or `RESET` chose.
+    Chosen(u32),
+    /// Another may have been chosen in what was not seen.
+    Unknown,
 }
 
 #[derive(Default)]
@@ -52,16 +69,16 @@ struct Redis {
     request: Command,
     reply: Reply,
     walks: [Walk; 2],
-    /// How many answers each command under way gets.
-    answers: VecDeque<u32>,
-    /// What `SELECT` chose.
-    database: Option<u32>,
-    /// Part of an answer is lost, and no other answer is due.
-    is_astray: bool,
+    due: Due<Awaited>,
+    database: Database,
+    /// The reply that is being read answers something that is not known.
+    is_stray: bool,
     /// Which commands are not answered.
     silence: Silence,
     /// The server sends items without being asked.
     listening: bool,
+    /// Commands were seen that wait for something to happen.
+    blocks: bool,
 }
 
 impl Parser for Redis {
@@ -75,32 +92,37 @@ impl Parser for Redis {
     fn is_start(&self, from: Side, bytes: &[u8]) -> bool {
         match from {
             Side::Client => command::is_start(bytes),
-            Side::Server => !self.is_astray && reply::is_start(bytes),
+            Side::Server => reply::is_start(bytes),
         }
     }
 
     fn lost(&mut self, from: Side) -> Option<Draft> {
         let begun = self.walks[from as usize].is_begun();
         self.walks[from as usize] = Walk::default();
-        match from {
+        let draft = match from {
             Side::Client => {
                 let command = std::mem::take(&mut self.request);
-                if !begun || command.name.is_empty() {
-                    self.answers.clear();
-                    return None;
+                let known = begun && !command.name.is_empty();
+                let mut draft = known.then(|| self.finish(command));
+                if let Some(draft) = &mut draft {
+                    // What was still to come might have said that these are secrets.
+                    draft.redact.push(0..usize::MAX);
                 }
-                let mut draft = self.finish(command);
-                // What was still to come might have said that these are secrets.
-                draft.redact.push(0..usize::MAX);
-                Some(draft)
+                self.database = Database::Unknown;
+                draft
             }
             Side::Server => {
                 let reply = std::mem::take(&mut self.reply);
-                let known = begun.then(|| self.conclude(reply));
-                // The rest of an aggregate looks like answers: none is due before a command.
-                self.is_astray = begun && self.answers.is_empty() && !self.listening;
-                known
+                (begun && !self.is_stray).then(|| self.conclude(reply))
             }
+        };
+        self.due.lost(from);
+        draft
+    }
+
+    fn quiet(&mut self) {
+        if !self.blocks {
+            self.due.quiet();
         }
     }
 }
@@ -154,18 +176,27 @@ impl Redis {
 
     /// A command is whole.
     fn finish(&mut self, command: Command) -> Draft {
-        if self.answers.len() >= PIPELINE_MAX {
-            self.answers.clear();
-        }
-        self.is_astray = false;
         let is_answered = command.is_answered(&mut self.silence);
+        let selects = command.name == "SELECT";
         if is_answered {
-            self.answers.push_back(command.answers());
+            self.due.ask(Awaited { answers: command.answers(), selects });
         }
         self.listening |= command.starts_listening();
         self.listening &= command.name != "RESET";
-        self.database = command.selects().or(self.database);
-        let mut draft = command.draft(self.database);
+        self.blocks |= command.blocks();
+        if selects {
+            self.database = command.selects().map_or(Database::Unknown, Database::Chosen);
+        } else if command.name == "RESET" {
+            self.database = Database::Chosen(0);
+        }
+        let chosen = match self.database {
+            Database::Chosen(number) => Some(number),
+            Database::First | Database::Unknown => None,
+        };
+        let mut draft = command.draft(chosen);
+        if matches!(self.database, Database::Unknown) {
+            draft.unknown.push("db.namespace");
+        }
         if !is_answered {
             draft.role = MessageRole::OneWay;
         }
@@ -174,13 +205,23 @@ impl Redis {
 
     fn answer(&mut self, bytes: &[u8]) -> Verdict {
         let walk = &mut self.walks[Side::Server as usize];
+        if !walk.is_begun() {
+            // Items and pushes are nobody's answers.
+            let is_push = self.listening || bytes.first() == Some(&b'>');
+            self.is_stray = self.due.is_stray() && !is_push;
+        }
         let reply = &mut self.reply;
         match walk.advance(bytes, &mut |element, depth, _| reply.element(element, depth)) {
             Step::More => Verdict::More,
             Step::Broken => Verdict::NotMine,
+            Step::Part(len) if self.is_stray => Verdict::Skip(len),
             Step::Part(len) => Verdict::Part { len, stream: 0 },
             Step::Done(len) => {
                 let reply = std::mem::take(&mut self.reply);
+                if self.is_stray {
+                    self.due.heard();
+                    return Verdict::Stray(len);
+                }
                 Verdict::Done { len, draft: Box::new(self.conclude(reply)) }
             }
         }
@@ -188,7 +229,7 @@ impl Redis {
 
     /// An answer is whole: to what?
     fn conclude(&mut self, reply: Reply) -> Draft {
-        let asked = !self.answers.is_empty();
+        let asked = !self.due.is_empty();
         let is_item = reply.is_push() && !reply.is_confirmation()
             || self.listening && reply.is_item()
             || self.listening && !asked;
@@ -196,18 +237,26 @@ impl Redis {
         if is_item {
             return reply.one_way();
         }
-        if !asked {
-            // Commands are answered after all: the one that asked for it was not seen.
-            self.silence = Silence::None;
-        }
-        let mut draft = reply.response();
-        if let Some(left) = self.answers.front_mut() {
-            *left = left.saturating_sub(1);
-            draft.interim = *left > 0 && reply.is_confirmation();
-            if !draft.interim {
-                self.answers.pop_front();
+        if let Answers::To(awaited) = self.due.next() {
+            awaited.answers = awaited.answers.saturating_sub(1);
+            if awaited.answers > 0 && reply.is_confirmation() {
+                return Draft { interim: true, ..reply.response() };
             }
         }
-        draft
+        match self.due.answer() {
+            Answers::To(awaited) => {
+                if awaited.selects && reply.is_error() {
+                    self.database = Database::Unknown;
+                }
+            }
+            // Commands are answered after all: the one that asked for it was not seen.
+            Answers::Unseen => self.silence = Silence::None,
+            // A subscription is confirmed that was not seen.
+            Answers::Stray => return reply.one_way(),
+        }
+        Draft { skips: self.due.skips(), ..reply.response() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,12 @@ impl Connection {
         if !self.is_pipelined && self.requests.front().is_some_and(|r| r.pending.is_none()) {
             self.requests.retain(|request| request.pending.is_some());
         }
+        // Two that one call sent: nobody waits for the answer to the first.
+        let stream = pending.message.stream.stream;
+        let mut waiting = self.requests.iter().rev().filter_map(|request| request.pending.as_ref());
+        let last =
+            waiting.next().map(|last| (last.message.stream.stream, last.message.first.event));
+        self.is_pipelined |= last == Some((stream, pending.message.first.event));
         self.requests.push_back(Request {
             stream: pending.message.stream.stream,
             direction: pending.message.direction,

@@ -126,7 +126,11 @@ impl Pairs {
             kind,
             request: request_at,
             response: response_at,
-            stream: request.stream.stream,
+            stream: match kind {
+                // The upper half tells peers of one socket apart, which the other side cannot know.
+                ExchangeKind::Datagram => request.stream.stream & 0xffff_ffff,
+                ExchangeKind::Tcp | ExchangeKind::Unix => request.stream.stream,
+            },
             request_hash: hash64(&[request.size, request.head_hash]),
             confidence,
         }

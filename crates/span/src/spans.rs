@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use deeptrace_model::{
-    BootTime, Close, ConnectionId, Duration, Event, EventBody, Gap, Message, MessageRole, Span,
+    BootTime, Close, ConnectionId, Duration, Event, EventBody, Gap, Incomplete, Message,
+    MessageRole, Span,
 };
 use rustc_hash::FxHashMap;
 
@@ -256,7 +257,9 @@ impl Spans {
             self.count.orphans += 1;
             return;
         }
-        if message.lost_events > 0 {
+        // What is lost inside it says nothing of the answers before it.
+        let inside = u32::from(message.incomplete == Some(Incomplete::Lost));
+        if message.lost_events > inside {
             self.resynchronise(&message, out);
         }
         let connection = self.connections.entry(id).or_insert_with(Connection::unknown);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use deeptrace_model::{Call, Event, Touch, hash_bytes};
+use deeptrace_model::{Call, Direction, Event, MessageRole, Touch, hash_bytes};
 
 use super::speaker::Speaker;
 use super::{Connection, Stage};
@@ -15,6 +15,9 @@ impl Connection {
     /// on which it is asked.
     pub(crate) fn datagram(&mut self, event: &Event<'_>, call: &Call<'_>, stage: &mut Stage<'_>) {
         let half = &mut self.halves[call.direction as usize];
+        if call.direction == Direction::Received {
+            self.tells_peers = call.peer.is_some();
+        }
         let missing = half.next.map_or(0, |next| call.start.saturating_sub(next));
         half.next = Some(call.start.saturating_add(1));
         if missing > 0 {
@@ -89,7 +92,11 @@ impl Connection {
                     let len = len.min(rest.len() as u64 + unseen);
                     message.truncated = unseen > 0;
                     stage.counters.messages += 1;
-                    let draft = addressed(*draft, call.peer);
+                    // Capture may not know who sent what is received: then the answers to it must
+                    // do without the peer as well. Who asks chooses the ids of its own socket.
+                    let is_asked = (call.direction == Direction::Received)
+                        == (draft.role == MessageRole::Request);
+                    let draft = addressed(*draft, call.peer, is_asked && self.tells_peers);
                     let seen = &rest[..taken];
                     let message = message.finish_whole(seen, len, draft, &who, stage.payloads);
                     stage.out.messages.push(message);
@@ -107,10 +114,13 @@ impl Connection {
     }
 }
 
-/// Where one socket talks with many peers, the peer is part of the stream's key and an attribute.
-fn addressed(mut draft: Draft, peer: Option<SocketAddr>) -> Draft {
+/// Where one socket talks with many peers, the peer is an attribute and, if `in_key`, part of the
+/// stream's key.
+fn addressed(mut draft: Draft, peer: Option<SocketAddr>, in_key: bool) -> Draft {
     if let Some(peer) = peer {
-        draft.stream = draft.stream & 0xffff_ffff | peer_hash(peer) << 32;
+        if in_key {
+            draft.stream = draft.stream & 0xffff_ffff | peer_hash(peer) << 32;
+        }
         let address = peer.ip().to_canonical().to_string();
         draft.attributes.push(("network.peer.address".into(), address.into()));
         draft.attributes.push(("network.peer.port".into(), i64::from(peer.port()).into()));

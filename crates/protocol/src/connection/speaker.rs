@@ -1,7 +1,8 @@
 //! Speaker: what a connection speaks. It is asked for, tried, believed, and given up when wrong.
 //!
 //! A row that says it is sure is believed at once, another one after its parser cut a whole
-//! message. Either is given up after bytes it does not know, or after long finding no start.
+//! message. Either is given up when it does not know too many of the bytes, or after long finding no
+//! start; one that was not sure is then not believed again.
 
 use deeptrace_model::Direction;
 
@@ -11,8 +12,12 @@ use crate::recognition::{Guess, Question, ask};
 use crate::reorder::Piece;
 use crate::{CopyPolicy, Parser, Protocol, Side};
 
-/// Times of failure after which the protocol is in doubt.
-const FAILURES_MAX: u32 = 3;
+/// Doubt at which the protocol is given up.
+const DOUBT_MAX: u32 = 12;
+
+/// Doubt that bytes bring which the protocol does not know. A message takes one away: so neither
+/// some of the words of another protocol keep it in place, nor does a loss drive it out.
+const FAILURE: u32 = 4;
 
 /// Calls in which no start was found, after which the protocol is in doubt.
 const MISSES_MAX: u32 = 256;
@@ -29,14 +34,21 @@ pub(crate) struct Speaker {
     pub(super) parser: Box<dyn Parser>,
     /// Whether it is sure: a parser that was only tried has cut a whole message.
     pub(super) confirmed: bool,
-    failures: u32,
+    /// Whether its row was sure.
+    is_sure: bool,
+    /// For each direction.
+    doubt: [u32; 2],
     misses: u32,
 }
 
 impl Speaker {
     /// The protocol in `row`, beyond doubt.
     pub(super) fn sure(table: &[Protocol], row: usize) -> Self {
-        Self { row, parser: (table[row].parser)(), confirmed: true, failures: 0, misses: 0 }
+        Self::new(row, (table[row].parser)(), true)
+    }
+
+    fn new(row: usize, parser: Box<dyn Parser>, is_sure: bool) -> Self {
+        Self { row, parser, confirmed: is_sure, is_sure, doubt: [0; 2], misses: 0 }
     }
 }
 
@@ -53,7 +65,7 @@ impl Connection {
             if !self.asked.is_multiple_of(ASKED_MAX) {
                 return None;
             }
-            self.rejected = 0;
+            self.rejected = self.doubted;
         }
         if piece.bytes.is_empty() {
             self.halves[piece.direction as usize].forget();
@@ -115,15 +127,20 @@ impl Connection {
         kept: bool,
         stage: &mut Stage<'_>,
     ) -> Stop {
-        let parser = (stage.table[guess.row].parser)();
-        let confirmed = guess.sure;
+        let mut parser = (stage.table[guess.row].parser)();
         let direction = piece.direction;
         self.client = Some(match guess.from {
             Side::Client => direction,
             Side::Server => direction.opposite(),
         });
-        self.speaker = Some(Speaker { row: guess.row, parser, confirmed, failures: 0, misses: 0 });
-        if confirmed {
+        for half in [direction, direction.opposite()] {
+            if !self.halves[half as usize].fresh {
+                let is_asker = self.client == Some(half);
+                let _ = parser.lost(if is_asker { Side::Client } else { Side::Server });
+            }
+        }
+        self.speaker = Some(Speaker::new(guess.row, parser, guess.sure));
+        if guess.sure {
             self.know(stage);
         }
         self.begin_other(direction.opposite(), stage);
@@ -181,12 +198,15 @@ impl Connection {
                 return if speaker.misses > MISSES_MAX { Stop::NotMine } else { Stop::Drained };
             }
             work.counters.resynchronised += 1;
+            // Answers to what was asked before may be lost.
+            self.unanswered = 0;
             half.restart(piece.start, true);
         }
         let finished = half.finished;
         let stop = half.feed(speaker.parser.as_mut(), &mut work, piece);
         if half.finished > finished {
-            speaker.failures = 0;
+            let doubt = &mut speaker.doubt[piece.direction as usize];
+            *doubt = doubt.saturating_sub(1);
             speaker.misses = 0;
             if !speaker.confirmed {
                 speaker.confirmed = true;
@@ -219,13 +239,18 @@ impl Connection {
         let _ = speaker.parser.lost(from);
         half.restart(half.next.unwrap_or(0), false);
         half.forget();
-        speaker.failures += 1;
-        if speaker.confirmed && speaker.failures < FAILURES_MAX && speaker.misses <= MISSES_MAX {
+        let doubt = &mut speaker.doubt[direction as usize];
+        *doubt += FAILURE;
+        if speaker.confirmed && *doubt < DOUBT_MAX && speaker.misses <= MISSES_MAX {
             return;
         }
         stage.counters.misrecognised += 1;
-        if !speaker.confirmed {
-            self.rejected |= 1u128.checked_shl(speaker.row as u32).unwrap_or(0);
+        if !speaker.is_sure {
+            let row = 1u128.checked_shl(speaker.row as u32).unwrap_or(0);
+            self.rejected |= row;
+            if speaker.confirmed {
+                self.doubted |= row;
+            }
         }
         self.asked = 0;
         self.forget_speaker(stage);

@@ -3,7 +3,7 @@
 use deeptrace_model::{SpanStatus, Transport, Value};
 
 use super::PROTOCOL;
-use crate::{Draft, Head, Input, Recognition, Side, Verdict};
+use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
 
 /// A message with one question for `shop.example`, type A.
 fn message(id: u16, flags: u16, counts: [u16; 3], records: &[u8]) -> Vec<u8> {
@@ -44,12 +44,13 @@ fn says(bytes: &[u8], transport: Transport, server_port: Option<u16>) -> Recogni
 #[test]
 fn a_query_and_its_answer() {
     let draft = parse(&message(77, 0x0100, [0; 3], b""), Side::Client).expect("a query");
-    assert_eq!((draft.name.as_str(), draft.stream), ("DNS A", 77));
+    assert_eq!((draft.name.as_str(), draft.stream & 0xffff), ("DNS A", 77));
+    let stream = draft.stream;
     assert_eq!(attribute(&draft, "dns.question.name"), Some(&Value::from("shop.example")));
     // The alias points into the question: `www` and the pointer to `example`.
     let records = [record(5, b"\x03www\xc0\x11"), record(1, &[10, 0, 0, 1])].concat();
     let draft = parse(&message(77, 0x8180, [2, 0, 0], &records), Side::Server).expect("an answer");
-    assert_eq!((draft.status, draft.stream), (SpanStatus::Ok, 77));
+    assert_eq!((draft.status, draft.stream), (SpanStatus::Ok, stream));
     let answers = Value::Texts(vec!["www.example".to_owned(), "10.0.0.1".to_owned()]);
     assert_eq!(attribute(&draft, "dns.answers"), Some(&answers));
 }
@@ -129,4 +130,26 @@ fn recognition() {
         assert_eq!(says(bytes, Transport::Udp, None), Recognition::No, "{bytes:?}");
         assert_eq!(says(bytes, Transport::Tcp, None), Recognition::No, "{bytes:?}");
     }
+}
+
+#[test]
+fn an_answer_without_its_question_finds_it_by_the_id() {
+    let mut parser = (PROTOCOL.parser)();
+    let mut stream = |bytes: &[u8], from| match parser.parse(Input { bytes, from, is_last: true }) {
+        Verdict::Done { draft, .. } => draft.stream,
+        other => panic!("{other:?}"),
+    };
+    let asked = stream(&message(9, 0x0100, [0; 3], b""), Side::Client);
+    let mut refused = message(9, 0x8181, [0; 3], b"");
+    refused.truncate(12);
+    refused[5] = 0;
+    // As a message of a stream, since alone it is not believed to be one.
+    let refused = [&[0, 12], refused.as_slice()].concat();
+    assert_eq!(stream(&refused, Side::Server), asked);
+    let mut parser = super::Dns::default();
+    for id in 0..1000 {
+        let bytes = message(id, 0x0100, [0; 3], b"");
+        parser.parse(Input { bytes: &bytes, from: Side::Client, is_last: true });
+    }
+    assert_eq!(parser.asked.len(), super::ASKED_MAX);
 }

@@ -4,7 +4,7 @@ use deeptrace_model::{Incomplete, Touch};
 
 use super::{Half, Stop, Work};
 use crate::open_message::OpenMessage;
-use crate::{Input, Parser};
+use crate::{Input, Parser, Verdict};
 
 impl Half {
     /// Bytes from the last call up to `to` are missing for good. Returns whether the parser is
@@ -21,6 +21,8 @@ impl Half {
         }
         if self.at < to {
             self.lose(parser, work, Incomplete::Lost);
+            // It is missing before the next message too.
+            self.lost_events = self.lost_events.max(1);
             self.restart(to, false);
             return false;
         }
@@ -72,11 +74,16 @@ impl Half {
             self.cut_short(&mut message, why);
             self.give(work, draft, message, Some(why));
         }
+        let mut whole = None;
         if !self.pending.is_empty() {
-            // A parser remembers what it could tell of bytes that will never grow.
-            let _ = parser.parse(Input { bytes: &self.pending, from: work.from, is_last: true });
+            // A parser tells, or remembers, what it can of bytes that will never grow.
+            let input = Input { bytes: &self.pending, from: work.from, is_last: true };
+            if let Verdict::Done { draft, .. } = parser.parse(input) {
+                whole = Some(*draft);
+            }
         }
-        if let Some(draft) = parser.lost(work.from) {
+        let begun = parser.lost(work.from);
+        if let Some(draft) = whole.or(begun) {
             let begun = self.open.iter().any(|open| open.stream == draft.stream);
             if begun || !self.pending.is_empty() {
                 let rest = std::mem::take(&mut self.pending);

@@ -33,6 +33,14 @@ pub(super) fn is_start(bytes: &[u8]) -> bool {
         && bytes.get(START).is_none_or(|byte| matches!(byte, b' ' | b'\r' | b'\n'))
 }
 
+/// Whether the next response follows a head, and no body; `None` if more is needed to tell.
+pub(super) fn follows(bytes: &[u8], is_last: bool) -> Option<bool> {
+    if bytes.len() < START && !is_last && may_become_start(bytes) {
+        return None;
+    }
+    Some(is_start(bytes))
+}
+
 /// Whether more bytes can make this a status line.
 pub(super) fn may_become_start(bytes: &[u8]) -> bool {
     bytes.iter().take(START).enumerate().all(|(at, byte)| match at {

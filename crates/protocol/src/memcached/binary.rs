@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use deeptrace_model::{MessageRole, SpanStatus, Text};
 
 use super::request::{Request, Response};
+use crate::due::Due;
 use crate::{Draft, Head, Input, Recognition, Side, Verdict};
 
 const HEADER: usize = 24;
@@ -146,7 +147,10 @@ impl Operation {
 pub(super) struct Binary {
     /// Quiet gets that wait for a command that is always answered.
     group: Option<Request>,
+    pub(super) due: Due<()>,
     response: Option<Response>,
+    /// The open response answers something that is not known.
+    is_stray: bool,
 }
 
 impl Binary {
@@ -174,6 +178,9 @@ impl Binary {
             return Verdict::Part { len: packet.len, stream: 0 };
         }
         let draft = if is_quiet { Draft::one_way("") } else { Draft::request("") };
+        if !is_quiet {
+            self.due.ask(());
+        }
         let mut draft = request.describe(draft);
         if operation.verb.starts_with("sasl") {
             draft.redact.push(HEADER..usize::MAX);
@@ -193,6 +200,9 @@ impl Binary {
                 return Verdict::Done { len: packet.len, draft: Box::new(draft) };
             }
         }
+        if self.response.is_none() {
+            self.is_stray = self.due.is_stray();
+        }
         let response = self.response.get_or_insert_default();
         if matches!(operation.verb, "get" | "gat") {
             response.is_get = true;
@@ -201,9 +211,19 @@ impl Binary {
         response.take_status(packet.status);
         let is_more = operation.answer == Answer::Many && packet.status == 0 && packet.body_len > 0;
         if is_more || matches!(operation.answer, Answer::Hit | Answer::Failure) {
-            return Verdict::Part { len: packet.len, stream: 0 };
+            return match self.is_stray {
+                true => Verdict::Skip(packet.len),
+                false => Verdict::Part { len: packet.len, stream: 0 },
+            };
         }
-        let mut draft = self.response.take().unwrap_or_default().describe(SpanStatus::Ok);
+        let response = self.response.take().unwrap_or_default();
+        if self.is_stray {
+            self.due.heard();
+            return Verdict::Stray(packet.len);
+        }
+        let _ = self.due.answer();
+        let mut draft = response.describe(SpanStatus::Ok);
+        draft.skips = self.due.skips();
         if operation.verb.starts_with("sasl") {
             draft.redact.push(HEADER..usize::MAX);
         }
@@ -212,9 +232,19 @@ impl Binary {
 
     pub(super) fn lost(&mut self, from: Side) -> Option<Draft> {
         match from {
-            Side::Client => self.group.take().map(|group| group.describe(Draft::request(""))),
+            Side::Client => {
+                self.due.lost(from);
+                self.group.take().map(|group| group.describe(Draft::request("")))
+            }
             Side::Server => {
-                self.response.take().map(|response| response.describe(SpanStatus::Unset))
+                let response = self.response.take().filter(|_| !self.is_stray);
+                let draft = response.map(|response| {
+                    let _ = self.due.answer();
+                    let draft = response.describe(SpanStatus::Unset);
+                    Draft { skips: self.due.skips(), ..draft }
+                });
+                self.due.lost(from);
+                draft
             }
         }
     }

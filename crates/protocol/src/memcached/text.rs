@@ -1,6 +1,5 @@
 //! Text and meta commands: a line, and a block of data whose length the line tells.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use deeptrace_model::SpanStatus;
@@ -8,12 +7,11 @@ use memchr::memchr;
 
 use super::command::{Answer, Command, VALUE_MAX, is_unknown, number, words};
 use super::request::{Request, Response};
+use crate::due::{Answers, Due};
 use crate::{Draft, Head, Input, Recognition, Side, Verdict};
 
 /// Lines above are not waited for; a get of many keys is long.
 const LINE_MAX: usize = 60 * 1024;
-/// Commands in flight that are remembered.
-const PENDING_MAX: usize = 4096;
 
 /// Lines of an answer by their first word.
 const ENDS: &[&str] = &[
@@ -48,12 +46,10 @@ pub(super) struct Text {
     /// Quiet commands that wait for the one that ends them.
     group: Option<Request>,
     /// Commands that are not answered yet: whether `mn` ends a group there.
-    pending: VecDeque<bool>,
+    pub(super) due: Due<bool>,
     response: Option<Response>,
     /// Lines of the open response.
     lines: u32,
-    /// Until the next command, what comes belongs to a response that was lost.
-    is_tail: bool,
     /// Whether a command was seen.
     is_begun: bool,
 }
@@ -81,23 +77,13 @@ impl Text {
 
     /// A command that the server refuses too, with an ERROR.
     fn unknown(&mut self, len: u64) -> Verdict {
-        self.is_tail = false;
-        self.expect(false);
+        self.due.ask(false);
         let draft = self.group.take().unwrap_or_default().describe(Draft::request(""));
         Verdict::Done { len, draft: Box::new(draft) }
     }
 
-    /// A command that is answered was sent.
-    fn expect(&mut self, until_mn: bool) {
-        if self.pending.len() >= PENDING_MAX {
-            self.pending.pop_front();
-        }
-        self.pending.push_back(until_mn);
-    }
-
     fn request(&mut self, command: &Command<'_>, bytes: &[u8], line_len: usize) -> Verdict {
         let len = line_len as u64 + command.data;
-        self.is_tail = false;
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let mut redact = Vec::new();
         if is_first && command.verb == "set" {
@@ -117,7 +103,7 @@ impl Text {
             return Verdict::Part { len, stream: 0 };
         }
         if command.answer == Answer::Always {
-            self.expect(is_group && is_terminator);
+            self.due.ask(is_group && is_terminator);
         }
         let mut draft = match command.answer {
             Answer::Never => request.describe(Draft::one_way("")),
@@ -134,10 +120,10 @@ impl Text {
         if word.starts_with(b"ts=") {
             return Verdict::Skip(len);
         }
-        if self.is_tail {
-            return self.tail(&mut words, word, len);
+        if self.response.is_none() && self.due.is_stray() {
+            return self.stray(&mut words, word, len);
         }
-        let until_mn = self.pending.front() == Some(&true);
+        let until_mn = self.due.next() == Answers::To(&mut true);
         let response = self.response.get_or_insert_default();
         let mut data = 0;
         let mut is_end = true;
@@ -176,14 +162,20 @@ impl Text {
         if !is_end || (until_mn && word != b"MN") {
             return Verdict::Part { len, stream: 0 };
         }
-        self.pending.pop_front();
-        self.lines = 0;
-        let response = self.response.take().unwrap_or_default();
-        Verdict::Done { len, draft: Box::new(response.describe(SpanStatus::Ok)) }
+        let draft = self.conclude(SpanStatus::Ok);
+        Verdict::Done { len, draft: Box::new(draft) }
     }
 
-    /// A line of a response that was given already, as far as it was seen.
-    fn tail<'a>(
+    /// The open response, as far as it was seen.
+    fn conclude(&mut self, status: SpanStatus) -> Draft {
+        let _ = self.due.answer();
+        self.lines = 0;
+        let response = self.response.take().unwrap_or_default();
+        Draft { skips: self.due.skips(), ..response.describe(status) }
+    }
+
+    /// A line of a response that answers something that is not known.
+    fn stray<'a>(
         &mut self,
         words: &mut impl Iterator<Item = &'a [u8]>,
         word: &[u8],
@@ -194,22 +186,25 @@ impl Text {
             b"VA" => words.next().and_then(number),
             _ => None,
         };
-        self.is_tail = word != b"END" && word != b"MN";
         let data = data.filter(|len| *len <= VALUE_MAX).map_or(0, |len| len + 2);
-        Verdict::Skip(len + data)
+        if word == b"VA" || is_ending(word) || word.ends_with(b"ERROR") {
+            self.due.heard();
+            return Verdict::Stray(len + data);
+        }
+        let is_line = data > 0 || matches!(word, b"STAT" | b"ITEM") || word.starts_with(b"key=");
+        if is_line { Verdict::Skip(len + data) } else { Verdict::NotMine }
     }
 
     pub(super) fn lost(&mut self, from: Side) -> Option<Draft> {
         match from {
             Side::Client => {
-                self.pending.clear();
+                self.due.lost(from);
                 self.group.take().map(|group| group.describe(Draft::request("")))
             }
             Side::Server => {
-                self.pending.clear();
-                self.lines = 0;
-                self.is_tail = self.response.is_some();
-                self.response.take().map(|response| response.describe(SpanStatus::Unset))
+                let draft = self.response.is_some().then(|| self.conclude(SpanStatus::Unset));
+                self.due.lost(from);
+                draft
             }
         }
     }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use deeptrace_model::{SpanStatus, Value};
 
+use crate::due::Due;
+
 use super::frame::{Frame, Front, chain, number, text};
 use crate::{Draft, Head, Input, Side, Verdict};
 
@@ -14,13 +16,13 @@ const MESSAGE_MAX: usize = 256;
 /// The server's direction.
 #[derive(Default)]
 pub(super) struct Backend {
-    /// Requests that were seen and not answered. Only a hint: for what comes unasked.
-    expected: u32,
+    /// Requests that were seen and not answered.
+    pub(super) due: Due<()>,
     response: Option<Response>,
+    /// The open response answers something that is not known.
+    is_stray: bool,
     /// Replication: the response is given, data goes both ways until `ReadyForQuery`.
     is_streaming: bool,
-    /// What follows belongs to a response that was lost.
-    is_tail: bool,
 }
 
 /// The response that is open.
@@ -34,6 +36,8 @@ struct Response {
     error: Option<Failure>,
     /// Its bytes authenticate: none are kept.
     is_secret: bool,
+    /// Bytes were not copied that are looked at.
+    is_cut: bool,
 }
 
 struct Failure {
@@ -52,10 +56,6 @@ fn window(kind: u8) -> usize {
 }
 
 impl Backend {
-    pub(super) fn expect_answer(&mut self) {
-        self.expected = self.expected.saturating_add(1);
-    }
-
     pub(super) fn parse(&mut self, input: &Input<'_>) -> Verdict {
         let mut used = 0u64;
         loop {
@@ -71,30 +71,35 @@ impl Backend {
             if let Some(verdict) = is_between.then(|| self.unasked(&frame)).flatten() {
                 return verdict;
             }
+            if self.response.is_none() {
+                self.is_stray = self.due.is_stray();
+            }
             used = used.saturating_add(frame.len);
             if self.take(&frame) {
-                let draft = self.finish();
-                return Verdict::Done { len: used, draft: Box::new(draft) };
+                if self.is_stray {
+                    self.due.heard();
+                    self.response = None;
+                    return Verdict::Stray(used);
+                }
+                return Verdict::Done { len: used, draft: Box::new(self.finish()) };
             }
         }
-        Verdict::Part { len: used, stream: 0 }
+        if self.is_stray { Verdict::Skip(used) } else { Verdict::Part { len: used, stream: 0 } }
     }
 
     /// What stands between responses.
     fn unasked(&mut self, frame: &Frame<'_>) -> Option<Verdict> {
         let is_end = frame.kind == b'Z';
-        if self.is_streaming || (self.is_tail && is_tail(frame.kind)) {
+        if self.is_streaming {
             self.is_streaming &= !is_end;
-            self.is_tail &= !is_end;
             return Some(Verdict::Skip(frame.len));
         }
-        self.is_tail = false;
         match frame.kind {
             b'A' => Some(one_way("NotificationResponse", frame.len, None)),
             // A notice or a changed parameter, in nobody's answer.
-            b'N' | b'S' if self.expected == 0 => Some(Verdict::Skip(frame.len)),
+            b'N' | b'S' if self.due.is_empty() => Some(Verdict::Skip(frame.len)),
             // The server ends an idle connection.
-            b'E' if self.expected == 0 => {
+            b'E' if self.due.is_empty() => {
                 let failure = Failure::read(frame.body);
                 failure.is_fatal.then(|| one_way("ErrorResponse", frame.len, Some(failure)))
             }
@@ -105,6 +110,7 @@ impl Backend {
     /// Takes a message of the response; returns whether it is the last.
     fn take(&mut self, frame: &Frame<'_>) -> bool {
         let response = self.response.get_or_insert_default();
+        response.is_cut |= frame.is_cut;
         match frame.kind {
             b'Z' => return true,
             b'W' => {
@@ -131,25 +137,30 @@ impl Backend {
     }
 
     fn finish(&mut self) -> Draft {
-        self.expected = self.expected.saturating_sub(1);
+        let _ = self.due.answer();
         let response = self.response.take().unwrap_or_default();
         let status = if response.error.is_some() { SpanStatus::Error } else { SpanStatus::Ok };
-        response.draft(status)
+        Draft { skips: self.due.skips(), ..response.draft(status) }
     }
 
     pub(super) fn lost(&mut self) -> Option<Draft> {
-        self.expected = 0;
         self.is_streaming = false;
-        let response = self.response.take()?;
-        self.is_tail = true;
-        let status = if response.error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
-        Some(response.draft(status))
+        let response = self.response.take().filter(|_| !self.is_stray);
+        let draft = response.map(|response| {
+            let _ = self.due.answer();
+            let is_error = response.error.is_some();
+            let status = if is_error { SpanStatus::Error } else { SpanStatus::Unset };
+            Draft { skips: self.due.skips(), ..response.draft(status) }
+        });
+        self.due.lost(Side::Server);
+        draft
     }
 }
 
 impl Response {
     fn draft(self, status: SpanStatus) -> Draft {
         let mut draft = Draft::response(status);
+        draft.truncated = self.is_cut;
         let rows = self.told.or((self.rows > 0).then_some(self.rows));
         if let Some(rows) = rows {
             let rows = Value::Int(i64::try_from(rows).unwrap_or(i64::MAX));
@@ -210,11 +221,6 @@ fn rows_told(tag: &[u8]) -> Option<u64> {
     let tag = std::str::from_utf8(text(tag)?.0).ok()?;
     let (word, count) = tag.split_once(' ')?;
     matches!(word, "SELECT" | "FETCH").then(|| count.parse().ok()).flatten()
-}
-
-/// Whether a message cannot be the first of a response, but in the few that go on after a `Flush`.
-fn is_tail(kind: u8) -> bool {
-    matches!(kind, b'D' | b'C' | b'Z' | b'd' | b'c' | b'I' | b's' | b'n' | b'N' | b'S')
 }
 
 /// Whether the call is a server's: surely, perhaps, or not.

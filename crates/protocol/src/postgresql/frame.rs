@@ -21,6 +21,8 @@ pub(super) struct Frame<'a> {
     pub(super) len: u64,
     /// What is there of its content.
     pub(super) body: &'a [u8],
+    /// Whether content that is looked at was not copied.
+    pub(super) is_cut: bool,
 }
 
 /// What is at the front of some bytes.
@@ -50,7 +52,8 @@ impl<'a> Frame<'a> {
             return Front::More;
         }
         let body = &bytes[HEADER..bytes.len().min(wanted)];
-        Front::Frame(Frame { kind, len: u64::from(length) + 1, body })
+        let is_cut = bytes.len() < wanted;
+        Front::Frame(Frame { kind, len: u64::from(length) + 1, body, is_cut })
     }
 
     /// Whether all of the content is there.

@@ -81,7 +81,7 @@ impl Frontend {
         let mut group = self.group.take().unwrap_or_default();
         match frame.kind {
             b'S' => {
-                group.add("Sync", frame.len);
+                group.add("Sync", frame);
                 return self.request(frame.len, group.draft());
             }
             b'P' => {
@@ -90,16 +90,19 @@ impl Frontend {
                     let statement = Arc::new(Statement::new(sql));
                     group.prepare(&statement, HEADER + name.len() + 1);
                     self.statements.insert(name, statement);
+                } else {
+                    // The name was not copied; but for this one, names are used once.
+                    self.statements.remove(b"");
                 }
-                group.add("Parse", frame.len);
+                group.add("Parse", frame);
             }
             b'B' => {
                 self.bind(frame.body);
-                group.add("Bind", frame.len);
+                group.add("Bind", frame);
             }
             b'E' => {
                 group.execute(text(frame.body).and_then(|parts| self.portals.get(parts.0)));
-                group.add("Execute", frame.len);
+                group.add("Execute", frame);
             }
             b'C' => {
                 match frame.body.split_first().map(|parts| (parts.0, text(parts.1))) {
@@ -107,17 +110,17 @@ impl Frontend {
                     Some((b'P', Some((name, _)))) => self.portals.remove(name),
                     _ => {}
                 }
-                group.add("Close", frame.len);
+                group.add("Close", frame);
             }
-            b'D' => group.add("Describe", frame.len),
-            _ => group.add("Flush", frame.len),
+            b'D' => group.add("Describe", frame),
+            _ => group.add("Flush", frame),
         }
         self.group = Some(group);
         Verdict::Part { len: frame.len, stream: 0 }
     }
 
     fn bind(&mut self, body: &[u8]) {
-        let Some((portal, rest)) = text(body) else { return };
+        let Some((portal, rest)) = text(body) else { return self.portals.clear() };
         match text(rest).and_then(|parts| self.statements.get(parts.0)) {
             Some(statement) => self.portals.insert(portal, statement),
             None => self.portals.remove(portal),
@@ -130,6 +133,7 @@ impl Frontend {
         let mut draft = Draft::request(statement.summary.as_str());
         statement.describe(&mut draft.attributes);
         draft.trace_context = statement.trace_context;
+        draft.truncated = frame.is_cut;
         let secrets = statement.secrets.iter();
         draft.redact = secrets.map(|secret| secret.start + HEADER..secret.end + HEADER).collect();
         self.request(frame.len, draft)
@@ -186,7 +190,9 @@ impl Frontend {
                 let database = value(b"database").or_else(|| value(b"user"));
                 self.namespace = database.map(|pair| String::from_utf8_lossy(pair.1).into_owned());
                 *encryption = Encryption::None;
-                self.request(len, Draft::request("StartupMessage"))
+                let mut draft = Draft::request("StartupMessage");
+                draft.truncated = input.bytes.len() < wanted;
+                self.request(len, draft)
             }
             _ => Verdict::NotMine,
         }
@@ -194,6 +200,9 @@ impl Frontend {
 
     pub(super) fn lost(&mut self) -> Option<Draft> {
         self.is_copying = false;
+        // These may stand for something else by now; but for the unnamed one, names are used once.
+        self.statements.remove(b"");
+        self.portals.clear();
         let group = self.group.take()?;
         self.is_tail = true;
         let len = usize::try_from(group.len).unwrap_or(usize::MAX);

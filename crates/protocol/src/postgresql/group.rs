@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use deeptrace_model::{Attributes, TraceContext, Value};
 
+use super::frame::Frame;
 use crate::Draft;
 use crate::sql::Statement;
 
 /// Different statements of a batch that are remembered.
 const STATEMENTS_MAX: usize = 16;
 const SECRETS_MAX: usize = 16;
+/// What a statement tells; unknown with it.
+const TOLD: [&str; 4] =
+    ["db.query.text", "db.query.summary", "db.operation.name", "db.collection.name"];
 /// Bytes of the joined texts of a batch.
 const TEXT_MAX: usize = 2048;
 
@@ -26,6 +30,8 @@ pub(super) struct Group {
     prepared: Option<Arc<Statement>>,
     /// Whether a statement was used that is not known.
     has_unknown: bool,
+    /// Whether bytes were not copied that are looked at.
+    is_cut: bool,
     /// Protocol's name of the first message, for when nothing is executed.
     first: &'static str,
     trace_context: Option<TraceContext>,
@@ -33,12 +39,13 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Counts a message of `len` bytes.
-    pub(super) fn add(&mut self, name: &'static str, len: u64) {
+    /// Counts a message.
+    pub(super) fn add(&mut self, name: &'static str, frame: &Frame<'_>) {
         if self.len == 0 {
             self.first = name;
         }
-        self.len = self.len.saturating_add(len);
+        self.len = self.len.saturating_add(frame.len);
+        self.is_cut |= frame.is_cut;
     }
 
     /// A statement is prepared whose text starts `offset` bytes into the message to come.
@@ -98,8 +105,12 @@ impl Group {
             (count, statements) => batch(count, statements, self.has_unknown, &mut attributes),
         };
         let mut draft = Draft::request(name.trim_end());
+        draft.truncated = self.is_cut;
         if self.has_unknown {
-            draft.unknown.push("db.query.text");
+            // A batch tells the texts that are known, which are not all.
+            let is_told = |key: &str| attributes.iter().any(|attribute| attribute.0 == key);
+            let absent = TOLD.iter().filter(|key| **key == TOLD[0] || !is_told(key));
+            draft.unknown.extend(absent);
         }
         draft.attributes = attributes;
         draft.trace_context = self.trace_context;

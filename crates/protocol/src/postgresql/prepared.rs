@@ -37,6 +37,11 @@ impl Names {
         self.by_name.insert(key(name).into(), (self.count, statement));
     }
 
+    /// Nothing is known of any name.
+    pub(super) fn clear(&mut self) {
+        self.by_name.clear();
+    }
+
     /// `name` stands for nothing that is known.
     pub(super) fn remove(&mut self, name: &[u8]) {
         self.by_name.remove(key(name));

@@ -127,6 +127,24 @@ const KNOWN: &[&str] = &[
     "ZSCORE",
 ];
 
+/// Commands whose answer may wait for something to happen.
+const BLOCKING: &[&str] = &[
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "CLIENT PAUSE",
+    "DEBUG SLEEP",
+    "WAIT",
+    "WAITAOF",
+    "XREAD",
+    "XREADGROUP",
+];
+
 /// Bytes of a command's or sub-command's name.
 const NAME_MAX: usize = 32;
 
@@ -287,6 +305,11 @@ impl Command {
     /// Whether the server sends items from now on.
     pub(super) fn starts_listening(&self) -> bool {
         matches!(self.name.as_str(), "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "MONITOR")
+    }
+
+    /// Whether its answer may wait for something to happen.
+    pub(super) fn blocks(&self) -> bool {
+        BLOCKING.contains(&self.name.as_str())
     }
 
     /// Whether it is answered where `silence` was asked for; changes that as the command asks.

@@ -95,6 +95,11 @@ impl Reply {
         self.word.is_some_and(|word| CONFIRMATIONS.contains(&word))
     }
 
+    /// Whether the server refused.
+    pub(super) fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// Confirms that no subscription is left.
     pub(super) fn stops_listening(&self) -> bool {
         self.is_last && self.is_confirmation()

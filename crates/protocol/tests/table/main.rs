@@ -5,4 +5,6 @@ mod corpus;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]
+mod recognition;
+#[cfg(test)]
 mod session;

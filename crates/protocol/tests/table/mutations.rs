@@ -1,6 +1,7 @@
 //! The corpus cut up, put out of order and damaged: splitting never changes the messages, and
 //! nothing makes a parser panic or go round in circles.
 
+use deeptrace_model::{Incomplete, Message, MessageRole};
 use deeptrace_protocol::{Input, Options, Output, Side, TABLE, Verdict};
 
 use crate::session::corpus::{Entry, describe_message, entries};
@@ -141,6 +142,64 @@ fn prefixes_gaps_cuts_and_flipped_bytes_are_survived() {
     }
 }
 
+/// A request and its response, as the next stage pairs them: a response answers the oldest request;
+/// after a loss the newest, or none where several were sent at once.
+fn pairs(out: &Output) -> Vec<(&Message, &Message)> {
+    let (mut open, mut pairs) = (Vec::<&Message>::new(), Vec::new());
+    for message in out.messages.iter().map(|message| &**message).filter(|it| !it.interim) {
+        match message.role {
+            MessageRole::Request => open.push(message),
+            MessageRole::Response => {
+                let is_lost = u32::from(message.incomplete == Some(Incomplete::Lost));
+                if message.lost_events > is_lost {
+                    let is_batch = |two: &[&Message]| two[0].first.event == two[1].first.event;
+                    let keep = usize::from(!open.windows(2).any(is_batch));
+                    open.drain(..open.len().saturating_sub(keep));
+                }
+                let stream = message.stream;
+                if let Some(at) = open.iter().position(|request| request.stream == stream) {
+                    pairs.push((open.remove(at), message));
+                }
+            }
+            MessageRole::OneWay => {}
+        }
+    }
+    pairs
+}
+
+#[test]
+fn no_lost_call_gives_an_answer_to_another_request() {
+    let holds = |whole: &Message, part: &Message| {
+        (whole.start..whole.start + whole.size).contains(&part.start)
+    };
+    for (entry, deliveries, _) in whole() {
+        let all = entry.session.run(&deliveries).0;
+        let right = pairs(&all);
+        // Where an answer is recorded before its request, or is cut off by the close before a request
+        // is missed, nobody can know.
+        let is_in_order = all.messages[0].role == MessageRole::Request;
+        let lasts = deliveries.len().saturating_sub(2);
+        for (from, count) in (0..lasts).flat_map(|from| [1, 2, 3].map(|count| (from, count))) {
+            let mut rest = deliveries.clone();
+            rest.drain(from..(from + count).min(lasts));
+            let last = rest.len().saturating_sub(2);
+            rest.insert(last, Delivery::Tick(500));
+            let out = entry.session.run(&rest).0;
+            let is_cut_off = |pair: &(&Message, &Message)| {
+                matches!(pair.1.incomplete, Some(Incomplete::Closed(_)))
+            };
+            let found = pairs(&out).into_iter().filter(|pair| is_in_order && !is_cut_off(pair));
+            for (request, response) in found {
+                let is_right =
+                    |pair: &(&Message, &Message)| holds(pair.0, request) && holds(pair.1, response);
+                let at = (request.start, response.start);
+                let path = entry.path.display();
+                assert!(right.iter().any(is_right), "{path} {at:?} without {count} from {from}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_parser_survives_the_bytes_of_every_protocol() {
     let entries = entries();
@@ -186,7 +245,7 @@ fn drive(
         assert!(round <= rounds_max, "{name} goes round in circles");
         let _ = parser.is_start(from, bytes);
         let taken = match parser.parse(Input { bytes, from, is_last }) {
-            Verdict::Skip(len) | Verdict::Part { len, .. } => len,
+            Verdict::Skip(len) | Verdict::Stray(len) | Verdict::Part { len, .. } => len,
             Verdict::Done { len, draft } => {
                 for range in &draft.redact {
                     assert!(range.start <= range.end, "{name}: {range:?}");
