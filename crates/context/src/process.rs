@@ -86,7 +86,7 @@ impl Process {
             }
         }
         unit.is_mixed |= shared;
-        unit.reading.push((stream, span));
+        unit.reading.push_back((stream, span));
         let start = message.first.time;
         let request = Request { span, stream, reader, start, until: None, shared };
         self.requests.entry(stream).or_default().push_back(request);
@@ -158,7 +158,7 @@ impl Process {
         counts.abstained += unit.take(from, now, &mut calls);
         unit.answered = now;
         // What else it has read did not have it for itself. In a loop that is marked already.
-        let other = unit.reading.first().map(|(stream, _)| *stream);
+        let other = unit.reading.front().map(|(stream, _)| *stream);
         if let Some(other) = other.filter(|other| !unit.is_mixed && *other != request.stream) {
             self.requests.get_mut(&other).into_iter().flatten().for_each(|r| r.shared = true);
         }

@@ -20,7 +20,7 @@ pub(crate) struct Made {
 #[derive(Debug, Default)]
 pub(crate) struct Unit {
     /// Requests that it read and nobody has answered yet.
-    pub(crate) reading: Vec<(StreamKey, SpanId)>,
+    pub(crate) reading: VecDeque<(StreamKey, SpanId)>,
     /// Whether these are of several streams; then each of them is marked as shared.
     pub(crate) is_mixed: bool,
     /// Calls that no answer has explained yet, oldest first.
@@ -36,10 +36,14 @@ pub(crate) struct Unit {
 impl Unit {
     /// A request that it read was answered or forgotten.
     pub(crate) fn unread(&mut self, span: SpanId) {
-        self.reading.retain(|(_, other)| *other != span);
+        // Mostly the oldest: then nothing moves.
+        if let Some(at) = self.reading.iter().position(|(_, other)| *other == span) {
+            self.reading.remove(at);
+        }
         // Looked at only while that is cheap: a loop with many requests stays one.
         if self.reading.len() <= 8 {
-            self.is_mixed = self.reading.windows(2).any(|pair| pair[0].0 != pair[1].0);
+            let first = self.reading.front().map(|first| first.0);
+            self.is_mixed = self.reading.iter().any(|other| Some(other.0) != first);
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Process {
     /// By start.
     requests: VecDeque<Candidate>,
     open: usize,
+    /// So many of the first requests are all answered.
+    settled: usize,
     /// By start.
     waiting: VecDeque<Waiting>,
     /// Links that may still change, with when they were written.
@@ -63,6 +65,7 @@ impl Process {
             algorithm,
             requests: VecDeque::new(),
             open: 0,
+            settled: 0,
             waiting: VecDeque::new(),
             provisional: Vec::new(),
             evidence: FxHashMap::default(),
@@ -85,6 +88,7 @@ impl Process {
             && let Some(gone) = self.requests.pop_front()
         {
             self.shed += 1;
+            self.settled = self.settled.saturating_sub(1);
             self.open -= usize::from(gone.end.is_none());
         }
         let start = message.last.time;
@@ -102,6 +106,7 @@ impl Process {
             made: Vec::new(),
         };
         self.requests.insert(at, candidate);
+        self.settled = self.settled.min(at);
     }
 
     /// A request was answered, or given up.
@@ -161,12 +166,7 @@ impl Process {
     /// Decides the calls for which nothing more can be learned, and those that waited too long.
     pub(crate) fn decide(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
         let since = now.minus(rules.link_wait);
-        // The first request that is open, and not for so long that nobody waits for it.
-        let mut first_open = self.requests.iter().filter(|r| r.end.is_none() && r.start >= since);
-        let gate = match self.open {
-            0 => BootTime(u64::MAX),
-            _ => first_open.next().map_or(BootTime(u64::MAX), |request| request.start),
-        };
+        let gate = if self.waiting.is_empty() { BootTime(0) } else { self.gate(since) };
         while let Some(first) = self.waiting.front() {
             let is_ready = first.call.start < gate || first.arrived < since;
             if !is_ready && self.waiting.len() <= HELD_MAX {
@@ -183,6 +183,19 @@ impl Process {
             }
             self.forget(now, rules.expiry);
         }
+    }
+
+    /// When the first request began that is open, and not for so long that nobody waits for it.
+    fn gate(&mut self, since: BootTime) -> BootTime {
+        if self.open == 0 {
+            return BootTime(u64::MAX);
+        }
+        while self.requests.get(self.settled).is_some_and(|request| request.end.is_some()) {
+            self.settled += 1;
+        }
+        let rest = self.requests.range(self.settled.min(self.requests.len())..);
+        let mut open = rest.filter(|request| request.end.is_none() && request.start >= since);
+        open.next().map_or(BootTime(u64::MAX), |request| request.start)
     }
 
     /// Decides what is held up by slow requests although it is known already.
@@ -282,6 +295,7 @@ impl Process {
         // Their spans come when they expire, so these were shed.
         let open_since = now.minus(expiry).minus(expiry);
         let open = &mut self.open;
+        self.settled = 0;
         self.requests.retain(|request| match request.end {
             Some(end) => end >= answered_before,
             None => {

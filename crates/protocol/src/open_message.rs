@@ -99,7 +99,7 @@ impl OpenMessage {
     fn build(
         self,
         bytes: &[u8],
-        draft: Draft,
+        mut draft: Draft,
         who: &Who,
         payloads: &mut Payloads,
         end: Option<Incomplete>,
@@ -108,11 +108,11 @@ impl OpenMessage {
         let head_hash = hash_bytes(&bytes[..bytes.len().min(HASHED)]);
         let kept = &bytes[..bytes.len().min(who.payload_max)];
         let payload = if draft.redact.is_empty() {
-            payloads.keep(kept, head_hash)
+            payloads.keep(kept, head_hash, &mut draft.attributes)
         } else {
             let mut kept = kept.to_vec();
             redact(&mut kept, &draft.redact);
-            payloads.keep(&kept, head_hash)
+            payloads.keep(&kept, head_hash, &mut draft.attributes)
         };
         Box::new(Message {
             protocol: who.protocol,
