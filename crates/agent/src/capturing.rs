@@ -249,6 +249,7 @@ impl Loop {
             }
             Ask::Apply(config) => {
                 self.pipeline.set_link_wait(config.link_wait);
+                self.pipeline.set_max_payload_size(config.max_payload_size as usize);
                 self.governor.set_budget(config.budget);
                 self.config = (**config).clone();
             }

@@ -33,6 +33,7 @@ pub const LIVE: &[&str] = &[
     "agents.trace.include_processes",
     "agents.trace.exclude_processes",
     "agents.trace.monitor_containers",
+    "agents.capture.max_payload_size",
     "agents.limits",
     "correlation.similarity_threshold",
     "correlation.link_wait_ms",

@@ -78,6 +78,11 @@ impl Pipeline {
         self.correlator.counters(out);
     }
 
+    /// Changes how many bytes of a message its span keeps; for messages that begin from now on.
+    pub fn set_max_payload_size(&mut self, bytes: usize) {
+        self.protocols.set_max_payload_size(bytes);
+    }
+
     /// Changes how long a call waits for its link.
     pub fn set_link_wait(&mut self, link_wait: Duration) {
         self.correlator.set_link_wait(link_wait);

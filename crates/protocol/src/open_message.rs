@@ -66,7 +66,7 @@ impl OpenMessage {
     pub(crate) fn see(&mut self, offset: u64, bytes: &[u8], payload_max: usize) {
         if offset == self.seen {
             self.seen += bytes.len() as u64;
-            let room = payload_max.max(HASHED) - self.payload.len();
+            let room = payload_max.max(HASHED).saturating_sub(self.payload.len());
             self.payload.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }

@@ -105,6 +105,11 @@ impl Protocols {
         }
     }
 
+    /// Changes how many first bytes of a message it carries; for messages that are cut from now on.
+    pub fn set_max_payload_size(&mut self, bytes: usize) {
+        self.options.max_payload_size = bytes;
+    }
+
     /// Takes the next event. Events that are not of sockets are ignored.
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Output) {
         match &event.body {
