@@ -1,35 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Calls: stamp one, place it in its stream, send it. Alike for both hooks. */
+/* Calls: place one in its stream and send it. Alike for both hooks. */
 #ifndef DT_CALL_BPF_H
 #define DT_CALL_BPF_H
-
-static __always_inline void header(struct dt_header *h, __u16 kind, __u64 cookie)
-{
-	__u64 id = bpf_get_current_pid_tgid();
-
-	h->time = bpf_ktime_get_boot_ns();
-	h->cookie = cookie;
-	h->pid = id >> 32;
-	h->tid = (__u32)id;
-	h->kind = kind;
-}
-
-/* A record that is a header and no more. */
-static __always_inline void submit_header(__u16 kind, __u64 cookie, __u32 pid, __u16 errno_, __u32 len)
-{
-	struct dt_header *h = bpf_ringbuf_reserve(&events, sizeof(*h), 0);
-
-	if (!h) {
-		count_loss(DT_RING_FULL);
-		return;
-	}
-	header(h, kind, cookie);
-	if (pid)
-		h->pid = pid;
-	h->errno_ = errno_;
-	h->len = len;
-	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
-}
 
 /* Reset, broken pipe, timed out, refused: the connection is dead. Others are passing. */
 static __always_inline bool is_fatal(int errno_)
@@ -37,11 +9,11 @@ static __always_inline bool is_fatal(int errno_)
 	return errno_ == 104 || errno_ == 32 || errno_ == 110 || errno_ == 111;
 }
 
-/* Positions and flags of a call, after which `after` more bytes went the same way. */
-static __always_inline void place(struct dt_call *c, struct sock *sk, struct dt_socket *s, __u32 after,
+/* Position and flags of a call, after which `after` more bytes went the same way. */
+static __always_inline void place(struct dt_moved *m, struct sock *sk, struct dt_socket *s, __u32 after,
 				  const bool typed)
 {
-	bool sent = c->flags & DT_SENT;
+	bool sent = m->flags & DT_SENT;
 
 	if (s->transport == DT_TCP) {
 		struct tcp_sock *tcp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
@@ -49,20 +21,25 @@ static __always_inline void place(struct dt_call *c, struct sock *sk, struct dt_
 
 		if (tcp)
 			end = sent ? READ(typed, tcp, write_seq) : received_end(sk, tcp, typed);
-		c->start = end - after - c->h.len;
+		m->start = (__u32)(end - after - m->len);
 		return;
 	}
-	__u64 step = s->transport == DT_UNIX_STREAM ? c->h.len : 1;
+	__u64 step = s->transport == DT_UNIX_STREAM ? m->len : 1;
 
-	c->start = __sync_fetch_and_add(&s->count[sent], step);
+	if (typed) {
+		m->start = __sync_fetch_and_add(&s->count[sent], step);
+	} else {
+		/* To add and get in one needs Linux 5.12. Two threads that send at once may count alike. */
+		m->start = *(volatile __u64 *)&s->count[sent];
+		__sync_fetch_and_add(&s->count[sent], step);
+	}
 	if (!sent && s->transport == DT_UNIX_STREAM && READ(typed, sk, sk_receive_queue.qlen) == 0)
-		c->flags |= DT_DRAINED;
+		m->flags |= DT_DRAINED;
 }
 
 /* Which message of its vector a thread is at: the tracepoints fire once a message. */
-static __always_inline __u32 vector_index(__u64 base, __u64 count, int ret)
+static __always_inline __u32 vector_index(__u32 tid, __u64 base, __u64 count, int ret)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct dt_vector *v = bpf_map_lookup_elem(&vectors, &tid);
 	__u32 index = v && v->base == base ? (__u32)v->next : 0;
 	struct dt_vector next = { .base = base, .next = index + 1 };
@@ -86,29 +63,28 @@ static __always_inline void end_if_drained(struct sock *sk, struct dt_socket *s,
 	s->ignored = 1;
 }
 
-static __always_inline int finish(struct sock *sk, struct dt_socket *s, struct dt_knobs *k, struct dt_call *c,
-				  struct dt_user *u, __u32 after, const bool typed)
+static __always_inline int finish(struct sock *sk, struct dt_socket *s, struct dt_moved *m, struct dt_user *u,
+				  __u32 after, const bool typed)
 {
 	__u32 bytes;
 
-	place(c, sk, s, after, typed);
-	if (!s->described && !describe(sk, s, k, (__u64)(c->h.len + after) | (__u64)(c->flags & DT_SENT) << 32)) {
+	place(m, sk, s, after, typed);
+	if (!s->described && !describe(sk, s, (__u64)(m->len + after) | (__u64)(m->flags & DT_SENT) << 32)) {
 		count_loss(DT_RING_FULL);
 		return 0;
 	}
 	if (s->ignored)
 		return 0;
-	header(&c->h, DT_CALL, s->cookie);
+	m->cookie = s->cookie;
 	/* The socket tracepoint comes before the kernel tells the user the peer of what was received. */
-	if ((s->transport & 1) && u->name && (!typed || (c->flags & DT_SENT)))
-		user_peer(c, u->name);
-	if (u->flags & DT_NO_BUFFER)
-		c->flags |= DT_NO_BUFFER;
-	bytes = c->flags & DT_NO_BUFFER ? 0 : wanted_bytes(s, k, c);
+	if ((s->transport & 1) && (!typed || (m->flags & DT_SENT)))
+		m->name = u->name;
+	m->flags |= u->flags & DT_NO_BUFFER;
+	bytes = m->flags & DT_NO_BUFFER ? 0 : wanted_bytes(s, m);
 	if (u->segments)
-		submit_gathered(c, u->iov, u->segments, bytes);
+		submit_gathered(m, u->iov, u->segments, bytes);
 	else
-		submit_flat(c, u->buffer, bytes < u->len ? bytes : (__u32)u->len);
+		submit_flat(m, u->buffer, bytes < u->len ? bytes : u->len);
 	if (s->ending)
 		end_if_drained(sk, s, typed);
 	return 0;

@@ -16,22 +16,17 @@
 #include "maps.bpf.h"
 #include "socket.bpf.h"
 
-#define READ_REG(regs, name)                                                          \
-	({                                                                            \
-		unsigned long value_ = 0;                                             \
-		bpf_probe_read_kernel(&value_, sizeof(value_), &(regs)->name);        \
-		value_;                                                               \
-	})
-
 #define ARG(ctx, n, type) ((type)((unsigned long long *)(ctx))[n])
 
+#include "record.bpf.h"
 #include "payload.bpf.h"
 #include "call.bpf.h"
 #include "operation.bpf.h"
 #include "syscall.bpf.h"
 #include "lifecycle.bpf.h"
 
-/* Keeps the type in the object's BTF, for the test that compares layouts. */
+/* Keep the types in the object's BTF, for the test that compares layouts. */
 struct dt_open *emit_dt_open __attribute__((unused));
+struct dt_call *emit_dt_call __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

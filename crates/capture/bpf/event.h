@@ -6,6 +6,8 @@
 
 #define DT_PAYLOAD_MAX 16384
 #define DT_PORTS_MAX 8
+#define DT_PIDS_MAX 4194304	/* the kernel's own limit */
+#define DT_PIDS_PER_PAGE 4096
 
 enum dt_kind {
 	DT_OPEN = 1,
@@ -45,7 +47,7 @@ struct dt_call {
 	__u32 copied;	/* bytes of payload that follow */
 	__u8 flags;
 	__u8 pad;
-	__u16 peer_port;
+	__u16 peer_port;	/* undefined without DT_PEER, as is the next */
 	__u8 peer[16];	/* IPv6, or IPv4 mapped */
 	__u8 payload[];
 };
@@ -73,7 +75,7 @@ struct dt_open {
 };
 _Static_assert(sizeof(struct dt_open) == 352, "dt_open");
 
-/* Settings that change while programs run: the only entry of an array. */
+/* Settings that change while programs run. */
 struct dt_knobs {
 	__u32 watch_default;	/* whether a process without a verdict is watched */
 	__u32 bytes_default;	/* copied of a call until the protocol is known */
@@ -93,7 +95,7 @@ struct dt_policy {
 };
 _Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
 
-/* Verdict on a process. */
+/* Verdict on a process; 0: none, the default applies. */
 #define DT_IGNORE 1
 #define DT_WATCH 2
 

@@ -150,17 +150,16 @@ struct user_iovec {
 	__u64 len;
 };
 
-struct user_msghdr64 {
+/* The beginning of struct msghdr: what is not read takes no stack. */
+struct user_msghdr {
 	__u64 name;
 	__u32 name_len;
 	__u32 pad;
 	__u64 iov;
 	__u64 iov_len;
-	__u64 control;
-	__u64 control_len;
-	__u64 flags;
 };
 
+#define DT_MSGHDR_SIZE 56	/* all of it: control, control_len and flags follow */
 #define DT_MMSGHDR_SIZE 64	/* struct mmsghdr: a msghdr, msg_len, padding */
 
 #define DT_AF_UNIX 1

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Maps, what is counted, and who is watched. Together at most 32 MiB with the ring at 16. */
+/* Maps, settings, what is counted, and who is watched. Together at most 32 MiB with the ring at 16. */
 #ifndef DT_MAPS_BPF_H
 #define DT_MAPS_BPF_H
 
-/* Whether the kernel's own socket cookies can be had; set before loading. */
-const volatile __u8 dt_has_cookies = 0;
+/* Settings that change while programs run, in a section of their own: read without a look-up, written as
+ * a whole by user space only. */
+struct dt_knobs knobs SEC(".data.knobs");
 
-/* What is remembered of a socket, by its address in the kernel; `ino` tells a reused address. The
- * socket not used for longest makes room; when it speaks again it is described again. */
+/* What is remembered of a socket. */
 struct dt_socket {
 	__u64 cookie;
-	__u32 ino;
+	__u32 ino;	/* by address only */
 	__u32 pid;	/* who called connect */
 	__u32 tid;
 	__u32 bytes_per_call;
@@ -34,12 +34,22 @@ struct {
 	__uint(max_entries, 16 << 20);
 } events SEC(".maps");
 
+/* With the socket tracepoints: kept by the kernel at the socket itself, and gone with it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dt_socket);
+} sockets SEC(".maps");
+
+/* With the exit of system calls: by address in the kernel, where `ino` tells a reused address. The socket
+ * not used for longest makes room; when it speaks again it is described again. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);
 	__type(key, __u64);
 	__type(value, struct dt_socket);
-} sockets SEC(".maps");
+} addresses SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -48,20 +58,21 @@ struct {
 	__type(value, struct dt_policy);
 } policies SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, __u32);
-} processes SEC(".maps");
-
+/* The verdict on each process: a byte at the place of its pid, in pages because an array takes no less
+ * than eight bytes for an entry. User space maps it and lowers the number of pages to what pid_max asks.
+ *
+ * Three write: fork (the child's byte), exit (its own) and user space (any). Each stores one whole byte, so
+ * nobody ever undoes a neighbour's verdict. Two stores to one byte race only around the birth or death of
+ * its process: a verdict that comes after the exit lies there until the pid is born again, and then fork
+ * overwrites it, whatever the parent's verdict is. One that comes between birth and the fork program is
+ * overwritten by the parent's, which user space, looking at the same parent, had just copied. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, DT_PIDS_MAX / DT_PIDS_PER_PAGE);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct dt_knobs);
-} knobs SEC(".maps");
+	__type(value, __u8[DT_PIDS_PER_PAGE]);
+} processes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -133,19 +144,21 @@ static __always_inline void count_loss(__u32 cause)
 	count_losses(cause, 1);
 }
 
-static __always_inline struct dt_knobs *get_knobs(void)
+/* Where the verdict on a process is. NULL: pid_max was raised after we were loaded. */
+static __always_inline __u8 *verdict_on(__u32 pid)
 {
-	__u32 zero = 0;
+	__u32 page = pid / DT_PIDS_PER_PAGE;
+	__u8 *verdicts = bpf_map_lookup_elem(&processes, &page);
 
-	return bpf_map_lookup_elem(&knobs, &zero);
+	return verdicts ? verdicts + pid % DT_PIDS_PER_PAGE : NULL;
 }
 
-/* One look-up: whether calls of the current process are wanted. */
-static __always_inline bool is_watched(const struct dt_knobs *k, __u32 pid)
+/* Whether calls of a process are wanted. */
+static __always_inline bool is_watched(__u32 pid)
 {
-	__u32 *verdict = bpf_map_lookup_elem(&processes, &pid);
+	__u8 *verdict = verdict_on(pid);
 
-	return verdict ? *verdict == DT_WATCH : k->watch_default;
+	return verdict && *verdict ? *verdict == DT_WATCH : knobs.watch_default;
 }
 
 #endif

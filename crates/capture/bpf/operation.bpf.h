@@ -28,25 +28,22 @@ static __always_inline void uring_buffers(struct dt_user *u, struct sock *sk, bo
 
 static __always_inline int on_socket(struct sock *sk, int ret, int flags, bool sent)
 {
-	struct dt_knobs *k = get_knobs();
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct dt_call c = {};
+	struct dt_moved m = { .thread = current_thread() };
 	struct dt_user u = { .len = ~0ULL };
+	const struct pt_regs *regs;
 	struct dt_socket *s;
-	struct pt_regs *regs;
+	__u32 index = 0;
 	long nr;
 
-	if (!k || !is_watched(k, pid) || (flags & DT_MSG_ERRQUEUE) || (!sent && (flags & DT_MSG_PEEK)))
+	if (!is_watched(m.thread.pid) || (flags & DT_MSG_ERRQUEUE) || (!sent && (flags & DT_MSG_PEEK)))
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	nr = (long)READ_REG(regs, orig_ax);
-	__u32 index = 0;
-
+	nr = regs->orig_ax;
 	if (nr == NR_sendmmsg || nr == NR_recvmmsg)
-		index = vector_index(READ_REG(regs, si), READ_REG(regs, dx), ret);
+		index = vector_index(m.thread.tid, regs->si, regs->dx, ret);
 	if (ret < 0 && !is_fatal(-ret))
 		return 0;
-	if (k->paused) {
+	if (knobs.paused) {
 		count_loss(DT_PAUSED);
 		return 0;
 	}
@@ -63,8 +60,8 @@ static __always_inline int on_socket(struct sock *sk, int ret, int flags, bool s
 	/* Zero bytes are the end of a stream, or an empty datagram: nothing to parse. */
 	if (ret == 0 && (sent || (s->transport & 1)))
 		return 0;
-	c.h.len = ret;
-	c.flags = sent ? DT_SENT : 0;
+	m.len = ret;
+	m.flags = sent ? DT_SENT : 0;
 	if (nr == NR_io_uring_enter || nr < 0)
 		uring_buffers(&u, sk, sent);
 	else
@@ -74,7 +71,7 @@ static __always_inline int on_socket(struct sock *sk, int ret, int flags, bool s
 	/* A stream's bytes are thrown away by request, not copied. */
 	if (!sent && s->transport == DT_TCP && (flags & DT_MSG_TRUNC))
 		u.flags = DT_NO_BUFFER;
-	return finish(sk, s, k, &c, &u, 0, true);
+	return finish(sk, s, &m, &u, 0, true);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -94,14 +91,13 @@ SEC("tp_btf/io_uring_submit_req")
 int deeptrace_uring(unsigned long long *ctx)
 {
 	struct io_kiocb *req = ARG(ctx, 0, struct io_kiocb *);
-	struct dt_knobs *k = get_knobs();
 	struct dt_ring_key key = {};
 	struct dt_ring_buffer b = {};
 	__u8 opcode;
 
-	if (!k || !is_watched(k, bpf_get_current_pid_tgid() >> 32))
+	if (!is_watched(current_thread().pid))
 		return 0;
-	opcode = BPF_CORE_READ(req, opcode);
+	opcode = req->opcode;
 	switch (opcode) {
 	case URING_WRITEV:
 	case URING_WRITE_FIXED:
@@ -122,9 +118,9 @@ int deeptrace_uring(unsigned long long *ctx)
 		return 0;
 	}
 	/* The file is not looked up yet. Those of the ring's own table cannot be found here. */
-	if (BPF_CORE_READ(req, flags) & DT_FIXED_FILE)
+	if (req->flags & DT_FIXED_FILE)
 		return 0;
-	key.sk = (unsigned long)socket_of(BPF_CORE_READ(req, cqe.fd));
+	key.sk = (unsigned long)socket_of(req->cqe.fd);
 	if (!key.sk)
 		return 0;
 	if (opcode == URING_SENDMSG || opcode == URING_SENDMSG_ZC || opcode == URING_RECVMSG)

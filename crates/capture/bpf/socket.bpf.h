@@ -3,8 +3,9 @@
 #ifndef DT_SOCKET_BPF_H
 #define DT_SOCKET_BPF_H
 
-/* Reads a field directly where the verifier knows the pointer (`typed`), else by a helper. `typed`
- * is always a constant, so only one of the two is compiled. */
+/* Reads a field directly where the verifier knows the pointer (`typed`), else by a helper. Typed are the
+ * sockets of the first choice of hook, and what goes with them: kernels that have it also have socket
+ * storage and cookies. `typed` is always a constant, so only one of the two is compiled. */
 #define READ(typed, pointer, field) \
 	((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
@@ -17,17 +18,66 @@ static __always_inline __u64 number(struct sock *sk)
 	return value;
 }
 
+/* Whether the verifier knows the current task (since 5.11): libbpf makes a constant of it when it loads. */
+static __always_inline bool has_typed_task(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf);
+}
+
+/* The thread that runs now. */
+struct dt_thread {
+	__u32 pid;
+	__u32 tid;
+};
+
+/* A load is cheaper than a call, where the kernel lets us have the task (since 5.11). */
+static __always_inline struct dt_thread current_thread(void)
+{
+	struct dt_thread thread;
+	__u64 id;
+
+	if (has_typed_task()) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		thread.pid = task->tgid;
+		thread.tid = task->pid;
+		return thread;
+	}
+	id = bpf_get_current_pid_tgid();
+	thread.pid = id >> 32;
+	thread.tid = (__u32)id;
+	return thread;
+}
+
+/* The file behind a file descriptor of the current task. */
+static __always_inline struct file *file_of(__u32 fd)
+{
+	struct fdtable *table;
+	struct file **files, *file = NULL;
+	__u32 count;
+
+	if (has_typed_task()) {
+		table = bpf_get_current_task_btf()->files->fdt;
+		files = table->fd;
+		count = table->max_fds;
+	} else {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+		table = BPF_CORE_READ(task, files, fdt);
+		files = BPF_CORE_READ(table, fd);
+		count = BPF_CORE_READ(table, max_fds);
+	}
+	if (fd < count)
+		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
 /* The socket behind a file descriptor of the current task. */
 static __always_inline struct sock *socket_of(__u32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd), *file = NULL;
+	struct file *file = file_of(fd);
 	struct socket *socket;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & DT_S_IFMT) != DT_S_IFSOCK)
 		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
@@ -38,16 +88,6 @@ static __always_inline struct sock *socket_of(__u32 fd)
 static __always_inline __u64 hide(struct sock *sk)
 {
 	return (number(sk) * 0x9e3779b97f4a7c15ULL) >> 6;
-}
-
-static __always_inline __u32 socket_ino(struct sock *sk, const bool typed)
-{
-	if (typed) {
-		struct socket *socket = sk->sk_socket;
-
-		return socket ? (__u32)socket->file->f_inode->i_ino : 0;
-	}
-	return (__u32)BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
 }
 
 /* The kind of socket, or -1: not one of ours. */
@@ -68,44 +108,83 @@ static __always_inline int socket_transport(struct sock *sk, const bool typed)
 	return type == 1 ? DT_UNIX_STREAM : DT_UNIX_DATAGRAM;
 }
 
-/* The kernel's socket cookie. Where it cannot be asked for, the one that somebody else asked for, else a
- * number made of address and inode; the highest bit keeps these apart. */
-static __always_inline __u64 socket_cookie(struct sock *sk, __u32 ino, const bool typed)
+/* A cookie where the kernel's cannot be asked for: the one that somebody else asked for, else a number
+ * made of address and inode; the highest bit keeps these apart. */
+static __always_inline __u64 guessed_cookie(struct sock *sk, __u32 ino)
 {
-	__u64 cookie;
+	__u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 
-	if (typed && dt_has_cookies)
-		return bpf_get_socket_cookie(sk);
-	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	return cookie ? cookie : 1ULL << 63 | ((hide(sk) << 32) ^ ino) >> 1;
 }
 
-/* What is remembered of `sk`, made on first sight. */
-static __always_inline struct dt_socket *socket_state(struct sock *sk, const bool typed)
+/* The first sight of a socket that the kernel keeps our memory of. Apart, as is the next, because the
+ * frames of all functions that are in one another share 512 bytes of stack. */
+static __noinline struct dt_socket *store_state(struct sock *sk)
 {
-	__u64 key = (unsigned long)sk;
-	struct dt_socket *s = bpf_map_lookup_elem(&sockets, &key);
-	__u32 ino = socket_ino(sk, typed);
-	int transport;
+	int transport = socket_transport(sk, true);
+	struct dt_socket *s, fresh = {};
 
-	if (s && s->ino == ino)
-		return s;
-	transport = socket_transport(sk, typed);
 	if (transport < 0)
 		return NULL;
+	fresh.cookie = bpf_get_socket_cookie(sk);
+	fresh.transport = transport;
+	s = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	/* Where two threads are the first at once, one of them comes too late to make it. */
+	if (!s)
+		s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!s)
+		count_loss(DT_MAP_FULL);
+	return s;
+}
 
-	struct dt_socket fresh = {
-		.cookie = socket_cookie(sk, ino, typed),
-		.ino = ino,
-		.transport = transport,
-		.policy_generation = 0,
-	};
+/* The same by address, which `ino` holds now. */
+static __noinline struct dt_socket *note_address(struct sock *sk, __u32 ino)
+{
+	int transport = socket_transport(sk, false);
+	__u64 key = (unsigned long)sk;
+	struct dt_socket fresh = {};
 
-	if (bpf_map_update_elem(&sockets, &key, &fresh, BPF_ANY)) {
+	if (transport < 0)
+		return NULL;
+	fresh.cookie = guessed_cookie(sk, ino);
+	fresh.ino = ino;
+	fresh.transport = transport;
+	if (bpf_map_update_elem(&addresses, &key, &fresh, BPF_ANY)) {
 		count_loss(DT_MAP_FULL);
 		return NULL;
 	}
-	return bpf_map_lookup_elem(&sockets, &key);
+	return bpf_map_lookup_elem(&addresses, &key);
+}
+
+static __always_inline struct dt_socket *state_by_address(struct sock *sk)
+{
+	__u64 key = (unsigned long)sk;
+	struct dt_socket *s = bpf_map_lookup_elem(&addresses, &key);
+	__u32 ino = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+
+	return s && s->ino == ino ? s : note_address(sk, ino);
+}
+
+/* What is remembered of `sk`, made on first sight. NULL: not one of ours. */
+static __always_inline struct dt_socket *socket_state(struct sock *sk, const bool typed)
+{
+	struct dt_socket *s;
+
+	if (!typed)
+		return state_by_address(sk);
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return s ? s : store_state(sk);
+}
+
+/* What is remembered of `sk`, if anything is. */
+static __always_inline struct dt_socket *known_socket(struct sock *sk, const bool typed)
+{
+	__u64 key;
+
+	if (typed)
+		return bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	key = (unsigned long)sk;
+	return bpf_map_lookup_elem(&addresses, &key);
 }
 
 static __always_inline void map_ipv4(__u8 *to, __be32 address)
@@ -152,10 +231,12 @@ static __always_inline void describe_unix(struct dt_open *o, struct sock *sk)
 		unix_path(o->remote_path, peer);
 }
 
-static __always_inline bool is_own_port(const struct dt_knobs *k, __u16 local, __u16 remote)
+static __always_inline bool is_own_port(__u16 local, __u16 remote)
 {
 	for (int i = 0; i < DT_PORTS_MAX; i++) {
-		if (i < k->ports_count && k->ports[i] && (k->ports[i] == local || k->ports[i] == remote))
+		__u16 port = knobs.ports[i];
+
+		if (i < knobs.ports_count && port && (port == local || port == remote))
 			return true;
 	}
 	return false;
@@ -174,14 +255,14 @@ static __always_inline __u32 received_end(struct sock *sk, struct tcp_sock *tcp,
 
 /* Sends the description of a socket. `moved` bytes of the call in hand, going `sent`, are not part of
  * the positions. False: the ring is full, to be tried again at the next call. */
-static __noinline int describe(struct sock *sk, struct dt_socket *s, const struct dt_knobs *k,
-			       __u64 moved_and_direction)
+static __noinline int describe(struct sock *sk, struct dt_socket *s, __u64 moved_and_direction)
 {
 	__u32 moved = (__u32)moved_and_direction;
 	bool sent = moved_and_direction >> 32;
+	struct dt_thread thread = current_thread();
 	struct dt_open *o;
 
-	if (!s || !k)
+	if (!s)
 		return 0;
 	o = bpf_ringbuf_reserve(&events, sizeof(*o), 0);
 	if (!o) {
@@ -194,8 +275,8 @@ static __noinline int describe(struct sock *sk, struct dt_socket *s, const struc
 	o->h.cookie = s->cookie;
 	o->transport = s->transport;
 	o->connected = s->connected;
-	o->h.pid = s->connected ? s->pid : bpf_get_current_pid_tgid() >> 32;
-	o->h.tid = s->connected ? s->tid : (__u32)bpf_get_current_pid_tgid();
+	o->h.pid = s->connected ? s->pid : thread.pid;
+	o->h.tid = s->connected ? s->tid : thread.tid;
 	o->cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(o->comm, sizeof(o->comm));
 	if (s->transport >= DT_UNIX_STREAM) {
@@ -217,7 +298,7 @@ static __noinline int describe(struct sock *sk, struct dt_socket *s, const struc
 		o->fresh = received <= unread + (sent ? 0 : moved) &&
 			   BPF_CORE_READ(tcp, bytes_sent) <= (sent ? moved : 0);
 	}
-	s->ignored = s->transport < DT_UNIX_STREAM && is_own_port(k, o->local_port, o->remote_port);
+	s->ignored = s->transport < DT_UNIX_STREAM && is_own_port(o->local_port, o->remote_port);
 	s->described = 1;
 	if (s->ignored)
 		bpf_ringbuf_discard(o, BPF_RB_NO_WAKEUP);

@@ -7,11 +7,11 @@
 #define DT_VECTOR_MAX 64	/* messages of one call that are looked at */
 #define DT_EXIT_TRUNC 0x100	/* the bytes were thrown away, not copied */
 
-/* The call in hand, for deeptrace_message: a global function takes numbers only. */
+/* The vector in hand, for deeptrace_message: a global function takes numbers only. */
 struct dt_exit {
 	__u64 sk;
-	__u64 regs;
 	__u64 nr;
+	struct pt_regs regs;	/* only si, dx and r8 are set */
 	__u32 flags;
 	__u32 after;	/* bytes of the messages behind this one */
 };
@@ -23,36 +23,41 @@ struct {
 	__type(value, struct dt_exit);
 } exits SEC(".maps");
 
-/* One message of the call in hand. Global, so that the verifier looks at it once and not once for each
- * message of a vector. */
+static __always_inline int message(struct sock *sk, struct dt_socket *s, const struct pt_regs *regs, long nr,
+				   __u32 index, __u32 len, __u32 flags, __u32 after)
+{
+	struct dt_thread thread = current_thread();
+	struct dt_moved m = { .thread = thread, .len = len, .flags = flags & DT_SENT };
+	struct dt_user u = { .len = ~0ULL };
+
+	user_buffers(&u, regs, nr, index);
+	if (len == 0 && u.len == 0)
+		return 0;
+	if (flags & DT_EXIT_TRUNC && s->transport == DT_TCP)
+		u.flags = DT_NO_BUFFER;
+	return finish(sk, s, &m, &u, after, false);
+}
+
+/* One message of the vector in hand. Global, so that the verifier looks at it once and not once for each
+ * message. */
 __noinline int deeptrace_message(__u32 index, __u32 len)
 {
 	__u32 zero = 0;
 	struct dt_exit *e = bpf_map_lookup_elem(&exits, &zero);
-	struct dt_knobs *k = get_knobs();
-	struct dt_call c = {};
-	struct dt_user u = { .len = ~0ULL };
 	struct dt_socket *s;
 
-	if (!k || !e)
+	if (!e)
 		return 0;
-	s = bpf_map_lookup_elem(&sockets, &e->sk);
+	s = bpf_map_lookup_elem(&addresses, &e->sk);
 	if (!s)
 		return 0;
-	c.h.len = len;
-	c.flags = e->flags & DT_SENT;
-	user_buffers(&u, (struct pt_regs *)e->regs, e->nr, index);
-	if (len == 0 && u.len == 0)
-		return 0;
-	if (e->flags & DT_EXIT_TRUNC && s->transport == DT_TCP)
-		u.flags = DT_NO_BUFFER;
-	return finish((struct sock *)e->sk, s, k, &c, &u, e->after, false);
+	return message((struct sock *)e->sk, s, &e->regs, e->nr, index, len, e->flags, e->after);
 }
 
 /* Bytes that message `index` of a vector moved. */
 static __always_inline __u32 message_len(__u64 vector, __u32 index)
 {
-	__u64 at = vector + (__u64)index * DT_MMSGHDR_SIZE + sizeof(struct user_msghdr64);
+	__u64 at = vector + (__u64)index * DT_MMSGHDR_SIZE + DT_MSGHDR_SIZE;
 	__u32 len = 0;
 
 	bpf_probe_read_user(&len, sizeof(len), (void *)at);
@@ -85,8 +90,7 @@ SEC("tp_btf/sys_exit")
 int deeptrace_exit(unsigned long long *ctx)
 {
 	struct pt_regs *regs = ARG(ctx, 0, struct pt_regs *);
-	long ret = ARG(ctx, 1, long), nr = (long)READ_REG(regs, orig_ax);
-	struct dt_knobs *k;
+	long ret = ARG(ctx, 1, long), nr = regs->orig_ax;
 	struct dt_socket *s;
 	struct dt_exit *e;
 	struct sock *sk;
@@ -111,29 +115,27 @@ int deeptrace_exit(unsigned long long *ctx)
 	default:
 		return 0;
 	}
-	k = get_knobs();
-	if (!k || !is_watched(k, bpf_get_current_pid_tgid() >> 32))
+	if (!is_watched(current_thread().pid))
 		return 0;
 	if (ret < 0 && !is_fatal(-ret))
 		return 0;
 	/* Flags are the fourth argument of recvfrom and recvmmsg, the third of recvmsg. */
 	if (nr == NR_recvfrom || nr == NR_recvmmsg)
-		asked = READ_REG(regs, r10);
+		asked = regs->r10;
 	else if (nr == NR_recvmsg)
-		asked = READ_REG(regs, dx);
+		asked = regs->dx;
 	if (asked & (DT_MSG_PEEK | DT_MSG_ERRQUEUE))
 		return 0;
-	fd = nr == NR_splice ? READ_REG(regs, dx) : READ_REG(regs, di);
+	fd = nr == NR_splice ? regs->dx : regs->di;
 	sk = socket_of(fd);
 	if (!sk)
 		return 0;
-	if (k->paused) {
+	if (knobs.paused) {
 		count_loss(DT_PAUSED);
 		return 0;
 	}
 	s = socket_state(sk, false);
-	e = bpf_map_lookup_elem(&exits, &zero);
-	if (!s || !e)
+	if (!s)
 		return 0;
 	if (ret < 0) {
 		if (s->described && !s->ignored && !s->failed)
@@ -144,14 +146,21 @@ int deeptrace_exit(unsigned long long *ctx)
 	}
 	if (ret == 0 && (flags || (s->transport & 1)))
 		return 0;
-	e->sk = (unsigned long)sk;
-	bpf_probe_read_kernel(&e->regs, sizeof(e->regs), &regs);
-	e->nr = nr;
-	e->flags = flags | (asked & DT_MSG_TRUNC ? DT_EXIT_TRUNC : 0);
-	e->after = 0;
+	if (asked & DT_MSG_TRUNC)
+		flags |= DT_EXIT_TRUNC;
 	if (nr != NR_sendmmsg && nr != NR_recvmmsg)
-		return deeptrace_message(0, ret);
-	return each_message(READ_REG(regs, si), ret);
+		return message(sk, s, regs, nr, 0, ret, flags, 0);
+	e = bpf_map_lookup_elem(&exits, &zero);
+	if (!e)
+		return 0;
+	e->sk = (unsigned long)sk;
+	e->regs.si = regs->si;
+	e->regs.dx = regs->dx;
+	e->regs.r8 = regs->r8;
+	e->nr = nr;
+	e->flags = flags;
+	e->after = 0;
+	return each_message(regs->si, ret);
 }
 
 #endif

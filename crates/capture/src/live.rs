@@ -11,6 +11,7 @@ mod listening;
 mod probe;
 mod record;
 mod roster;
+mod verdicts;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,7 +25,7 @@ use self::describe::describe;
 use self::kernel::Kernel;
 use self::listening::Listening;
 pub use self::probe::{Check, CheckStatus, checks};
-use self::record::{Body, CallRecord, Header, decode};
+use self::record::{Body, CallRecord, Header, decode, used};
 use self::roster::Roster;
 pub use self::roster::Watched;
 use crate::host::{boot_time_now, host, wall_now};
@@ -408,6 +409,7 @@ fn ring(kernel: &Kernel, batch: &Rc<RefCell<Vec<u8>>>) -> Result<RingBuffer<'sta
     let mut builder = RingBufferBuilder::new();
     builder
         .add(&map, move |record: &[u8]| {
+            let record = used(record);
             let mut batch = batch.borrow_mut();
             batch.extend_from_slice(&(record.len() as u32).to_ne_bytes());
             batch.extend_from_slice(record);

@@ -183,8 +183,8 @@ mod tests {
         let pid = Pid(child.id());
         let facts = (0..200).find_map(|_| {
             let facts = read(pid)?;
-            // Between fork and exec the child still is this test.
-            if facts.comm == "sleep" {
+            // Between fork and exec the child still is this test, and then has no arguments yet.
+            if facts.comm == "sleep" && !facts.arguments.is_empty() {
                 return Some(facts);
             }
             std::thread::sleep(std::time::Duration::from_millis(10));

@@ -10,7 +10,7 @@ use super::table::{Aim, Table};
 use crate::root;
 
 /// An event may cost so many times the floor: an empty program on the same hook, and the copy.
-const FLOORS: f64 = 2.5;
+const FLOORS: f64 = 1.6;
 /// Width of the names in the table of the example.
 const NAME: usize = 28;
 

@@ -3,15 +3,15 @@
 use deeptrace_model::{Demand, Direction, Pid};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, Program};
 
+use super::verdicts::{self, Verdicts};
 use super::{Hook, Options, probe};
 use crate::SourceError;
 
 /// The kernel object, built from `bpf/deeptrace.bpf.c`.
 pub(super) static OBJECT: &[u8] = include_bytes!("../../bpf/deeptrace.bpf.o");
 
-/// Verdicts in the map of processes.
-const IGNORE: u32 = 1;
-const WATCH: u32 = 2;
+/// The map that holds the settings: a section of the object.
+const KNOBS: &str = ".data.knobs";
 
 /// Number of loss counters.
 const LOSSES: usize = 4;
@@ -20,7 +20,7 @@ const LOSSES: usize = 4;
 pub(super) struct Kernel {
     object: Object,
     links: Vec<Link>,
-    processes: MapHandle,
+    verdicts: Verdicts,
     policies: MapHandle,
     knobs: MapHandle,
     losses: MapHandle,
@@ -71,13 +71,14 @@ impl Kernel {
             program.set_autoload(wanted(&name, hook));
         }
         for mut map in open.maps_mut() {
-            if map.name() == "events" {
-                map.set_max_entries(options.ring_bytes).map_err(refused)?;
-            }
-            // `dt_has_cookies`, the only constant: kernels with the tracepoints give cookies as well.
-            let constants = map.name().to_string_lossy().ends_with(".rodata");
-            if let Some(value) = map.initial_value_mut().filter(|_| constants) {
-                value[0] = u8::from(hook == Hook::SocketTracepoints);
+            match map.name().to_str() {
+                Some("events") => map.set_max_entries(options.ring_bytes).map_err(refused)?,
+                Some("processes") => {
+                    let values = verdicts::values(map.value_size());
+                    map.set_max_entries(values).map_err(refused)?;
+                }
+                Some(name) if !has_use(name, hook) => map.set_autocreate(false).map_err(refused)?,
+                _ => {}
             }
         }
         let object = open.load().map_err(refused)?;
@@ -87,9 +88,9 @@ impl Kernel {
             MapHandle::try_from(&map).map_err(refused)
         };
         let mut kernel = Self {
-            processes: handle("processes")?,
+            verdicts: Verdicts::map(&handle("processes")?).map_err(unmapped)?,
             policies: handle("policies")?,
-            knobs: handle("knobs")?,
+            knobs: handle(KNOBS)?,
             losses: handle("losses")?,
             links: Vec::new(),
             settings: Knobs::default(),
@@ -123,17 +124,10 @@ impl Kernel {
         self.knobs.update(&zero, &self.settings.bytes(), MapFlags::ANY).map_err(refused)
     }
 
-    /// Writes the verdict on a process; `None`: the default. False: the map is full.
+    /// Writes the verdict on a process; `None`: the default. False: the map has no
+    /// place for this pid.
     pub(super) fn set_verdict(&self, pid: Pid, watched: Option<bool>) -> bool {
-        let key = pid.0.to_ne_bytes();
-        match watched {
-            // Deleting what is not there is no failure.
-            None => self.processes.delete(&key).is_ok() || true_if_absent(&self.processes, &key),
-            Some(watched) => {
-                let verdict = if watched { WATCH } else { IGNORE };
-                self.processes.update(&key, &verdict.to_ne_bytes(), MapFlags::ANY).is_ok()
-            }
-        }
+        self.verdicts.set(pid, watched)
     }
 
     /// Writes policies for sockets, then tells all sockets to look theirs up once. Returns how many
@@ -209,15 +203,20 @@ impl Kernel {
 /// Whether a program is needed with `hook`.
 fn wanted(program: &str, hook: Hook) -> bool {
     match program {
-        "deeptrace_send" | "deeptrace_recv" => hook == Hook::SocketTracepoints,
+        "deeptrace_send" | "deeptrace_recv" | "deeptrace_state" => hook == Hook::SocketTracepoints,
         "deeptrace_uring" => hook == Hook::SocketTracepoints && probe::has_uring_tracepoint(),
-        "deeptrace_exit" => hook == Hook::SyscallExit,
+        "deeptrace_exit" | "deeptrace_state_by_address" => hook == Hook::SyscallExit,
         _ => true,
     }
 }
 
-fn true_if_absent(map: &MapHandle, key: &[u8]) -> bool {
-    matches!(map.lookup(key, MapFlags::ANY), Ok(None))
+/// Whether a map is used by the programs that [`wanted`] names; memory of others is spared.
+fn has_use(map: &str, hook: Hook) -> bool {
+    match map {
+        "sockets" | "vectors" | "uring" => hook == Hook::SocketTracepoints,
+        "addresses" | "exits" => hook == Hook::SyscallExit,
+        _ => true,
+    }
 }
 
 /// `struct dt_policy`.
@@ -242,6 +241,14 @@ fn memory_of(fd: i32) -> u64 {
 
 fn name(raw: &(impl AsRef<std::ffi::OsStr> + ?Sized)) -> String {
     raw.as_ref().to_string_lossy().trim_end_matches('\0').to_owned()
+}
+
+/// The map of processes is there, but not in our memory.
+fn unmapped(error: std::io::Error) -> SourceError {
+    SourceError::Kernel {
+        problem: format!("cannot map the verdicts on processes ({error})"),
+        remedy: "see that this process may map 4 MiB more (memory limits of its cgroup)".into(),
+    }
 }
 
 /// The kernel said no although everything was there that was probed.

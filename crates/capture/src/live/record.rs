@@ -14,6 +14,9 @@ pub(super) const OPEN: usize = 352;
 /// Bytes of a path in it.
 const PATH: usize = 108;
 
+/// `dt_header.kind` of a call.
+const DT_CALL: u16 = 2;
+
 /// What every record starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Header {
@@ -78,7 +81,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
     };
     let body = match u16_at(bytes, 24)? {
         1 => Body::Open(Box::new(open(bytes)?)),
-        2 => Body::Call(call(bytes)?),
+        DT_CALL => Body::Call(call(bytes)?),
         3 => Body::Close,
         4 => Body::Listen,
         5 => Body::Exec,
@@ -87,6 +90,17 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
         _ => return None,
     };
     Some((header, body))
+}
+
+/// A record without the room behind its payload: what is reserved in the ring is rounded up.
+pub(super) fn used(record: &[u8]) -> &[u8] {
+    match (u16_at(record, 24), u32_at(record, 40)) {
+        (Some(DT_CALL), Some(copied)) => {
+            let end = CALL.saturating_add(copied as usize);
+            record.get(..end).unwrap_or(record)
+        }
+        _ => record,
+    }
 }
 
 fn call(bytes: &[u8]) -> Option<CallRecord<'_>> {

@@ -103,6 +103,19 @@ fn offsets_agree_with_the_kernel_object() {
 }
 
 #[test]
+fn a_record_ends_with_its_payload() {
+    let mut call = [0; record::CALL + 64];
+    call[24] = 2;
+    call[40] = 3;
+    assert_eq!(record::used(&call).len(), record::CALL + 3);
+    call[40] = 65;
+    assert_eq!(record::used(&call), call, "what cannot be is left to `decode`");
+    call[24] = 3;
+    assert_eq!(record::used(&call), call);
+    assert_eq!(record::used(&call[..32]), &call[..32]);
+}
+
+#[test]
 fn short_and_unknown_records_are_refused() {
     assert_eq!(record::decode(&[0; 31]), None);
     assert_eq!(record::decode(&[0; 32]), None);

@@ -53,10 +53,13 @@ fn addresses_of_both_families() {
 #[test]
 fn datagrams_name_their_peers() {
     on_each_hook(|hook| {
-        let mut session = crate::session::Session::start("datagrams", hook, |_, _| {});
+        let mut session = crate::session::Session::start("datagrams", hook, |options, _| {
+            options.ring_bytes = 64 << 10;
+        });
         let detail = session.detail.clone();
         let (server, free) = detail.split_once(' ').unwrap();
         let (server, free) = (server.parse().unwrap(), free.parse().unwrap());
+        session.round();
         session.go();
         let seen = session.finish();
         let connected = seen.with("connected", true);

@@ -137,6 +137,13 @@ fn datagrams() {
     connected.connect(at).unwrap();
     let free = UdpSocket::bind("127.0.0.1:0").unwrap();
     wait_for_go(format!("{at} {}", free.local_addr().unwrap()));
+    // Fills a small ring once: what comes after is written over old records.
+    let (mut client, into) = pair();
+    for _ in 0..40 {
+        client.write_all(&[b'x'; 1000]).unwrap();
+        expect(&into, &[b'x'; 1000]);
+    }
+    wait_for_go("");
     let mut bytes = [0; 64];
     connected.send(b"connected").unwrap();
     server.recv_from(&mut bytes).unwrap();

@@ -119,6 +119,8 @@ impl Session {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["driver", "--exact", "--nocapture"])
             .env(SCENARIO, scenario)
+            // With one thread the harness begins the line on which the scenario tells that it is ready.
+            .env("RUST_TEST_THREADS", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
