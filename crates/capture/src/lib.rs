@@ -10,6 +10,8 @@ pub mod live;
 pub mod pcap;
 pub mod process;
 pub mod recording;
+#[cfg(feature = "live")]
+pub mod scheduling;
 pub mod service;
 mod source;
 pub mod watch;

@@ -66,7 +66,6 @@ impl Default for Options {
 #[derive(Debug, Default)]
 pub struct Output {
     /// Messages, each after the event that completed it.
-    #[expect(clippy::vec_box, reason = "moving a message is moving a pointer")]
     pub messages: Vec<Box<Message>>,
     /// What to tell capture.
     pub demands: Vec<Demand>,

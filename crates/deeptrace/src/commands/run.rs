@@ -69,6 +69,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     if roles.agent {
         allowed()?;
     }
+    let gave_way = give_way(roles);
     let (token, is_new) = Token::open(&common.data_dir)?;
     let agent = bind(roles.agent, loaded.agent.listen, agent_option(roles))?;
     let server = bind(roles.server, loaded.server.listen, "--port")?;
@@ -80,6 +81,9 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         .build()
         .context("cannot start the runtime of the API")?;
     log_to_stderr();
+    if let Err(error) = gave_way {
+        tracing::warn!(%error, "cannot give way to other threads; this process competes like any other");
+    }
     for note in loaded.notes() {
         tracing::info!("{note}");
     }
@@ -242,6 +246,16 @@ fn running(
             Ok(())
         }),
     )
+}
+
+/// Beside a watched application all threads of this process come second.
+fn give_way(roles: Roles) -> std::io::Result<()> {
+    #[cfg(feature = "live")]
+    if roles.agent {
+        return deeptrace_capture::scheduling::give_way();
+    }
+    let _ = roles;
+    Ok(())
 }
 
 /// Whether this host lets us watch it; the first thing that does not is the error.
