@@ -119,7 +119,7 @@ impl Status {
     /// Spans were finished.
     pub fn spans(&self, spans: &[Span]) {
         let mut inner = self.lock();
-        for run in spans.chunk_by(|one, next| RowKey::is_same(one, next)) {
+        for run in spans.chunk_by(RowKey::is_same) {
             inner.add(run);
         }
         let kept = &spans[spans.len().saturating_sub(RECENT_OF_BATCH_MAX)..];
