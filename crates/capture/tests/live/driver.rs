@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -29,6 +30,7 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("rounds", rounds),
     ("many", many),
     ("family", family),
+    ("worker", worker),
     ("uring", crate::uring::play),
 ];
 
@@ -264,11 +266,18 @@ fn many() {
 /// A process whose child makes the calls.
 fn family() {
     wait_for_go("");
-    let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["driver", "--exact", "--nocapture"])
-        .env(SCENARIO, "reuse")
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .status();
+    let mut child = child("reuse");
+    let status = child.stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.unwrap().success());
+}
+
+/// A process whose child is there before anybody watches; the word goes to the child.
+fn worker() {
+    assert!(child("rounds").status().unwrap().success());
+}
+
+fn child(scenario: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["driver", "--exact", "--nocapture"]).env(SCENARIO, scenario);
+    command
 }
