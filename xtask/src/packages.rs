@@ -20,6 +20,9 @@ pub const BENCH: &[&str] = &["nginx", "redis-server", "redis-tools", "wrk", "tsh
 pub const SERVERS: &[&str] =
     &["nginx", "redis-server", "redis-tools", "memcached", "postgresql", "iproute2", "tshark"];
 
+/// Network namespaces with NAT between them.
+pub const NETWORK: &[&str] = &["iproute2", "nftables", "util-linux"];
+
 /// Installs those of `packages` that are missing.
 ///
 /// Fails with the command to type where it may not install them itself.
