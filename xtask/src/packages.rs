@@ -23,6 +23,9 @@ pub const SERVERS: &[&str] =
 /// Network namespaces with NAT between them.
 pub const NETWORK: &[&str] = &["iproute2", "nftables", "util-linux"];
 
+/// An emulator for other kernels, and what runs in it.
+pub const KERNELS: &[&str] = &["qemu-system-x86", "busybox-static", "binutils"];
+
 /// Installs those of `packages` that are missing.
 ///
 /// Fails with the command to type where it may not install them itself.

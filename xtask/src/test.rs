@@ -2,6 +2,7 @@
 //! application. What could not run here is said, and is no success in silence.
 
 mod containers;
+mod kernels;
 mod namespaces;
 mod network;
 mod processes;
@@ -21,7 +22,7 @@ use crate::{bpf, build, child, packages, root};
 /// Options of the tests.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Also what takes long: a minute of load with kills and stops
+    /// Also what takes long: a minute of load with kills and stops; other kernels
     #[arg(long)]
     all: bool,
     /// Only the step of this name
@@ -59,6 +60,7 @@ const STEPS: &[Step] = &[
         ..step("containers", "container.id, monitor_containers", containers::containers)
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
+    Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough) },
 ];
 
