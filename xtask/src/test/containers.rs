@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Skipped;
 use super::program::Program;
-use super::watcher::{Watcher, told};
+use super::watcher::{LIMITS, Watcher, told};
 use super::witness::{Witness, named};
 use crate::{build, root};
 
@@ -41,7 +41,7 @@ pub fn containers() -> Result<()> {
     }
     let client = Program::client(&[])?;
     let config = |containers: bool, include: &str| {
-        format!("[agents.trace]\nmonitor_containers = {containers}\n{include}")
+        format!("{LIMITS}[agents.trace]\nmonitor_containers = {containers}\n{include}")
     };
     let ours = "include_processes = [\"dt-web\"]\n";
     let watcher = Watcher::start(&binary, &folder, &config(true, ours))?;

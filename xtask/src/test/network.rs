@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::namespaces::{BEHIND, CLIENT, DOOR, Namespaces, SERVER};
 use super::program::{PYTHON, Program};
-use super::watcher::{Watcher, told};
+use super::watcher::{LIMITS, Watcher, told};
 use crate::{build, packages, root};
 
 /// A way from a client to a server.
@@ -77,7 +77,8 @@ fn on(binary: &Path, hook: &str) -> Result<()> {
         older(side)?;
     }
     let pids: Vec<u32> = sides.iter().flat_map(|s| [s.client.pid(), s.server.pid()]).collect();
-    let config = format!("[agents.trace]\npids = {pids:?}\n[agents.capture]\nhook = \"{hook}\"\n");
+    let config =
+        format!("{LIMITS}[agents.trace]\npids = {pids:?}\n[agents.capture]\nhook = \"{hook}\"\n");
     let watcher = Watcher::start(binary, &folder, &config)?;
     for side in &mut sides {
         ask(side)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::program::Program;
-use super::watcher::Watcher;
+use super::watcher::{LIMITS, Watcher};
 use super::witness::{Witness, named};
 use crate::{build, root};
 
@@ -169,5 +169,7 @@ fn include_json(names: &[&str]) -> serde_json::Value {
 }
 
 fn include(include: &[&str], exclude: &[&str]) -> String {
-    format!("[agents.trace]\ninclude_processes = {include:?}\nexclude_processes = {exclude:?}\n")
+    format!(
+        "{LIMITS}[agents.trace]\ninclude_processes = {include:?}\nexclude_processes = {exclude:?}\n"
+    )
 }

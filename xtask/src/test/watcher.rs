@@ -17,6 +17,9 @@ const READY: Duration = Duration::from_secs(20);
 /// A span is in the store at most a second after its answer, and a link's child a little later.
 const SETTLED: Duration = Duration::from_secs(15);
 
+/// What it may use while it is tested: a host that is busy otherwise must not make it step down.
+pub const LIMITS: &str = "[agents.limits]\ncpu_percent = 100\n";
+
 /// A running deeptrace with a fresh data folder.
 pub struct Watcher {
     kept: Kept,
@@ -155,7 +158,7 @@ fn printed(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}").replace('"', "");
     let out = command.stdin(Stdio::null()).output().with_context(|| format!("failed: {shown}"))?;
     if !out.status.success() {
-        bail!("{shown}: {}", String::from_utf8_lossy(&out.stderr).trim());
+        bail!("{shown}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(String::from_utf8(out.stdout)?)
 }
