@@ -19,11 +19,15 @@ use nix::unistd::{read, write};
 /// Name of a scenario, in the environment of the process that plays it.
 pub const SCENARIO: &str = "DEEPTRACE_TEST_SCENARIO";
 
+/// Connections of the scenario `unix-reuse`, and senders.
+pub const SHORT_CONNECTIONS: usize = 100;
+
 const SCENARIOS: &[(&str, fn())] = &[
     ("calls", calls),
     ("addresses", addresses),
     ("datagrams", datagrams),
     ("unix", unix),
+    ("unix-reuse", unix_reuse),
     ("ends", ends),
     ("older", older),
     ("reuse", reuse),
@@ -177,6 +181,28 @@ fn unix() {
     one.send(b"datagram").unwrap();
     assert_eq!(two.recv(&mut [0; 64]).unwrap(), 8);
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// One short connection after another, then one sender after another: the kernel makes each socket where another one was.
+fn unix_reuse() {
+    let path = std::env::temp_dir().join(format!("deeptrace-reuse-{}", std::process::id()));
+    wait_for_go("");
+    let listener = UnixListener::bind(&path).unwrap();
+    for _ in 0..SHORT_CONNECTIONS {
+        let mut client = UnixStream::connect(&path).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        client.write_all(b"ping").unwrap();
+        expect(&server, b"ping");
+        server.write_all(b"pong").unwrap();
+        expect(&client, b"pong");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let receiver = UnixDatagram::bind(&path).unwrap();
+    for _ in 0..SHORT_CONNECTIONS {
+        UnixDatagram::unbound().unwrap().send_to(b"alone", &path).unwrap();
+        receiver.recv(&mut [0; 8]).unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 /// How connections end: half-closed with bytes unread, reset, refused.
