@@ -142,20 +142,24 @@ static __always_inline __u32 wanted_bytes(struct dt_socket *s, const struct dt_k
 			return 0;                                                            \
 		}                                                                            \
 		*r = *c;                                                                     \
-		barrier_var(bytes);                                                          \
-		if (bytes > (ROOM))                                                          \
-			bytes = (ROOM);                                                      \
-		if (bytes && bpf_probe_read_user(r->payload, bytes, (void *)buffer)) {       \
+		n = bytes;                                                                   \
+		barrier_var(n);                                                              \
+		if (n > (ROOM))                                                              \
+			n = (ROOM);                                                          \
+		if (n && bpf_probe_read_user(r->payload, n, (void *)buffer)) {               \
 			count_loss(DT_COPY_FAILED);                                          \
-			bytes = 0;                                                           \
+			n = 0;                                                               \
 		}                                                                            \
-		r->copied = bytes;                                                           \
+		r->copied = n;                                                               \
 		bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);                                     \
 		return 0;                                                                    \
 	} while (0)
 
 static __noinline int submit_flat(struct dt_call *c, __u64 buffer, __u32 bytes)
 {
+	/* 64 bits: older verifiers do not see that a copy of half a register has its limit. */
+	__u64 n;
+
 	if (!c)
 		return 0;
 	if (bytes == 0)
