@@ -1,6 +1,6 @@
 //! Child processes: run to the end, or kept and ended by pid.
 
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -40,6 +40,12 @@ impl Kept {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The ends of its standard input and output, where they were asked for; once.
+    pub fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
+        let pipes = self.child.stdin.take().zip(self.child.stdout.take());
+        pipes.with_context(|| format!("{} has no pipes", self.name))
     }
 
     /// Fails if it has ended.

@@ -1,6 +1,7 @@
 //! All automation of the repository that is not cargo itself: `./x run|demo|test|bench|bpf`.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod bpf;
 mod build;

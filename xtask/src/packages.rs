@@ -20,6 +20,12 @@ pub const BENCH: &[&str] = &["nginx", "redis-server", "redis-tools", "wrk", "tsh
 pub const SERVERS: &[&str] =
     &["nginx", "redis-server", "redis-tools", "memcached", "postgresql", "iproute2", "tshark"];
 
+/// Network namespaces with NAT between them.
+pub const NETWORK: &[&str] = &["iproute2", "nftables", "util-linux"];
+
+/// An emulator for other kernels, and what runs in it.
+pub const KERNELS: &[&str] = &["qemu-system-x86", "busybox-static", "binutils"];
+
 /// Installs those of `packages` that are missing.
 ///
 /// Fails with the command to type where it may not install them itself.

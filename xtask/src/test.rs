@@ -1,6 +1,15 @@
 //! `./x test`: everything a change must pass, from formatting to the whole product on a live
 //! application. What could not run here is said, and is no success in silence.
 
+mod containers;
+mod kernels;
+mod namespaces;
+mod network;
+mod processes;
+mod program;
+mod watcher;
+mod witness;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,7 +22,7 @@ use crate::{bpf, build, child, packages, root};
 /// Options of the tests.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Also what takes long: a minute of load with kills and stops
+    /// Also what takes long: a minute of load with kills and stops; other kernels
     #[arg(long)]
     all: bool,
     /// Only the step of this name
@@ -38,13 +47,44 @@ const STEPS: &[Step] = &[
     step("object", "the kernel object is what its source builds", || bpf::build(true)),
     step("ui", "types, lint and tests of the page; its build is committed", ui),
     step("shop", "the scorer of the sample application", scorer),
+    Step {
+        root: true,
+        ..step("network", "HTTP between namespaces, through NAT: all joined", network::network)
+    },
+    Step {
+        root: true,
+        ..step("processes", "what is watched, changed by hand and by rules", processes::processes)
+    },
+    Step {
+        root: true,
+        ..step("containers", "container.id, monitor_containers", containers::containers)
+    },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
+    Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough) },
 ];
 
 const fn step(name: &'static str, holds: &'static str, run: fn() -> Result<()>) -> Step {
     Step { name, holds, root: false, long: false, run }
 }
+
+/// Why a step cannot run on this machine, which is no failure.
+#[derive(Debug)]
+struct Skipped(String);
+
+impl Skipped {
+    fn because(reason: &str) -> anyhow::Error {
+        anyhow::Error::new(Self(reason.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
 
 /// Runs the steps in order, goes on after a failure, and prints one table.
 pub fn test(options: &Options) -> Result<()> {
@@ -66,13 +106,17 @@ pub fn test(options: &Options) -> Result<()> {
             "SKIPPED: only with --all".to_owned()
         } else {
             eprintln!("\nx: == {}: {}", step.name, step.holds);
-            (step.run)().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned())
+            match (step.run)() {
+                Ok(()) => "passed".to_owned(),
+                Err(error) if error.is::<Skipped>() => format!("SKIPPED: {error}"),
+                Err(error) => format!("FAILED: {error:#}"),
+            }
         };
         rows.push((step, begun.elapsed(), result));
     }
     println!();
     for (step, took, result) in &rows {
-        println!("{:8} {:4} s  {}  ({})", step.name, took.as_secs(), result, step.holds);
+        println!("{:10} {:4} s  {}  ({})", step.name, took.as_secs(), result, step.holds);
     }
     let count = |word: &str| rows.iter().filter(|(_, _, result)| result.starts_with(word)).count();
     let (passed, failed, skipped) = (count("passed"), count("FAILED"), count("SKIPPED"));

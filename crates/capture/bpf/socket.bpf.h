@@ -114,7 +114,7 @@ static __always_inline __u64 guessed_cookie(struct sock *sk, __u32 ino)
 {
 	__u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 
-	return cookie ? cookie : 1ULL << 63 | ((hide(sk) << 32) ^ ino) >> 1;
+	return cookie ? cookie : 1ULL << 63 | hide(sk) << 32 | ino;
 }
 
 /* The first sight of a socket that the kernel keeps our memory of. Apart, as is the next, because the
@@ -219,6 +219,21 @@ static __always_inline void unix_path(char *to, struct sock *sk)
 		bpf_probe_read_kernel(to, 108, (char *)address->name + 2);
 }
 
+/* The inode of the end that connected, which both ends see: addresses alone name one pair after another,
+ * because the kernel makes sockets where others were. The end that was accepted has its listener's name,
+ * and the one that connected has none; a pair made at once has none at all. 0: both are named. */
+static __always_inline __u64 unix_instance(struct sock *sk, struct sock *peer)
+{
+	bool named = BPF_CORE_READ((struct unix_sock *)sk, addr) != NULL;
+	bool peer_named = BPF_CORE_READ((struct unix_sock *)peer, addr) != NULL;
+
+	if (named && peer_named)
+		return 0;
+	if (named || (!peer_named && hide(peer) < hide(sk)))
+		sk = peer;
+	return BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+}
+
 static __always_inline void describe_unix(struct dt_open *o, struct sock *sk)
 {
 	struct sock *peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
@@ -226,6 +241,12 @@ static __always_inline void describe_unix(struct dt_open *o, struct sock *sk)
 	o->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	o->unix_self = hide(sk);
 	o->unix_peer = hide(peer);
+	if (peer) {
+		__u64 instance = unix_instance(sk, peer) << 40;
+
+		o->unix_self ^= instance;
+		o->unix_peer ^= instance;
+	}
 	unix_path(o->local_path, sk);
 	if (peer)
 		unix_path(o->remote_path, peer);

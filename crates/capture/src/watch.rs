@@ -11,7 +11,8 @@ use crate::process::Facts;
 /// What the configuration says about what is watched.
 ///
 /// Without `pids` and `include` everything is watched that is not excluded. Exclusion beats
-/// inclusion; what was added or removed by hand beats both.
+/// inclusion; what was added or removed by hand beats both. What was removed by hand is removed with
+/// its children, as the kernel has it: those of them that have no program of their own look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// These processes, with their children.
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub watched: bool,
     /// The rule that said so: `default`, `pids`, `include nginx*`, `exclude systemd`, `by hand` …
     pub rule: String,
+    /// Whether it was said by hand, of the process itself or of one that it descends from.
+    pub by_hand: bool,
 }
 
 /// [`Rules`] made ready, and what was said by hand since.
@@ -84,6 +87,11 @@ impl Watcher {
         self.by_hand.remove(&pid);
     }
 
+    /// Whether these are the rules in effect.
+    pub fn follows(&self, rules: &Rules) -> bool {
+        self.rules == *rules
+    }
+
     /// Whether processes that no rule names are watched.
     pub fn watches_by_default(&self) -> bool {
         self.rules.pids.is_empty() && self.rules.include.is_empty()
@@ -93,18 +101,26 @@ impl Watcher {
     /// named by pid or by hand are watched as well.
     pub fn verdict(&self, facts: &Facts, parent: Option<&Verdict>) -> Verdict {
         let pid = facts.key.pid;
-        let say = |watched, rule: &str| Verdict { watched, rule: rule.to_owned() };
+        let say = |watched, rule: &str| Verdict { watched, rule: rule.to_owned(), by_hand: false };
+        let as_parent = |parent: &Verdict| Verdict {
+            watched: parent.watched,
+            rule: format!("child of {}", facts.parent.0),
+            by_hand: parent.by_hand,
+        };
         if pid == self.own {
             return say(false, "own process");
         }
         if let Some(watched) = self.by_hand.get(&pid) {
-            return say(*watched, "by hand");
+            return Verdict { by_hand: true, ..say(*watched, "by hand") };
         }
         if self.rules.pids.contains(&pid) {
             return say(true, "pids");
         }
         if facts.is_kernel_thread() {
             return say(false, "thread of the kernel");
+        }
+        if let Some(parent) = parent.filter(|parent| parent.by_hand && !parent.watched) {
+            return as_parent(parent);
         }
         if let Some(pattern) = matching(&self.exclude, &self.rules.exclude, facts) {
             return say(false, &format!("exclude {pattern}"));
@@ -115,10 +131,10 @@ impl Watcher {
         if let Some(pattern) = matching(&self.include, &self.rules.include, facts) {
             return say(true, &format!("include {pattern}"));
         }
-        if parent.is_some_and(|parent| parent.watched) && !self.watches_by_default() {
-            return say(true, &format!("child of {}", facts.parent.0));
+        match parent {
+            Some(parent) if parent.watched && !self.watches_by_default() => as_parent(parent),
+            _ => say(self.watches_by_default(), "default"),
         }
-        say(self.watches_by_default(), "default")
     }
 }
 
@@ -198,9 +214,10 @@ mod tests {
             let watcher = Watcher::new(rules, Pid(99)).unwrap();
             let (pid, parent, comm, executable, cgroup) = process;
             let facts = facts(pid, parent, comm, executable, cgroup);
-            let above = Verdict { watched: pids == parent.to_string(), rule: String::new() };
+            let is_watched = pids == parent.to_string();
+            let above = Verdict { watched: is_watched, rule: String::new(), by_hand: false };
             let got = watcher.verdict(&facts, Some(&above));
-            assert_eq!(got, Verdict { watched, rule: rule.into() }, "{facts:?}");
+            assert_eq!((got.watched, got.rule.as_str()), (watched, rule), "{facts:?}");
         }
     }
 
@@ -211,6 +228,15 @@ mod tests {
         watcher.set_rules(Rules { include: words("nginx"), ..Rules::default() }).unwrap();
         let nginx = facts(7, 1, "nginx", "", "");
         assert!(!watcher.verdict(&nginx, None).watched);
+        // Its children neither, until somebody says otherwise of one of them.
+        let above = watcher.verdict(&nginx, None);
+        let worker = facts(8, 7, "nginx", "", "");
+        let below = watcher.verdict(&worker, Some(&above));
+        assert_eq!((below.watched, below.rule.as_str()), (false, "child of 7"));
+        let child = facts(9, 8, "nginx", "", "");
+        assert!(!watcher.verdict(&child, Some(&below)).watched);
+        watcher.set_by_hand(Pid(8), true);
+        assert!(watcher.verdict(&worker, Some(&above)).watched);
         watcher.forget(Pid(7));
         assert!(watcher.verdict(&nginx, None).watched);
         let bad = Rules { include: words("[a"), ..Rules::default() };

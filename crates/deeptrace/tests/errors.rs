@@ -214,6 +214,35 @@ fn without_rights_nothing_is_started() {
     assert!(!folder.path().join("data").exists());
 }
 
+/// A kernel whose type information is not to be found, as in a container without /sys.
+#[test]
+fn without_type_information_nothing_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let hidden = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs none /sys && exec \"$@\"", "sh"]);
+        command
+    };
+    let can = hidden().arg("true").output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: only root can hide /sys from a command");
+        return;
+    }
+    let output = hidden()
+        .arg(env!("CARGO_BIN_EXE_deeptrace"))
+        .args(["run", "--port", "0", "--agent-port", "0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("the kernel has no type information"), "{said}");
+    assert!(said.contains("mount /sys"), "{said}");
+    assert!(!folder.path().join("data").exists());
+}
+
 #[test]
 fn help_has_an_example_everywhere() {
     let folder = tempfile::tempdir().unwrap();

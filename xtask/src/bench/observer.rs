@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::server::held;
+use crate::api::get;
 use crate::child::Kept;
 
 const PORT: &str = "18590";
@@ -127,15 +128,4 @@ impl Observer {
 fn counters(status: &Value) -> BTreeMap<String, u64> {
     let counters = status["counters"].as_object().into_iter().flatten();
     counters.map(|(name, value)| (name.clone(), value.as_u64().unwrap_or_default())).collect()
-}
-
-fn get(port: &str, path: &str) -> Result<Value> {
-    let text = ureq::get(format!("http://127.0.0.1:{port}{path}"))
-        .config()
-        .timeout_global(Some(Duration::from_secs(10)))
-        .build()
-        .call()?
-        .body_mut()
-        .read_to_string()?;
-    serde_json::from_str(&text).with_context(|| format!("the answer to {path} is not JSON"))
 }

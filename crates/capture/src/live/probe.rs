@@ -67,9 +67,17 @@ pub(super) fn has_uring_tracepoint() -> bool {
     has_tracepoint("io_uring_submit_req")
 }
 
+/// The kernel's description of its types. Where there is none, libbpf would say so in lines of its own.
+fn kernel_types() -> libbpf_rs::Result<Btf<'static>> {
+    let printing = libbpf_rs::set_print(None);
+    let types = Btf::from_vmlinux();
+    libbpf_rs::set_print(printing);
+    types
+}
+
 /// Whether the kernel describes a raw tracepoint of this name.
 fn has_tracepoint(name: &str) -> bool {
-    let Ok(btf) = Btf::from_vmlinux() else { return false };
+    let Ok(btf) = kernel_types() else { return false };
     btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some()
 }
 
@@ -88,7 +96,7 @@ fn kernel() -> Check {
 
 fn btf() -> Check {
     let name = "kernel type information (BTF)";
-    match Btf::from_vmlinux() {
+    match kernel_types() {
         Ok(_) => Check {
             name,
             status: CheckStatus::Ok,

@@ -1,6 +1,6 @@
 //! Roster: every process with the verdict on it, and which of them were introduced downstream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deeptrace_model::{Pid, Process, ProcessKey};
 
@@ -44,7 +44,12 @@ impl Roster {
     }
 
     pub(super) fn set_rules(&mut self, rules: Rules, names: Names) -> Result<(), SourceError> {
+        let differ = !self.watcher.follows(&rules);
         self.watcher.set_rules(rules).map_err(bad_rule)?;
+        if differ {
+            // What the old rules said of a parent must not outlive them.
+            self.heirs.clear();
+        }
         self.names = names;
         Ok(())
     }
@@ -57,8 +62,7 @@ impl Roster {
     pub(super) fn scan(&mut self, kernel: &Kernel) {
         self.verdicts.clear();
         self.introduced.clear();
-        // By pid parents usually come first; children of the others inherit at their next exec.
-        for facts in pids().into_iter().filter_map(read) {
+        for facts in parents_first() {
             self.judge(kernel, &facts);
         }
     }
@@ -74,10 +78,15 @@ impl Roster {
         verdict
     }
 
-    /// The verdict on the process that `facts` was forked from.
+    /// The verdict on the process that `facts` was forked from: as it is now, or as it was if that
+    /// process is gone, and somebody else is the parent.
     fn parent(&self, facts: &Facts) -> Option<&Verdict> {
-        let heir = self.heirs.get(&facts.key.pid).map(|(_, verdict)| verdict);
-        heir.or_else(|| self.verdicts.get(&facts.parent))
+        let above = self.verdicts.get(&facts.parent);
+        match self.heirs.get(&facts.key.pid) {
+            Some((parent, _)) if *parent == facts.parent && above.is_some() => above,
+            Some((_, verdict)) => Some(verdict),
+            None => above,
+        }
     }
 
     /// Whether downstream knows the process.
@@ -141,7 +150,7 @@ impl Roster {
         self.introduced.remove(&pid).is_some()
     }
 
-    /// Says by hand whether a process is watched.
+    /// Says by hand whether a process is watched, with the children that it has.
     pub(super) fn set_by_hand(
         &mut self,
         kernel: &Kernel,
@@ -152,6 +161,13 @@ impl Roster {
         self.watcher.set_by_hand(pid, watched);
         self.introduced.remove(&pid);
         let verdict = self.judge(kernel, &facts);
+        let mut family = BTreeSet::from([pid]);
+        for facts in parents_first() {
+            if family.contains(&facts.parent) && family.insert(facts.key.pid) {
+                self.introduced.remove(&facts.key.pid);
+                self.judge(kernel, &facts);
+            }
+        }
         Some(self.watched(&facts, &verdict))
     }
 
@@ -174,6 +190,14 @@ impl Roster {
     pub(super) fn refused(&self) -> u64 {
         self.refused
     }
+}
+
+/// Every process there is, each after its parent: that started earlier, also where pids have begun
+/// anew. A child whose parent has ended is judged without it.
+fn parents_first() -> Vec<Facts> {
+    let mut all: Vec<Facts> = pids().into_iter().filter_map(read).collect();
+    all.sort_by_key(|facts| (facts.key.started, facts.key.pid));
+    all
 }
 
 fn bad_rule(error: RuleError) -> SourceError {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use deeptrace_capture::live::Hook;
 use deeptrace_model::{Endpoint, Origin, Transport};
 
+use crate::driver::SHORT_CONNECTIONS;
 use crate::session::{on_each_hook, watch};
 
 #[test]
@@ -104,6 +105,26 @@ fn unix_sockets_know_their_pair() {
         }
         assert_eq!(seen.with("pair", true).transport, Transport::UnixStream);
         assert_eq!(seen.with("datagram", true).transport, Transport::UnixDatagram);
+    });
+}
+
+#[test]
+fn unix_sockets_made_where_others_were_are_told_apart() {
+    on_each_hook(|hook| {
+        let seen = watch("unix-reuse", hook);
+        let mut ends = BTreeSet::new();
+        let mut senders = BTreeSet::new();
+        for open in &seen.opens {
+            match open.unix_pair {
+                Some(pair) => assert!(ends.insert(pair), "{hook:?}: {pair:?} again"),
+                None => assert!(senders.insert(open.connection), "{hook:?}: {open:?} again"),
+            }
+        }
+        // The receiver has no peer either.
+        assert_eq!(senders.len(), SHORT_CONNECTIONS + 1, "{hook:?}");
+        assert_eq!(ends.len(), 2 * SHORT_CONNECTIONS, "{hook:?}");
+        let pairs: BTreeSet<u64> = ends.iter().map(|(name, _)| *name).collect();
+        assert_eq!(pairs.len(), SHORT_CONNECTIONS, "{hook:?}: both ends alike");
     });
 }
 

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -18,17 +19,22 @@ use nix::unistd::{read, write};
 /// Name of a scenario, in the environment of the process that plays it.
 pub const SCENARIO: &str = "DEEPTRACE_TEST_SCENARIO";
 
+/// Connections of the scenario `unix-reuse`, and senders.
+pub const SHORT_CONNECTIONS: usize = 100;
+
 const SCENARIOS: &[(&str, fn())] = &[
     ("calls", calls),
     ("addresses", addresses),
     ("datagrams", datagrams),
     ("unix", unix),
+    ("unix-reuse", unix_reuse),
     ("ends", ends),
     ("older", older),
     ("reuse", reuse),
     ("rounds", rounds),
     ("many", many),
     ("family", family),
+    ("worker", worker),
     ("uring", crate::uring::play),
 ];
 
@@ -184,6 +190,28 @@ fn unix() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// One short connection after another, then one sender after another: the kernel makes each socket where another one was.
+fn unix_reuse() {
+    let path = std::env::temp_dir().join(format!("deeptrace-reuse-{}", std::process::id()));
+    wait_for_go("");
+    let listener = UnixListener::bind(&path).unwrap();
+    for _ in 0..SHORT_CONNECTIONS {
+        let mut client = UnixStream::connect(&path).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        client.write_all(b"ping").unwrap();
+        expect(&server, b"ping");
+        server.write_all(b"pong").unwrap();
+        expect(&client, b"pong");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let receiver = UnixDatagram::bind(&path).unwrap();
+    for _ in 0..SHORT_CONNECTIONS {
+        UnixDatagram::unbound().unwrap().send_to(b"alone", &path).unwrap();
+        receiver.recv(&mut [0; 8]).unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
 /// How connections end: half-closed with bytes unread, reset, refused.
 fn ends() {
     wait_for_go("");
@@ -271,11 +299,18 @@ fn many() {
 /// A process whose child makes the calls.
 fn family() {
     wait_for_go("");
-    let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["driver", "--exact", "--nocapture"])
-        .env(SCENARIO, "reuse")
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .status();
+    let mut child = child("reuse");
+    let status = child.stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.unwrap().success());
+}
+
+/// A process whose child is there before anybody watches; the word goes to the child.
+fn worker() {
+    assert!(child("rounds").status().unwrap().success());
+}
+
+fn child(scenario: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["driver", "--exact", "--nocapture"]).env(SCENARIO, scenario);
+    command
 }

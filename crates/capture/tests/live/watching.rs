@@ -81,6 +81,29 @@ fn children_are_watched_with_their_parent() {
 }
 
 #[test]
+fn children_that_are_there_follow_what_is_said_by_hand() {
+    on_each_hook(|hook| {
+        let nobody = rules(&["nothing-of-this-name"], &[]);
+        let mut session = Session::start("worker", hook, |options, _| options.rules = nobody);
+        let parent = session.pid();
+        assert_eq!(session.round().calls.len(), 0, "{hook:?}: nobody is watched");
+
+        session.live.add_process(parent).unwrap();
+        let seen = session.round();
+        assert_eq!(seen.calls.len(), 4, "{hook:?}: added with its parent");
+        let child = &seen.processes[0];
+        assert_eq!(child.watched_by, format!("child of {}", parent.0), "{hook:?}");
+
+        session.live.remove_process(parent).unwrap();
+        assert_eq!(session.round().calls.len(), 0, "{hook:?}: removed with its parent");
+        let pid = child.key.pid;
+        assert!(session.live.add_process(pid).unwrap().watched);
+        session.go();
+        assert_eq!(session.finish().calls.len(), 4, "{hook:?}: added itself");
+    });
+}
+
+#[test]
 fn connections_to_our_own_ports_are_left_out() {
     on_each_hook(|hook| {
         let mut session = Session::start("rounds", hook, |options, port| {
