@@ -22,6 +22,9 @@ use crate::status::Status;
 /// How long to rest when there is nothing: at first, and after a while of nothing.
 const REST_MIN: Duration = Duration::from_millis(1);
 const REST_MAX: Duration = Duration::from_millis(10);
+/// How long to rest between two batches although more is there, at most and at least; see [`Pace`].
+const PAUSE_MAX: Duration = Duration::from_micros(800);
+const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// How often the stages may give up on what waits.
 const TICK: Duration = Duration::from_millis(100);
 /// How often the batch is handed on, and at which size at once.
@@ -137,6 +140,7 @@ impl Loop {
         let (mut ticked, mut flushed, mut reported) =
             (Instant::now(), Instant::now(), Instant::now());
         let mut rest = REST_MIN;
+        let mut pace = Pace::default();
         while !stop.load(Ordering::Relaxed) {
             let (progress, busy) = match self.poll() {
                 Ok(done) => done,
@@ -163,8 +167,10 @@ impl Loop {
                 order.answer_with(|ask| self.answer(ask));
             }
             rest = if busy { REST_MIN } else { (rest * 2).min(REST_MAX) };
-            if progress == Progress::Idle {
-                std::thread::sleep(rest);
+            match (progress, pace.after(progress)) {
+                (Progress::Idle, pause) => std::thread::sleep(if busy { pause } else { rest }),
+                (_, pause) if pause >= PAUSE_MIN => std::thread::sleep(pause),
+                _ => {}
             }
         }
         self.parts.status.capturing(false, self.live.hook().as_str());
@@ -201,8 +207,7 @@ impl Loop {
             return;
         }
         self.parts.status.spans(&self.batch.spans);
-        // The next one will be about as large.
-        let next = Batch::with_room(self.batch.spans.len().min(FLUSH_SPANS));
+        let next = Batch { spans: self.parts.sink.room(), ..Batch::default() };
         self.parts.sink.send(std::mem::replace(&mut self.batch, next));
     }
 
@@ -256,6 +261,33 @@ impl Loop {
             _ => {}
         }
         Ok(answer)
+    }
+}
+
+/// How long to rest between two batches.
+///
+/// A request on the same processor waits for the batch that is being worked off, so batches are
+/// small, and there is a pause between them: as long as the ring buffer is emptied all the same. The
+/// pause grows slowly while batches empty it and is halved when one does not, as windows of TCP are
+/// (RFC 5681 §3.1).
+#[derive(Debug)]
+struct Pace {
+    pause: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { pause: PAUSE_MAX }
+    }
+}
+
+impl Pace {
+    fn after(&mut self, progress: Progress) -> Duration {
+        self.pause = match progress {
+            Progress::Idle => (self.pause + PAUSE_MIN).min(PAUSE_MAX),
+            _ => self.pause / 2,
+        };
+        self.pause
     }
 }
 

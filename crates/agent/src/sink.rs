@@ -14,11 +14,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Nothing, with room for so many spans.
-    pub fn with_room(spans: usize) -> Self {
-        Self { spans: Vec::with_capacity(spans + spans / 8), ..Self::default() }
-    }
-
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty() && self.links.is_empty() && self.gaps.is_empty()
@@ -32,4 +27,9 @@ impl Batch {
 pub trait Sink: Send {
     /// Takes a batch.
     fn send(&mut self, batch: Batch);
+
+    /// Memory of spans that were sent and are gone, to be used again; empty. By default fresh.
+    fn room(&mut self) -> Vec<Span> {
+        Vec::new()
+    }
 }

@@ -122,9 +122,10 @@ pub struct MapInfo {
     pub memory_bytes: u64,
 }
 
-/// Records taken out of the ring in one go, and how many bytes of them at most.
-const BATCH_RECORDS: usize = 8192;
-const BATCH_BYTES: usize = 1 << 20;
+/// Records taken out of the ring in one go, and how many bytes of them at most: what stays in the
+/// processor's nearest cache, and what is worked off before anybody notices.
+const BATCH_RECORDS: usize = 128;
+const BATCH_BYTES: usize = 1 << 18;
 /// How often losses and the clock are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 /// How often the wall clock is told, and from which step on it is told at once.

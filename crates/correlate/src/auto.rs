@@ -50,7 +50,7 @@ impl Algorithm for Auto {
 fn possible_first_free(call: &Call, candidates: &[&Candidate]) -> Option<usize> {
     let Some(own) = call.trace_context else { return first_free(call, candidates) };
     let is_possible =
-        |c: &Candidate| c.trace_context.is_none_or(|context| context.trace == own.trace);
+        |c: &Candidate| c.trace_context.is_none_or(|context| { context.trace } == { own.trace });
     let possible: Vec<&Candidate> =
         candidates.iter().copied().filter(|candidate| is_possible(candidate)).collect();
     let chosen = possible[first_free(call, &possible)?].span;
@@ -61,7 +61,7 @@ fn possible_first_free(call: &Call, candidates: &[&Candidate]) -> Option<usize> 
 fn carried(call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
     let own = call.trace_context?.trace;
     let mut same = candidates.iter().enumerate().filter(|(_, candidate)| {
-        candidate.trace_context.is_some_and(|context| context.trace == own)
+        candidate.trace_context.is_some_and(|context| { context.trace } == own)
     });
     let (candidate, _) = same.next()?;
     let only = same.next().is_none();

@@ -100,7 +100,7 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
     };
     opening(case).iter().for_each(|event| feed(&mut batch, event));
     let (mut spans, mut stages, mut writing) = (0, Duration::ZERO, Duration::ZERO);
-    let mut number = 0;
+    let (mut number, mut room) = (0, Vec::new());
     let mut positions = vec![[0_u64; 2]; CONNECTIONS as usize];
     for round in 0..ROUNDS / case.together {
         let made: Vec<(Vec<u8>, Vec<u8>)> = (0..CONNECTIONS)
@@ -123,13 +123,14 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
         }
         stages += begun.elapsed();
         if batch.spans.len() >= BATCH || round + 1 == ROUNDS / case.together {
-            let next = Batch::with_room(batch.spans.len());
+            let next = Batch { spans: std::mem::take(&mut room), ..Batch::default() };
             let Batch { spans: done, links, gaps } = std::mem::replace(&mut batch, next);
             spans += done.len() as u64;
             let begun = Instant::now();
-            let whole = deeptrace_store::Batch { spans: done, links, gaps };
+            let mut whole = deeptrace_store::Batch { spans: done, links, gaps };
             store.write(&whole).expect("room on the disk");
-            drop(whole);
+            whole.clear();
+            room = whole.spans;
             writing += begun.elapsed();
         }
     }

@@ -192,7 +192,7 @@ mod tests {
     fn trace_context_comes_from_a_comment() {
         let sql = b"SELECT 1 /*action='a',traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01'*/";
         let context = Statement::new(sql).trace_context.expect("a traceparent is there");
-        assert_eq!(context.trace, TraceId(0x5bd6_6ef5_0953_69c7_b0d1_f8f4_bd33_716a));
+        assert_eq!({ context.trace }, TraceId(0x5bd6_6ef5_0953_69c7_b0d1_f8f4_bd33_716a));
         assert_eq!(context.parent, 0xc532_cb40_98ac_3dd2);
         let zeros = b"/*traceparent='00-00000000000000000000000000000000-c532cb4098ac3dd2-01'*/";
         assert_eq!(Statement::new(zeros).trace_context, None);

@@ -306,7 +306,8 @@ impl Assembly {
         let to = spans.iter().map(|it| it.span.end).max().unwrap_or_default();
         // The application says that these belong together, whatever we saw.
         let around = Window { from: from.minus(join::WITHIN), to: to.plus(join::WITHIN) };
-        let own = spans.iter().any(|it| it.span.trace_context.is_some_and(|own| own.trace == id));
+        let own =
+            spans.iter().any(|it| it.span.trace_context.is_some_and(|own| { own.trace } == id));
         if own && self.ask_span(SpanKey::Application(id), around) {
             return Step::Need(std::mem::take(&mut self.need));
         }
@@ -367,5 +368,5 @@ fn before(link: &Link) -> Window {
 }
 
 fn carries(span: &Span, id: TraceId) -> bool {
-    span.trace_context.is_some_and(|context| context.trace == id)
+    span.trace_context.is_some_and(|context| { context.trace } == id)
 }

@@ -27,6 +27,9 @@ const QUEUE_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Between two attempts while the store refuses: first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Memory of written spans that is kept to be used again: batches, and spans of one.
+const ROOMS_MAX: usize = 2;
+const ROOM_SPANS_MAX: usize = 2 * FLUSH_SPANS;
 /// Batches that a live listener may be behind before it loses some.
 const LIVE_MAX: usize = 64;
 
@@ -49,6 +52,8 @@ struct Shared {
     /// What the queue could not take, until the writer puts it into the store.
     missed: Mutex<Missed>,
     error: Mutex<Option<String>>,
+    /// Memory of spans that were written.
+    rooms: Mutex<Vec<Vec<Span>>>,
     /// Nothing of worth comes any more: write what came, and end.
     is_ending: AtomicBool,
 }
@@ -105,6 +110,7 @@ impl Ingest {
             counts: Counts::default(),
             missed: Mutex::default(),
             error: Mutex::default(),
+            rooms: Mutex::default(),
             is_ending: AtomicBool::new(false),
         });
         let mut work = Work {
@@ -138,6 +144,11 @@ impl Ingest {
             self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
             self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
         }
+    }
+
+    /// Memory of spans that were written, to be used again; empty.
+    pub fn room(&self) -> Vec<Span> {
+        self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     /// Batches as they are written, from now on.
@@ -286,6 +297,13 @@ impl Work {
         if self.shared.live.receiver_count() > 0 {
             // Fails only when the last listener has just left.
             let _ = self.shared.live.send(Arc::new(batch));
+            return;
+        }
+        let mut room = batch.spans;
+        room.clear();
+        let mut rooms = self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if rooms.len() < ROOMS_MAX && room.capacity() <= ROOM_SPANS_MAX {
+            rooms.push(room);
         }
     }
 

@@ -52,7 +52,7 @@ impl SpanKey {
             Self::Exchange(key) => span.exchange.key() == Some(key),
             Self::Request(key) => span.exchange.request_key() == key,
             Self::Application(trace) => {
-                span.trace_context.is_some_and(|context| context.trace == trace)
+                span.trace_context.is_some_and(|context| { context.trace } == trace)
             }
         }
     }

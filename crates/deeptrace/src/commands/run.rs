@@ -69,7 +69,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     if roles.agent {
         allowed()?;
     }
-    let gave_way = give_way(roles);
+    let sliced = short_slices(roles);
     let (token, is_new) = Token::open(&common.data_dir)?;
     let agent = bind(roles.agent, loaded.agent.listen, agent_option(roles))?;
     let server = bind(roles.server, loaded.server.listen, "--port")?;
@@ -81,8 +81,8 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         .build()
         .context("cannot start the runtime of the API")?;
     log_to_stderr();
-    if let Err(error) = gave_way {
-        tracing::warn!(%error, "cannot give way to other threads; this process competes like any other");
+    if let Err(error) = sliced {
+        tracing::warn!(%error, "cannot work in short slices; the kernel schedules this process like any other");
     }
     for note in loaded.notes() {
         tracing::info!("{note}");
@@ -248,11 +248,11 @@ fn running(
     )
 }
 
-/// Beside a watched application all threads of this process come second.
-fn give_way(roles: Roles) -> std::io::Result<()> {
+/// Beside a watched application no thread of this process works for long at a time.
+fn short_slices(roles: Roles) -> std::io::Result<()> {
     #[cfg(feature = "live")]
     if roles.agent {
-        return deeptrace_capture::scheduling::give_way();
+        return deeptrace_capture::scheduling::work_in_short_slices();
     }
     let _ = roles;
     Ok(())
@@ -288,6 +288,7 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
         return Ok(None);
     }
     let mut options = deeptrace_store::Options::new(&common.data_dir);
+    options.is_gentle = roles.agent;
     options.retention = loaded.server.retention;
     options.max_bytes = loaded.server.max_bytes;
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
@@ -332,6 +333,10 @@ impl Sink for ToStore {
     fn send(&mut self, batch: sink::Batch) {
         let sink::Batch { spans, links, gaps } = batch;
         self.0.send(deeptrace_store::Batch { spans, links, gaps });
+    }
+
+    fn room(&mut self) -> Vec<deeptrace_model::Span> {
+        self.0.room()
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     block::Block,
     catalogue::{Entry, Kind},
     filter::{Filter, link_hash},
-    writing::Writing,
+    pace::Pace,
+    writing::{Room, Writing},
 };
 use crate::{LinkKey, Operation};
 
@@ -20,6 +21,8 @@ const PLAIN_LEN_MAX: usize = 256 << 20;
 
 /// Spans or links of one stored batch: more compress better, fewer are found faster.
 pub(super) const BATCH_LEN_MAX: usize = 4096;
+/// Spans between two looks at the pace.
+const STEP: usize = 64;
 /// Bytes of spans, about, of one stored batch.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
@@ -52,11 +55,16 @@ impl OperationRow {
 }
 
 /// Spans, by start, as rows of at most [`BATCH_LEN_MAX`] spans and about [`BATCH_BYTES_MAX`] bytes.
-pub(super) fn spans(spans: &[&Span], zstd: &mut Compressor<'_>) -> Result<Vec<Row>, String> {
+pub(super) fn spans(
+    spans: &[&Span],
+    zstd: &mut Compressor<'_>,
+    room: &mut Room,
+    pace: &mut Pace,
+) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     let mut rest = spans;
     while !rest.is_empty() {
-        let mut writing = Writing::default();
+        let mut writing = Writing::new(room);
         let mut summary = Summary::new();
         for span in rest {
             if writing.len() == BATCH_LEN_MAX || writing.bytes() > BATCH_BYTES_MAX {
@@ -64,15 +72,22 @@ pub(super) fn spans(spans: &[&Span], zstd: &mut Compressor<'_>) -> Result<Vec<Ro
             }
             writing.push(span);
             summary.add(span);
+            if writing.len().is_multiple_of(STEP) {
+                pace.step();
+            }
         }
         rest = &rest[writing.len()..];
-        let (plain, keys) = writing.finish().map_err(|error| error.to_string())?;
+        writing.finish(pace).map_err(|error| error.to_string())?;
         rows.push(Row {
             entry: summary.entry,
             operations: postcard::to_stdvec(&summary.rows).map_err(|error| error.to_string())?,
-            filter: Filter::new(&keys).to_bytes(),
-            body: pack(&plain, zstd)?,
+            filter: Filter::new(&room.keys).to_bytes(),
+            body: {
+                pace.step();
+                pack(&room.plain, zstd)?
+            },
         });
+        pace.step();
     }
     Ok(rows)
 }

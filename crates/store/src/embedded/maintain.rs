@@ -137,7 +137,7 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
-        encode::spans(&spans, &mut self.compressor).map_err(write::unfit).map(Some)
+        self.encode(&spans).map_err(write::unfit).map(Some)
     }
 
     fn merged_links(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {

@@ -9,6 +9,7 @@ mod database;
 mod encode;
 mod filter;
 mod maintain;
+mod pace;
 mod read;
 mod row;
 mod write;
@@ -77,7 +78,7 @@ impl Embedded {
             Mode::Write => {
                 let lock = database::lock(folder)?;
                 let connection = database::open_writer(folder)?;
-                (Some(lock), Some(Mutex::new(write::Writer::new(connection, folder)?)))
+                (Some(lock), Some(Mutex::new(write::Writer::new(connection, options)?)))
             }
         };
         let connection = database::open_reader(folder, mode)?;

@@ -9,6 +9,7 @@ use deeptrace_model::{
 use serde::{Deserialize, Serialize};
 
 use super::column::{self, Layout};
+use super::pace::Pace;
 
 /// What spans of one connection, side and set of threads have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,8 +101,11 @@ macro_rules! columns {
 
         impl $name {
             /// Appends all rows, column by column.
-            pub(super) fn write(rows: &[Self], out: &mut Vec<u8>) {
-                $(column::write(Layout::$layout, rows.iter().map(|row| row.$field), out);)*
+            pub(super) fn write(rows: &[Self], out: &mut Vec<u8>, pace: &mut Pace) {
+                $(
+                    column::write(Layout::$layout, rows.iter().map(|row| row.$field), out);
+                    pace.step();
+                )*
             }
 
             /// Reads `count` rows off the front of `bytes`; `None`: they are not there.

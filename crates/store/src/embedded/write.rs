@@ -1,13 +1,15 @@
 //! Write: a batch into the database, in one transaction.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use deeptrace_model::{Gap, GapCause, Span, WallTime};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::{LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row};
-use crate::{Batch, StoreError};
+use super::{
+    LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row, pace::Pace, writing::Room,
+};
+use crate::{Batch, Options, StoreError};
 
 /// The one who may write.
 pub(super) struct Writer {
@@ -15,21 +17,31 @@ pub(super) struct Writer {
     pub(super) catalogue: Catalogue,
     pub(super) compressor: Compressor<'static>,
     pub(super) decompressor: Decompressor<'static>,
+    is_gentle: bool,
+    room: Room,
     /// Batches that could not be read for merging.
     pub(super) unreadable: BTreeSet<i64>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, folder: &Path) -> Result<Self, StoreError> {
+    pub(super) fn new(connection: Connection, options: &Options) -> Result<Self, StoreError> {
         let zstd = |source| {
-            let (action, path) = ("prepare compression for", folder.to_owned());
+            let (action, path) = ("prepare compression for", options.folder.clone());
             StoreError::Io { action, path, source }
         };
         let mut compressor = Compressor::new(1).map_err(zstd)?;
         compressor.include_checksum(true).map_err(zstd)?;
         let decompressor = Decompressor::new().map_err(zstd)?;
         let (catalogue, unreadable) = (Catalogue::default(), BTreeSet::new());
-        Ok(Self { connection, catalogue, compressor, decompressor, unreadable })
+        let is_gentle = options.is_gentle;
+        let room = Room::default();
+        Ok(Self { connection, catalogue, compressor, decompressor, is_gentle, room, unreadable })
+    }
+
+    /// Spans, by start, as rows.
+    pub(super) fn encode(&mut self, spans: &[&Span]) -> Result<Vec<Row>, String> {
+        let mut pace = Pace::new(self.is_gentle);
+        encode::spans(spans, &mut self.compressor, &mut self.room, &mut pace)
     }
 
     /// Writes all of `batch` or nothing.
@@ -41,7 +53,7 @@ impl Writer {
         let mut spans: Vec<&Span> = batch.spans.iter().collect();
         // Nearly in order already, which a stable sort uses.
         spans.sort_by_key(|span| (span.start, span.id));
-        rows.extend(encode::spans(&spans, &mut self.compressor).map_err(unfit)?);
+        rows.extend(self.encode(&spans).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
         for chunk in links.chunks(encode::BATCH_LEN_MAX) {

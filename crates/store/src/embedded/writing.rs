@@ -10,23 +10,31 @@ use rustc_hash::FxHashMap;
 
 use super::column::put;
 use super::filter::span_hash;
+use super::pace::Pace;
 use super::row::{Common, Extra, NONE, Row, touches};
 use crate::SpanKey;
 
-/// A block that is being written.
+/// Room that one block after the other is written in: fresh memory would cost as much as writing.
 #[derive(Default)]
+pub(super) struct Room {
+    rows: Vec<Row>,
+    /// Hashes of all keys by which the spans are looked up.
+    pub(super) keys: Vec<u64>,
+    /// The block as bytes, not compressed.
+    pub(super) plain: Vec<u8>,
+}
+
+/// A block that is being written.
 pub(super) struct Writing<'a> {
     strings: Numbered<&'a str>,
     sets: Numbered<*const AttributeSet, &'a AttributeSet>,
     payloads: Numbered<*const u8, &'a Payload>,
     commons: Numbered<Common, Common>,
     extras: Vec<Extra>,
-    rows: Vec<Row>,
     /// Positions of the last span of each common.
     last: Vec<(u64, u64)>,
-    /// Hashes of all keys by which the spans are looked up.
-    keys: Vec<u64>,
     bytes: usize,
+    room: &'a mut Room,
 }
 
 /// Values, each with the number under which it is stored.
@@ -52,6 +60,23 @@ impl<K: Eq + std::hash::Hash, V> Numbered<K, V> {
 }
 
 impl<'a> Writing<'a> {
+    /// An empty block; what `room` held is gone.
+    pub(super) fn new(room: &'a mut Room) -> Self {
+        room.rows.clear();
+        room.keys.clear();
+        room.plain.clear();
+        Self {
+            strings: Numbered::default(),
+            sets: Numbered::default(),
+            payloads: Numbered::default(),
+            commons: Numbered::default(),
+            extras: Vec::new(),
+            last: Vec::new(),
+            bytes: 0,
+            room,
+        }
+    }
+
     /// Appends a span.
     pub(super) fn push(&mut self, span: &'a Span) {
         let calls = touches(span);
@@ -72,12 +97,12 @@ impl<'a> Writing<'a> {
         row.request = now.0.wrapping_sub(last.0);
         row.response = now.1.wrapping_sub(last.1);
         *last = now;
-        self.rows.push(row);
+        self.room.rows.push(row);
         self.bytes += size_of::<Row>();
     }
 
     fn key(&mut self, key: &SpanKey) {
-        self.keys.push(span_hash(key));
+        self.room.keys.push(span_hash(key));
     }
 
     fn string(&mut self, text: &'a str) -> u32 {
@@ -135,7 +160,7 @@ impl<'a> Writing<'a> {
 
     /// Spans in it.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.room.rows.len()
     }
 
     /// Bytes that it will have, about, not compressed.
@@ -143,19 +168,22 @@ impl<'a> Writing<'a> {
         self.bytes
     }
 
-    /// The block as bytes, not compressed, and the hashes of its keys.
-    pub(super) fn finish(self) -> postcard::Result<(Vec<u8>, Vec<u64>)> {
+    /// Ends the block: its bytes and keys are in the room.
+    pub(super) fn finish(self, pace: &mut Pace) -> postcard::Result<()> {
         debug_assert!(self.commons.values.iter().all(|common| common.service != NONE));
         let sets: Vec<_> = self.sets.values.iter().map(|set| set.as_slice()).collect();
-        let mut out = Vec::with_capacity(self.bytes);
+        let Room { rows, plain, .. } = self.room;
+        let mut out = std::mem::take(plain);
         out = postcard::to_extend(&self.strings.values, out)?;
         out = postcard::to_extend(&sets, out)?;
         out = postcard::to_extend(&self.payloads.values, out)?;
         out = postcard::to_extend(&self.commons.values, out)?;
         out = postcard::to_extend(&self.extras, out)?;
-        put(self.rows.len() as u64, &mut out);
-        Row::write(&self.rows, &mut out);
-        Ok((out, self.keys))
+        put(rows.len() as u64, &mut out);
+        pace.step();
+        Row::write(rows, &mut out, pace);
+        *plain = out;
+        Ok(())
     }
 }
 
