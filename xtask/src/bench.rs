@@ -2,6 +2,7 @@
 //! aims. It measures and says so; missed aims fail only with `--strict`.
 
 mod cost;
+mod floor;
 mod load;
 mod observer;
 mod overhead;

@@ -1,6 +1,8 @@
 //! `./x bench overhead`: throughput and p99 of a server at saturation, bare, beside a deeptrace that
 //! watches something else, and watched; in turns, so that what else the host does meets all of them.
 //!
+//! Beside them what nobody who listens there can avoid ([`floor`]).
+//!
 //! The server has one processor, the load generator and the whole of `deeptrace run` the other.
 
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use anyhow::Result;
 use super::load::{Load, Seen};
 use super::observer::{Observer, Role, watching};
 use super::table::{Aim, Table, median};
-use super::{Bench, cost, server, usage};
+use super::{Bench, cost, floor, server, usage};
 use crate::child::Kept;
 
 /// Less than this share of requests as spans, and a figure says nothing of the cost of spans.
@@ -44,12 +46,19 @@ const SUBJECTS: &[Subject] = &[
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Bare,
+    /// Beside programs that do nothing, on the same hooks.
+    Empty,
     NotWatched,
+    /// Beside programs that copy, and a reader who throws it away.
+    Copied,
     Watched,
     BothWatched,
 }
 
-const MODES: [Mode; 4] = [Mode::Bare, Mode::NotWatched, Mode::Watched, Mode::BothWatched];
+const MODES: [Mode; 6] =
+    [Mode::Bare, Mode::Empty, Mode::NotWatched, Mode::Copied, Mode::Watched, Mode::BothWatched];
+/// Bytes of a call that the floor copies.
+const COPIED: u32 = 256;
 
 /// A measurement under load, with what deeptrace did in it.
 struct Measured {
@@ -74,6 +83,7 @@ const UNPINNED: Cores = Cores { server: None, rest: None };
 
 /// Fills `table`.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
+    floor::build()?;
     for subject in SUBJECTS {
         pinned(bench, subject, table)?;
     }
@@ -159,6 +169,11 @@ fn under(
     let load = || subject.load.run(cores.rest, bench.seconds, requests);
     let processes = match mode {
         Mode::Bare => return Ok(Measured::bare(load()?)),
+        Mode::Empty | Mode::Copied => {
+            let copied = if mode == Mode::Copied { COPIED } else { 0 };
+            let _floor = floor::attach(cores.rest, copied)?;
+            return Ok(Measured::bare(load()?));
+        }
         Mode::NotWatched => vec!["none-of-these"],
         Mode::Watched => vec![subject.process],
         Mode::BothWatched => vec![subject.process, subject.load.process()],
@@ -207,7 +222,9 @@ impl Mode {
     fn label(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::Empty => "floor: empty programs",
             Self::NotWatched => "not watched",
+            Self::Copied => "floor: copied and thrown away",
             Self::Watched => "watched",
             Self::BothWatched => "both sides watched",
         }
@@ -216,7 +233,7 @@ impl Mode {
     /// Spans of one request.
     fn sides(self) -> u64 {
         match self {
-            Self::Bare | Self::NotWatched => 0,
+            Self::Bare | Self::Empty | Self::NotWatched | Self::Copied => 0,
             Self::Watched => 1,
             Self::BothWatched => 2,
         }
@@ -227,7 +244,7 @@ impl Mode {
         match self {
             Self::NotWatched => (Aim::AtLeast(0.97), Aim::None),
             Self::Watched => (Aim::AtLeast(0.85), Aim::AtMost(1.3)),
-            Self::Bare | Self::BothWatched => (Aim::None, Aim::None),
+            Self::Bare | Self::Empty | Self::Copied | Self::BothWatched => (Aim::None, Aim::None),
         }
     }
 }

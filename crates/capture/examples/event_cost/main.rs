@@ -1,7 +1,8 @@
 //! What capture costs an application for each socket call: one thread writes to itself over loopback
 //! TCP, bare and with capture in several ways, in turns. Prints one table; needs root.
 //!
-//! `cargo run --release -p deeptrace-capture --example event_cost [-- ROUNDS]`
+//! `cargo run --release -p deeptrace-capture --example event_cost [-- ROUNDS]`; `-- hold BYTES` only
+//! attaches the floor.
 //!
 //! The application runs on the first processor and the reader on the second. Each row is the best
 //! stretch of all rounds: what else the machine does can only add.
@@ -74,8 +75,10 @@ const TABLE: &[Row] = {
 
 fn main() -> Result<(), Failure> {
     let argument = std::env::args().nth(1);
-    if argument.as_deref() == Some("application") {
-        return application();
+    match argument.as_deref() {
+        Some("application") => return application(),
+        Some("hold") => return hold(),
+        _ => {}
     }
     let rounds = argument.map_or(Ok(7), |rounds| rounds.parse())?;
     let mut application = Application::start()?;
@@ -91,6 +94,17 @@ fn main() -> Result<(), Failure> {
     }
     print(&best, &events);
     Ok(())
+}
+
+/// `hold BYTES`: keeps the floor attached until it is killed, for whoever measures something else.
+fn hold() -> Result<(), Failure> {
+    let copied = std::env::args().nth(2).ok_or("hold how many bytes of a call?")?.parse()?;
+    let mut poll = listen(Mode::Floor { copied }, Pid(0))?;
+    println!("attached");
+    loop {
+        poll()?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Costs are differences to the bare row of the same size, for one event (half an exchange).
