@@ -40,7 +40,6 @@ impl Writer {
         let decompressor = Decompressor::new().map_err(zstd)?;
         let (catalogue, unreadable) = (Catalogue::default(), BTreeSet::new());
         let is_gentle = options.is_gentle;
-        let room = Room::default();
         let (room, encoded) = (Room::default(), None);
         Ok(Self {
             connection,
