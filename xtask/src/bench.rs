@@ -30,6 +30,9 @@ pub struct Options {
     /// Seconds of one measurement under load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
     seconds: u32,
+    /// Only the subject of this name, of those that `overhead` measures
+    #[arg(long, value_name = "SUBJECT")]
+    only: Option<String>,
     /// Fail when an aim is missed
     #[arg(long)]
     strict: bool,
@@ -48,6 +51,8 @@ struct Bench {
     rounds: u32,
     /// Seconds of one measurement.
     seconds: u32,
+    /// The only subject to measure.
+    only: Option<String>,
 }
 
 /// A bench: name, what it answers, and how.
@@ -82,7 +87,8 @@ pub fn bench(options: &Options) -> Result<()> {
     let folder = root().join("out/bench").join(name);
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir_all(&folder)?;
-    let bench = Bench { binary, folder, rounds: options.rounds, seconds: options.seconds };
+    let Options { rounds, seconds, ref only, .. } = *options;
+    let bench = Bench { binary, folder, rounds, seconds, only: only.clone() };
     let mut table = Table::default();
     let before = usage::others();
     let measured = measure(&bench, &mut table);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::load::{Load, Seen};
 use super::observer::{Observer, Role, watching};
@@ -84,10 +84,16 @@ const UNPINNED: Cores = Cores { server: None, rest: None };
 /// Fills `table`.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     floor::build()?;
-    for subject in SUBJECTS {
+    let wanted = |subject: &&Subject| bench.only.as_ref().is_none_or(|only| only == subject.name);
+    let subjects: Vec<&Subject> = SUBJECTS.iter().filter(wanted).collect();
+    if subjects.is_empty() {
+        let names: Vec<&str> = SUBJECTS.iter().map(|subject| subject.name).collect();
+        bail!("there is no such subject; there are: {}", names.join("; "));
+    }
+    for subject in &subjects {
         pinned(bench, subject, table)?;
     }
-    for subject in SUBJECTS {
+    for subject in &subjects {
         unpinned(bench, subject, table)?;
     }
     if let Err(error) = cost::measure(bench, table) {
