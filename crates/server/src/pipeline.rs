@@ -27,6 +27,9 @@ const QUEUE_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Between two attempts while the store refuses: first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Spans dropped in one go, and the rest after that.
+const PIECE_SPANS: usize = 512;
+const PIECE_REST: Duration = Duration::from_micros(200);
 /// Memory of written spans that is kept to be used again: batches, and spans of one.
 const ROOMS_MAX: usize = 2;
 const ROOM_SPANS_MAX: usize = 2 * FLUSH_SPANS;
@@ -117,8 +120,8 @@ impl Ingest {
             store,
             shared: Arc::clone(&shared),
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
             missed: Missed::default(),
+            is_gentle: with_agent,
             retry: None,
         };
         if with_agent {
@@ -189,8 +192,9 @@ struct Work {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     waiting: VecDeque<Batch>,
-    waiting_bytes: usize,
     missed: Missed,
+    /// Whether a watched application may be on the same processor.
+    is_gentle: bool,
     /// While the store refuses: when to try again, and how long to wait then.
     retry: Option<(Instant, Duration)>,
 }
@@ -232,17 +236,21 @@ impl Work {
             std::mem::take(&mut *self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner));
         self.missed.merge(missed);
         if !batch.is_empty() {
-            self.waiting_bytes += bytes(&batch);
             self.waiting.push_back(batch);
         }
-        while self.waiting_bytes > WAITING_BYTES_MAX
+        // Only what the store refused waits for long enough to be counted.
+        if self.retry.is_none() {
+            return;
+        }
+        let mut waiting: usize = self.waiting.iter().map(bytes).sum();
+        while waiting > WAITING_BYTES_MAX
             && let Some(oldest) = self.waiting.pop_front()
         {
-            self.waiting_bytes -= bytes(&oldest);
+            waiting -= bytes(&oldest);
             self.shared.counts.dropped.fetch_add(oldest.spans.len() as u64, Relaxed);
             self.missed.add(&oldest);
         }
-        self.shared.counts.waiting.store(self.waiting_bytes as u64, Relaxed);
+        self.shared.counts.waiting.store(waiting as u64, Relaxed);
     }
 
     /// Writes what waits, the oldest first, as far as the store takes it.
@@ -266,10 +274,9 @@ impl Work {
                 tracing::warn!(spans = gap.events, "spans were dropped while the store refused");
             }
             self.missed = Missed::default();
-            self.waiting_bytes -= bytes(&batch);
             self.written(batch);
         }
-        self.shared.counts.waiting.store(self.waiting_bytes as u64, Relaxed);
+        self.shared.counts.waiting.store(0, Relaxed);
     }
 
     fn refused(&mut self, error: &str) {
@@ -300,11 +307,25 @@ impl Work {
             return;
         }
         let mut room = batch.spans;
-        room.clear();
+        self.clear(&mut room);
         let mut rooms = self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         if rooms.len() < ROOMS_MAX && room.capacity() <= ROOM_SPANS_MAX {
             rooms.push(room);
         }
+    }
+
+    /// Drops spans. Beside a watched application in pieces of some 50 µs, unless more is waiting than
+    /// there is time for.
+    fn clear(&self, spans: &mut Vec<Span>) {
+        let counts = &self.shared.counts;
+        let settled = counts.written.load(Relaxed) + counts.dropped.load(Relaxed);
+        let is_behind =
+            counts.received.load(Relaxed).saturating_sub(settled) > 2 * FLUSH_SPANS as u64;
+        while self.is_gentle && !is_behind && spans.len() > PIECE_SPANS {
+            spans.truncate(spans.len() - PIECE_SPANS);
+            std::thread::sleep(PIECE_REST);
+        }
+        spans.clear();
     }
 
     /// Heartbeat, retention and merging; returns after which they are due again.
