@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from alignment import Exchange, align
@@ -107,6 +108,7 @@ def match(sides, spans):
     spare = []
     for connection, here in seen.items():
         there = expected.get(connection, [])
+        here = as_sent(here, there)
         exchanges = [exchange(span) for span in here]
         tolerance = max((side.precision for side in there), default=0)
         pairs = align([side.exchange for side in there], exchanges, tolerance)
@@ -115,6 +117,25 @@ def match(sides, spans):
         taken = {other for _, other in pairs}
         spare += [span for other, span in enumerate(here) if other not in taken]
     return spare
+
+
+def as_sent(here, there):
+    """Commands that one call brought begin at the same moment: they are put into the order of the last run
+    of just these commands that was sent until then."""
+    ordered = []
+    sent = [side.exchange for side in there]
+    for start, run in groupby(here, key=lambda span: span["start_time_unix_nano"]):
+        run = list(run)
+        if len(run) > 1:
+            labels = Counter(exchange(span).label for span in run)
+            runs = [sent[at:at + len(run)] for at in range(len(sent) - len(run) + 1)]
+            alike = [each for each in runs if each[-1].begin <= start
+                     and Counter(one.label for one in each) == labels]
+            if alike:
+                rank = {one.label: place for place, one in reversed(list(enumerate(alike[-1])))}
+                run.sort(key=lambda span: rank[exchange(span).label])
+        ordered += run
+    return ordered
 
 
 def attribute(span, name):

@@ -124,6 +124,15 @@ class Scores(Folder):
         self.check(result, captured=13, joins=(6, 1, 0), traces=(1, 1))
         self.assertEqual(result["examples"][0].split(" at ")[0], "not captured: redis server GET")
 
+    def test_commands_of_one_call_are_put_in_order(self):
+        # The server read both at once, and they are told in any order.
+        spans = right_spans()
+        spans.insert(0, spans.pop())
+        for each in spans:
+            if each["service"] == "redis" and each["span_id"] in (f"{26:016x}", f"{28:016x}"):
+                each["start_time_unix_nano"], each["end_time_unix_nano"] = 117 * MS, 119 * MS
+        self.check(self.score(spans))
+
     def test_one_trace_id_for_two_requests(self):
         spans = right_spans()
         for each in spans:
