@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod connection;
 mod connections;
 mod counters;
@@ -27,6 +28,8 @@ mod due;
 mod half;
 mod http;
 mod memcached;
+mod messaging;
+mod mqtt;
 mod open_message;
 mod parser;
 mod payloads;
@@ -48,6 +51,8 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // A packet that connects names the protocol; others are only guessed.
+    mqtt::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
