@@ -30,6 +30,7 @@ mod http;
 mod memcached;
 mod messaging;
 mod mqtt;
+mod nats;
 mod open_message;
 mod parser;
 mod payloads;
@@ -51,8 +52,9 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
-    // A packet that connects names the protocol; others are only guessed.
+    // What connects names the protocol; the rest is only guessed.
     mqtt::PROTOCOL,
+    nats::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
