@@ -40,6 +40,7 @@ mod recognition;
 mod redis;
 mod reorder;
 mod sql;
+mod stomp;
 mod template;
 mod trace_context;
 
@@ -55,6 +56,7 @@ pub const TABLE: &[Protocol] = &[
     // What connects names the protocol; the rest is only guessed.
     mqtt::PROTOCOL,
     nats::PROTOCOL,
+    stomp::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
