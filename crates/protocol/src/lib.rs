@@ -36,6 +36,7 @@ mod parser;
 mod payloads;
 mod postgresql;
 mod protocols;
+mod pulsar;
 mod recognition;
 mod redis;
 mod reorder;
@@ -57,6 +58,7 @@ pub const TABLE: &[Protocol] = &[
     mqtt::PROTOCOL,
     nats::PROTOCOL,
     stomp::PROTOCOL,
+    pulsar::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.

@@ -56,7 +56,10 @@ impl<'a> Headers<'a> {
 
     /// The value of the first header of this name, which is the one that counts.
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
-        self.lines.iter().find(|line| line.name == name.as_bytes()).map(|line| line.value.trim_ascii())
+        self.lines
+            .iter()
+            .find(|line| line.name == name.as_bytes())
+            .map(|line| line.value.trim_ascii())
     }
 
     pub(super) fn is_empty(&self) -> bool {
