@@ -32,6 +32,7 @@ mod messaging;
 mod mqtt;
 mod nats;
 mod open_message;
+mod openwire;
 mod parser;
 mod payloads;
 mod postgresql;
@@ -59,6 +60,7 @@ pub const TABLE: &[Protocol] = &[
     nats::PROTOCOL,
     stomp::PROTOCOL,
     pulsar::PROTOCOL,
+    openwire::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.

@@ -46,7 +46,8 @@ pub(super) fn request(packet: &Packet<'_>) -> Option<(u8, Draft)> {
     let client = field(&mut rest)?;
     if level != VERSION_5 {
         let from = packet.head_len + packet.body.len() - rest.len();
-        draft.redact = vec![from..usize::MAX];
+        draft.redact.clear();
+        draft.redact.push(from..usize::MAX);
     }
     if !client.is_empty() {
         let client = String::from_utf8_lossy(client).into_owned();
