@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod connection;
 mod connections;
 mod counters;
@@ -27,15 +28,21 @@ mod due;
 mod half;
 mod http;
 mod memcached;
+mod messaging;
+mod mqtt;
+mod nats;
 mod open_message;
+mod openwire;
 mod parser;
 mod payloads;
 mod postgresql;
 mod protocols;
+mod pulsar;
 mod recognition;
 mod redis;
 mod reorder;
 mod sql;
+mod stomp;
 mod template;
 mod trace_context;
 
@@ -48,6 +55,12 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // What connects names the protocol; the rest is only guessed.
+    mqtt::PROTOCOL,
+    nats::PROTOCOL,
+    stomp::PROTOCOL,
+    pulsar::PROTOCOL,
+    openwire::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.

@@ -49,18 +49,6 @@ const FOREIGN: &[(&str, &str)] = &[
         "#,
     ),
     (
-        "NATS",
-        r#"
-        S "INFO {\"server_id\":\"x\"}\r\n"
-        C "CONNECT {}\r\nPING\r\n"
-        S "PONG\r\n"
-        C "PUB a 5\r\nhello\r\n"
-        S "+OK\r\n"
-        C "PING\r\n"
-        S "PONG\r\n"
-        "#,
-    ),
-    (
         "MySQL",
         r#"
         S "J\x00\x00\x00\n8.0.36\x00\x08\x00\x00\x00abcdefgh\x00\xff\xff\xff\x02\x00"
@@ -77,14 +65,6 @@ const FOREIGN: &[(&str, &str)] = &[
         S "\x16\x03\x03\x00\x05\x02\x00\x00\x01\x03"
         C "\x17\x03\x03\x00\x03abc"
         S "\x17\x03\x03\x00\x03abc"
-        "#,
-    ),
-    (
-        "MQTT",
-        r#"
-        C "\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"
-        S "\x20\x02\x00\x00"
-        C "\x30\x05\x00\x01ahi"
         "#,
     ),
 ];
