@@ -23,6 +23,7 @@ mod connection;
 mod connections;
 mod counters;
 mod dns;
+mod dubbo;
 mod due;
 mod half;
 mod http;
@@ -32,11 +33,14 @@ mod parser;
 mod payloads;
 mod postgresql;
 mod protocols;
+mod reader;
 mod recognition;
 mod redis;
+mod remote_call;
 mod reorder;
 mod sql;
 mod template;
+mod thrift;
 mod trace_context;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
@@ -48,6 +52,9 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // A magic number, or a version with a kind and a name.
+    thrift::PROTOCOL,
+    dubbo::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
