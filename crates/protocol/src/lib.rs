@@ -38,6 +38,7 @@ mod recognition;
 mod redis;
 mod remote_call;
 mod reorder;
+mod sofarpc;
 mod sql;
 mod template;
 mod thrift;
@@ -55,6 +56,7 @@ pub const TABLE: &[Protocol] = &[
     // A magic number, or a version with a kind and a name.
     thrift::PROTOCOL,
     dubbo::PROTOCOL,
+    sofarpc::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
