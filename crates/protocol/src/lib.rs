@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod brpc;
 mod connection;
 mod connections;
 mod counters;
@@ -56,6 +57,7 @@ pub const TABLE: &[Protocol] = &[
     // A magic number, or a version with a kind and a name.
     thrift::PROTOCOL,
     dubbo::PROTOCOL,
+    brpc::PROTOCOL,
     sofarpc::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
