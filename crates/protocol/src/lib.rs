@@ -41,6 +41,7 @@ mod remote_call;
 mod reorder;
 mod sofarpc;
 mod sql;
+mod tars;
 mod template;
 mod thrift;
 mod trace_context;
@@ -59,6 +60,7 @@ pub const TABLE: &[Protocol] = &[
     dubbo::PROTOCOL,
     brpc::PROTOCOL,
     sofarpc::PROTOCOL,
+    tars::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
