@@ -40,6 +40,7 @@ mod redis;
 mod remote_call;
 mod reorder;
 mod sofarpc;
+mod someip;
 mod sql;
 mod tars;
 mod template;
@@ -61,6 +62,7 @@ pub const TABLE: &[Protocol] = &[
     brpc::PROTOCOL,
     sofarpc::PROTOCOL,
     tars::PROTOCOL,
+    someip::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
