@@ -1,8 +1,8 @@
 //! Dubbo's own protocol (`dubbo-protocol.md` of its specifications): a header of 16 bytes with
 //! magic, flags, status, id and length, and a body in one of many serialisations.
 //!
-//! Read are Hessian 2 (the default until 3.2), Kryo's texts and fastjson's lines; of a call in
-//! another one only id, length and outcome are known. Attachments come behind the arguments, which
+//! Read are Hessian 2 and fastjson2's JSONB (the defaults), Kryo's texts and fastjson's lines; of a
+//! call in another one only id, length and outcome are known. Attachments come behind the arguments, which
 //! would need their classes: trace context is sought, not walked to, in the first [`WINDOW`]
 //! bytes. Heartbeats and other events are skipped; both sides send them, so they don't tell who is
 //! the server. Servers may call back; their calls are requests like any other.
@@ -18,7 +18,7 @@ use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side,
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
     name: "dubbo",
-    title: "Dubbo (magic 0xdabb; Hessian 2, Kryo, fastjson)",
+    title: "Dubbo (magic 0xdabb; Hessian 2, fastjson, Kryo)",
     transports: &[Transport::Tcp],
     ports: &[20880],
     copy: CopyPolicy::All,

@@ -1,4 +1,4 @@
-//! Body of a Dubbo message: the few texts at its front, in three serialisations, and trace context
+//! Body of a Dubbo message: the few texts at its front, in four serialisations, and trace context
 //! wherever it is.
 
 use deeptrace_model::{Text, TraceContext};
@@ -15,7 +15,11 @@ const FIELDS_MAX: i64 = 64;
 const HESSIAN: u8 = 2;
 const FASTJSON: u8 = 6;
 const KRYO: u8 = 8;
+const FASTJSON2: u8 = 23;
 const KRYO2: u8 = 25;
+
+/// In JSONB, the type of an empty text; short ones have their length on top.
+const JSONB_TEXT: u8 = 0x49;
 
 /// What a request calls.
 #[derive(Debug, PartialEq)]
@@ -49,6 +53,10 @@ pub(super) fn thrown(serialisation: u8, body: &[u8]) -> Option<(Text, Option<Str
             Some(hessian_exception(&mut Reader::new(rest)).unwrap_or_else(other))
         }
         (FASTJSON, [b'0' | b'3', b'\r' | b'\n', ..]) => Some(other()),
+        // JSONB: objects after a length of four bytes; the kind is an integer of one byte.
+        (FASTJSON2, [0, 0, 0, 2, 0xbd, 0 | 3, rest @ ..]) => {
+            Some(jsonb_exception(&mut Reader::new(rest)).unwrap_or_else(other))
+        }
         // Kryo writes the kind as one byte.
         (KRYO | KRYO2, [0 | 3, ..]) => Some(other()),
         _ => None,
@@ -79,6 +87,11 @@ fn read_text(serialisation: u8, reader: &mut Reader<'_>) -> Option<String> {
     match serialisation {
         HESSIAN => hessian_text(reader),
         FASTJSON => json_line(reader),
+        FASTJSON2 => {
+            let object = reader.u32()?;
+            let object = reader.take(usize::try_from(object).ok()?)?;
+            jsonb_text(&mut Reader::new(object))
+        }
         KRYO | KRYO2 => kryo_text(reader),
         _ => None,
     }
@@ -147,17 +160,58 @@ fn json_line(reader: &mut Reader<'_>) -> Option<String> {
     (!text.contains(&b'\\')).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-/// Trace headers among the attachments: name and value are texts of Hessian 2, one after the other.
+/// fastjson2's JSONB: a type that holds the length, or a type, a length and the text; null is an
+/// empty text here.
+fn jsonb_text(reader: &mut Reader<'_>) -> Option<String> {
+    let len = match reader.u8()? {
+        0xaf => 0,
+        short @ JSONB_TEXT..=0x78 => usize::from(short - JSONB_TEXT),
+        0x79 | 0x7a => match reader.u8()? {
+            small @ 0..=0x2f => usize::from(small),
+            high @ 0x38..=0x3f => usize::from(high - 0x38) << 8 | usize::from(reader.u8()?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let text = reader.take(Some(len).filter(|len| *len <= TEXT_MAX)?)?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// A length, a typed object and its class; then, if it is the first field, the message: a symbol
+/// with its text and number, and its value. The packages of Java's own classes are left away.
+fn jsonb_exception(reader: &mut Reader<'_>) -> Option<(Text, Option<String>)> {
+    let _len = reader.u32()?;
+    if reader.u8()? != 0x92 {
+        return None;
+    }
+    let class = jsonb_text(reader).filter(|class| is_name(class.as_bytes()))?;
+    let mut first = || {
+        let (_number, object, symbol) = (reader.u8()?, reader.u8()?, reader.u8()?);
+        let is_message = (object, symbol) == (0xa6, 0x7f) && jsonb_text(reader)? == "detailMessage";
+        let _number = reader.u8()?;
+        is_message.then(|| jsonb_text(reader)).flatten()
+    };
+    let text = first().map(|text| remote_call::message(text.as_bytes()));
+    Some((class.into(), text))
+}
+
+/// Trace headers among the attachments: name and value are texts, one after the other, of Hessian 2
+/// or of JSONB.
 pub(super) fn trace_context(body: &[u8]) -> Option<TraceContext> {
+    const LONGEST: usize = 12;
     const NAMES: [&str; 4] = ["traceparent", "b3", "x-b3-traceid", "x-b3-spanid"];
     let mut headers = TraceHeaders::default();
     for (at, byte) in body.iter().enumerate() {
-        let len = usize::from(*byte);
-        let Some(name) = NAMES.iter().find(|name| name.len() == len) else { continue };
+        let is_jsonb = *byte >= JSONB_TEXT;
+        let len = usize::from(if is_jsonb { *byte - JSONB_TEXT } else { *byte });
         let mut reader = Reader::new(&body[at + 1..]);
-        let is_name = reader.take(len).is_some_and(|key| key.eq_ignore_ascii_case(name.as_bytes()));
-        if let Some(value) = is_name.then(|| hessian_text(&mut reader)).flatten() {
-            headers.header(name.as_bytes(), value.as_bytes());
+        let Some(key) = Some(len).filter(|len| *len <= LONGEST).and_then(|len| reader.take(len))
+        else {
+            continue;
+        };
+        if NAMES.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+            let value = if is_jsonb { jsonb_text(&mut reader) } else { hessian_text(&mut reader) };
+            headers.header(key, value.unwrap_or_default().as_bytes());
         }
     }
     headers.context()

@@ -49,3 +49,19 @@ fn exceptions_of_hessian() {
     assert_eq!(body::thrown(2, b"\x91\x03why"), None);
     assert_eq!(body::thrown(2, b""), None);
 }
+
+#[test]
+fn texts_and_exceptions_of_jsonb() {
+    let text =
+        |object: &[u8]| body::text(23, &[&(object.len() as u32).to_be_bytes(), object].concat());
+    assert_eq!(text(b"Labc").as_deref(), Some("abc"));
+    assert_eq!(text(&[b"\x79\x38\x37", &[b'x'; 55][..]].concat()), Some("x".repeat(55)));
+    assert_eq!(text(b"Mabc"), None);
+    assert_eq!(text(b"\xa6"), None);
+    let thrown = b"\0\0\0\x02\xbd\x03\0\0\0\xff\x92N";
+    let known = [&thrown[..], b"a.b.C\0\xa6\x7fVdetailMessage\x01Lwhy"].concat();
+    assert_eq!(body::thrown(23, &known), Some(("a.b.C".into(), Some("why".into()))));
+    let other = [&thrown[..], b"a.b.C\0\xa6\x7fMcode"].concat();
+    assert_eq!(body::thrown(23, &other), Some(("a.b.C".into(), None)));
+    assert_eq!(body::thrown(23, b"\0\0\0\x02\xbd\x04\0\0\0\x04Lwhy"), None);
+}
