@@ -2,10 +2,11 @@
 //! magic, flags, status, id and length, and a body in one of many serialisations.
 //!
 //! Read are Hessian 2 and fastjson2's JSONB (the defaults), Kryo's texts and fastjson's lines; of a
-//! call in another one only id, length and outcome are known. Attachments come behind the arguments, which
-//! would need their classes: trace context is sought, not walked to, in the first [`WINDOW`]
-//! bytes. Heartbeats and other events are skipped; both sides send them, so they don't tell who is
-//! the server. Servers may call back; their calls are requests like any other.
+//! call in another one only id, length and outcome are known. Attachments come behind the
+//! arguments, which would need their classes: trace context is sought, not walked to, in the first
+//! [`WINDOW`] bytes. For the same reason an exception has its class, and its message only where
+//! that is the first field. Heartbeats and other events are skipped; both sides send them, so they
+//! don't tell who is the server. Servers may call back; their calls are requests like any other.
 
 mod body;
 
