@@ -20,10 +20,12 @@
 #![forbid(unsafe_code)]
 
 mod asked;
+mod brpc;
 mod connection;
 mod connections;
 mod counters;
 mod dns;
+mod dubbo;
 mod due;
 mod half;
 mod http;
@@ -38,12 +40,18 @@ mod payloads;
 mod postgresql;
 mod protocols;
 mod pulsar;
+mod reader;
 mod recognition;
 mod redis;
+mod remote_call;
 mod reorder;
+mod sofarpc;
+mod someip;
 mod sql;
 mod stomp;
+mod tars;
 mod template;
+mod thrift;
 mod trace_context;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
@@ -61,6 +69,13 @@ pub const TABLE: &[Protocol] = &[
     stomp::PROTOCOL,
     pulsar::PROTOCOL,
     openwire::PROTOCOL,
+    // A magic number, or a version with a kind and a name.
+    thrift::PROTOCOL,
+    dubbo::PROTOCOL,
+    brpc::PROTOCOL,
+    sofarpc::PROTOCOL,
+    tars::PROTOCOL,
+    someip::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
