@@ -20,7 +20,6 @@
 #![forbid(unsafe_code)]
 
 mod connection;
-mod connections;
 mod counters;
 mod dns;
 mod due;
