@@ -79,7 +79,9 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
 
     /// The value of `key`, if it is there; marks it as used.
     pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        if self.touch(key) { self.touched() } else { None }
+        let slot = &mut self.slots[*self.by_key.get(&key)? as usize];
+        slot.chances = slot.chances_max;
+        slot.value.as_mut()
     }
 
     /// The value of `key`, if it is there; does not count as a use.
@@ -92,7 +94,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
         self.by_key.contains_key(&key)
     }
 
-    /// Marks `key` as used; false: it is not there.
+    /// Marks `key` as used; false: it is not there. Cheapest for the key that was used last.
     pub fn touch(&mut self, key: K) -> bool {
         // Uses come in runs: the last one is the most likely.
         if self.slots.get(self.touched).is_none_or(|slot| slot.key != key || slot.value.is_none()) {

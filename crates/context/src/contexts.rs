@@ -145,8 +145,8 @@ impl Contexts {
 
     /// `connection` is used by `pid`.
     fn own(&mut self, connection: ConnectionId, pid: Pid) {
-        if self.owners.touch(connection) {
-            self.owners.touched().into_iter().for_each(|owner| *owner = pid);
+        if let Some(owner) = self.owners.get_mut(connection) {
+            *owner = pid;
         } else if let Some((old, owner)) = self.owners.insert(connection, pid) {
             self.connections_shed += 1;
             self.closed(old, owner);

@@ -194,7 +194,10 @@ impl Spans {
                 self.emitter.pairs.open(open);
             }
             EventBody::Call(call) => {
-                let Some(connection) = self.connections.get_mut(call.connection) else { return };
+                if !self.connections.touch(call.connection) {
+                    return;
+                }
+                let Some(connection) = self.connections.touched() else { return };
                 connection.is_used = true;
                 if let Some(pair) = connection.ends.unix_pair {
                     self.emitter.pairs.call(pair, call);
