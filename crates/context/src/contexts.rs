@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use deeptrace_bounded::Bounded;
 use deeptrace_model::{
     BootTime, ConnectionId, Direction, Duration, Event, EventBody, Evidence, Message, MessageRole,
     Open, Origin, Pid, SpanId, StreamKey, UnitId,
@@ -10,7 +11,8 @@ use rustc_hash::FxHashMap;
 
 use crate::process::{Counts, Process};
 
-/// Connections whose process is remembered; what waits on others goes when it is too old.
+/// Connections whose process is remembered. Beyond, one that was not used lately makes room, and what
+/// waits on it is forgotten: of no socket but TCP's the end is told.
 const CONNECTIONS_MAX: usize = 65_536;
 /// Connects that may still fail.
 const CONNECTING_MAX: usize = 4096;
@@ -42,23 +44,34 @@ pub enum Input<'a> {
 }
 
 /// Observes who works for whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contexts {
     options: Options,
     boot: u64,
     processes: BTreeMap<Pid, Process>,
-    owners: FxHashMap<ConnectionId, Pid>,
+    owners: Bounded<ConnectionId, Pid>,
     /// Sockets that called connect and moved nothing yet.
     connecting: FxHashMap<ConnectionId, (Open, BootTime)>,
     next_sweep: BootTime,
     evidence: u64,
+    connections_shed: u64,
     counts: Counts,
 }
 
 impl Contexts {
     /// An empty stage.
     pub fn new(options: Options) -> Self {
-        Self { options, ..Self::default() }
+        Self {
+            options,
+            boot: 0,
+            processes: BTreeMap::new(),
+            owners: Bounded::new(CONNECTIONS_MAX),
+            connecting: FxHashMap::default(),
+            next_sweep: BootTime(0),
+            evidence: 0,
+            connections_shed: 0,
+            counts: Counts::default(),
+        }
     }
 
     /// Takes an event or a message.
@@ -91,6 +104,8 @@ impl Contexts {
         out("context_abstained_total", self.counts.abstained);
         out("context_shed_total", self.counts.shed);
         out("context_orphan_answers_total", self.counts.orphans);
+        out("context_connections_shed_total", self.connections_shed);
+        out("context_connections", self.owners.len() as u64);
         out("context_processes", self.processes.len() as u64);
     }
 
@@ -109,10 +124,8 @@ impl Contexts {
                 self.connecting.remove(&call.connection);
             }
             EventBody::Close(close) => {
-                if let Some(pid) = self.owners.remove(&close.connection)
-                    && let Some(process) = self.processes.get_mut(&pid)
-                {
-                    process.closed(close.connection, &mut self.counts);
+                if let Some(pid) = self.owners.remove(close.connection) {
+                    self.closed(close.connection, pid);
                 }
                 let connecting = self.connecting.remove(&close.connection);
                 if let Some((open, time)) = connecting.filter(|_| close.errno != 0) {
@@ -120,6 +133,23 @@ impl Contexts {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Forgets what waits on a connection of `pid`.
+    fn closed(&mut self, connection: ConnectionId, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.closed(connection, &mut self.counts);
+        }
+    }
+
+    /// `connection` is used by `pid`.
+    fn own(&mut self, connection: ConnectionId, pid: Pid) {
+        if let Some(owner) = self.owners.get_mut(connection) {
+            *owner = pid;
+        } else if let Some((old, owner)) = self.owners.insert(connection, pid) {
+            self.connections_shed += 1;
+            self.closed(old, owner);
         }
     }
 
@@ -143,20 +173,15 @@ impl Contexts {
         {
             self.processes.pop_first();
         }
+        if message.role == MessageRole::Request {
+            self.own(message.stream.connection, pid);
+        }
         let process = self.processes.entry(pid).or_default();
         let counts = &mut self.counts;
         let span = message.span;
         match (message.role, message.direction) {
-            (MessageRole::Request, direction) => {
-                let connection = message.stream.connection;
-                if self.owners.len() < CONNECTIONS_MAX || self.owners.contains_key(&connection) {
-                    self.owners.insert(connection, pid);
-                }
-                match direction {
-                    Direction::Received => process.read(span, message, counts),
-                    Direction::Sent => process.call(span, message, counts),
-                }
-            }
+            (MessageRole::Request, Direction::Received) => process.read(span, message, counts),
+            (MessageRole::Request, Direction::Sent) => process.call(span, message, counts),
             (MessageRole::OneWay, _) => {
                 process.made(span, message.first.unit, message.first.time, counts);
             }

@@ -252,6 +252,19 @@ impl Process {
         self.units.len() < UNITS_MAX || self.units.contains_key(&unit)
     }
 
+    /// Streams that anything is kept of, answered ones until the next [`expire`](Self::expire).
+    #[cfg(test)]
+    pub(crate) fn streams(&self) -> usize {
+        self.requests.len().max(self.calls.len())
+    }
+
+    /// Whether a request waits on the first stream of `connection`.
+    #[cfg(test)]
+    pub(crate) fn follows(&self, connection: ConnectionId) -> bool {
+        let stream = StreamKey { connection, stream: 0 };
+        self.requests.get(&stream).is_some_and(|waiting| !waiting.is_empty())
+    }
+
     /// Forgets what waits on a connection that was closed. Streams beside the first of a connection are
     /// found by [`expire`](Self::expire).
     pub(crate) fn closed(&mut self, connection: ConnectionId, counts: &mut Counts) {

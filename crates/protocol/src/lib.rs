@@ -22,7 +22,6 @@
 mod asked;
 mod brpc;
 mod connection;
-mod connections;
 mod counters;
 mod dns;
 mod dubbo;

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
+use deeptrace_bounded::Bounded;
 use deeptrace_model::{
     BootTime, Call, ConnectionId, Demand, Duration, Event, EventBody, Message, Transport,
 };
 
 use crate::connection::{Connection, Stage};
-use crate::connections::Connections;
 use crate::counters::Counters;
 use crate::payloads::Payloads;
 use crate::{Protocol, TABLE};
@@ -75,7 +75,7 @@ pub struct Output {
 pub struct Protocols {
     options: Options,
     table: &'static [Protocol],
-    connections: Connections<Connection>,
+    connections: Bounded<ConnectionId, Connection>,
     /// Connections that wait for missing calls, with when to look again.
     waiting: VecDeque<(BootTime, ConnectionId)>,
     held_bytes: usize,
@@ -93,7 +93,7 @@ impl Protocols {
     /// A stage with the protocols of `table`, asked in its order.
     pub fn with_table(options: Options, table: &'static [Protocol]) -> Self {
         Self {
-            connections: Connections::new(options.connections),
+            connections: Bounded::new(options.connections),
             options,
             table,
             waiting: VecDeque::new(),
@@ -198,8 +198,8 @@ impl Protocols {
     }
 
     /// A connection made room: what was under way in it ends as if it had been closed.
-    fn drop_connection(&mut self, old: Option<Connection>, out: &mut Output) {
-        if let Some(mut old) = old {
+    fn drop_connection(&mut self, old: Option<(ConnectionId, Connection)>, out: &mut Output) {
+        if let Some((_, mut old)) = old {
             self.counters.evicted += 1;
             old.close(0, &mut self.stage(out));
         }

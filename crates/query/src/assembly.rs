@@ -135,6 +135,16 @@ impl Assembly {
         Step::Need(std::mem::take(&mut self.need))
     }
 
+    /// The spans that are known to be of the trace; none leaves it again.
+    pub(crate) fn members(&self) -> impl Iterator<Item = SpanId> {
+        self.members.iter().copied()
+    }
+
+    /// How many spans it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.known.spans().len()
+    }
+
     fn absorb(&mut self, answers: Answers) {
         if self.need.gaps.is_some() || !answers.gaps.is_empty() {
             self.gaps.get_or_insert_default().extend(answers.gaps);
@@ -282,13 +292,17 @@ impl Assembly {
     /// The parent of `id` with the link that says so, by all that is known.
     fn parent(&self, id: SpanId) -> Option<(SpanId, Link)> {
         let span = self.known.get(id)?;
+        let is_sure = |link: &Link| link.confidence >= self.limits.similarity_threshold;
         if join::side(span) == Some(join::Side::Receiver)
-            && let Some(sender) = self.known.partner(span)
+            && let Some(sender) = self.known.partner(span).and_then(|id| self.known.get(id))
         {
-            return Some((sender, join::link(span, self.known.get(sender)?)));
+            let link = join::link(span, sender);
+            if is_sure(&link) {
+                return Some((sender.id, link));
+            }
         }
         let link = self.best.get(&id)?;
-        let is_sure = link.confidence >= self.limits.similarity_threshold;
+        let is_sure = is_sure(link);
         let parent = link.parent.filter(|parent| is_sure && *parent != id)?;
         Some((parent, link.clone()))
     }

@@ -142,6 +142,39 @@ fn the_best_link_decides_if_it_is_sure_enough() {
 }
 
 #[test]
+fn a_join_is_as_sure_as_its_less_sure_side() {
+    let story = "
+        1 S a one 0 100
+        2 C a sure 10 20 x=2 sure=0.8
+        3 S b sure 11 19 x=2
+        2 <- 1 0.9 thread 10
+        4 C a unsure-sender 30 40 x=4 sure=0.79
+        5 S b unsure-sender 31 39 x=4
+        4 <- 1 0.9 thread 30
+        6 C a unsure-receiver 50 60 x=6
+        7 S b unsure-receiver 51 59 x=6 sure=0
+        6 <- 1 0.9 thread 50";
+    check(
+        story,
+        &[1, 2, 3, 4, 6],
+        &expect![[r#"
+        trace derived
+        1 a one
+          2 a sure (thread, Child, 0.9)
+            3 b sure (connection, Child, 0.8)
+          4 a unsure-sender (thread, Child, 0.9)
+          6 a unsure-receiver (thread, Child, 0.9)
+    "#]],
+    );
+    for (alone, name) in [(5, "unsure-sender"), (7, "unsure-receiver")] {
+        let trace = tree(&*stored(story).store, alone, Limits::default());
+        assert_eq!(trace, format!("trace derived\n{alone} b {name}\n"));
+    }
+    let all = Limits { similarity_threshold: 0.0, ..Limits::default() };
+    assert!(tree(&*stored(story).store, 7, all).contains("7 b unsure-receiver (connection"));
+}
+
+#[test]
 fn joins_are_exact_or_not_at_all() {
     // Two of a side, also when asked from the other one; the same side twice; too far apart.
     let story = "

@@ -31,8 +31,6 @@ pub(crate) struct Connection {
     pub is_queued: bool,
     /// Events lost in all when it was opened; [`u64::MAX`] where its beginning was not seen.
     pub lost_at_open: u64,
-    /// When it was last used.
-    pub last_used: BootTime,
 }
 
 /// What is known of the two ends of a socket.
@@ -120,7 +118,6 @@ impl Connection {
             is_pipelined: false,
             is_queued: false,
             lost_at_open: u64::MAX,
-            last_used: BootTime(0),
         }
     }
 
@@ -138,9 +135,14 @@ impl Connection {
                 connected,
             },
             lost_at_open: if seen { lost_total } else { u64::MAX },
-            last_used: time,
             ..Self::unknown()
         }
+    }
+
+    /// Takes over what waits on `old`, which is the same socket before it was described again.
+    pub fn adopt(&mut self, old: Self) {
+        (self.requests, self.early) = (old.requests, old.early);
+        (self.is_pipelined, self.is_queued) = (old.is_pipelined, old.is_queued);
     }
 
     /// Its ends, and where its spans happen.

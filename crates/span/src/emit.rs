@@ -40,7 +40,7 @@ impl Emitter {
         }
     }
 
-    /// Takes what an event says of host, clock, processes, pairs and losses. `before` is the time
+    /// Takes what an event says of host, clock, processes and losses. `before` is the time
     /// of the event before it.
     pub fn event(&mut self, event: &Event<'_>, before: BootTime, out: &mut Output) {
         match &event.body {
@@ -48,12 +48,11 @@ impl Emitter {
             EventBody::Clock(wall) => self.clock = Clock { boot: event.time, wall: *wall },
             EventBody::Process(process) => self.processes.insert(process),
             EventBody::Exit(pid) => self.processes.exit(*pid, event.time),
-            EventBody::Open(open) => self.pairs.open(open),
             EventBody::Lost { cause, count } => {
                 let lost = self.gaps.lost(before, event.time, *cause, *count);
                 out.gaps.extend(lost.and_then(|lost| lost.closed(&self.clock)));
             }
-            EventBody::Call(_) | EventBody::Close(_) => {}
+            EventBody::Open(_) | EventBody::Call(_) | EventBody::Close(_) => {}
         }
     }
 

@@ -6,26 +6,34 @@
 //! that was sent was received. Events are stamped late, so a sender's count may lag behind what
 //! the receiver has read already; the largest difference that was seen is the right one.
 
+use deeptrace_bounded::Bounded;
 use deeptrace_model::{
     Call, ConnectionId, Direction, Exchange, ExchangeKind, Message, Open, Origin, Transport, hash64,
 };
-use rustc_hash::FxHashMap;
 
 use crate::connection::Ends;
+use crate::spans::CONNECTIONS_MAX;
 
-/// Pairs of UNIX sockets that are kept; sockets of further ones have no joins.
-const PAIRS_MAX: usize = 16_384;
+/// Pairs of UNIX sockets that are kept. A pair has at least one end that is known, so that one only has to
+/// make room for another where descriptions are missing.
+const PAIRS_MAX: usize = CONNECTIONS_MAX;
 
 /// How sure an exchange is whose sockets were found half-way and not yet seen empty. At most moments a
 /// queue is.
 const UNALIGNED: f32 = 0.9;
 
 /// Pairs of UNIX sockets, by name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pairs {
-    pairs: FxHashMap<u64, Pair>,
-    /// Pairs that were not kept because there were too many.
+    pairs: Bounded<u64, Pair>,
+    /// Pairs that made room because there were too many.
     pub shed: u64,
+}
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self { pairs: Bounded::new(PAIRS_MAX), shed: 0 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,11 +56,11 @@ impl Pairs {
     /// One end became known.
     pub fn open(&mut self, open: &Open) {
         let Some((name, side)) = open.unix_pair else { return };
-        if self.pairs.len() >= PAIRS_MAX && !self.pairs.contains_key(&name) {
-            self.shed += 1;
-            return;
+        if !self.pairs.touch(name) {
+            self.shed += u64::from(self.pairs.insert(name, Pair::default()).is_some());
         }
-        let end = &mut self.pairs.entry(name).or_default().ends[usize::from(side)];
+        let Some(pair) = self.pairs.touched() else { return };
+        let end = &mut pair.ends[usize::from(side)];
         *end = End {
             is_whole: matches!(open.origin, Origin::Connected | Origin::Accepted),
             is_open: true,
@@ -63,7 +71,7 @@ impl Pairs {
 
     /// One end moved bytes.
     pub fn call(&mut self, pair: (u64, bool), call: &Call<'_>) {
-        let Some(known) = self.pairs.get_mut(&pair.0) else { return };
+        let Some(known) = self.pairs.get_mut(pair.0) else { return };
         let (own, other) = (usize::from(pair.1), usize::from(!pair.1));
         let end = call.start + u64::from(call.len);
         match call.direction {
@@ -79,16 +87,16 @@ impl Pairs {
 
     /// One end was closed. The pair is forgotten with its second end.
     pub fn close(&mut self, pair: (u64, bool)) {
-        let Some(known) = self.pairs.get_mut(&pair.0) else { return };
+        let Some(known) = self.pairs.get_mut(pair.0) else { return };
         known.ends[usize::from(pair.1)].is_open = false;
         if known.ends.iter().all(|end| !end.is_open) {
-            self.pairs.remove(&pair.0);
+            self.pairs.remove(pair.0);
         }
     }
 
     /// `position` as the sender counts, and how sure that is.
     fn normalise(&self, pair: (u64, bool), direction: Direction, position: u64) -> (u64, f32) {
-        let Some(known) = self.pairs.get(&pair.0) else { return (position, 0.0) };
+        let Some(known) = self.pairs.get(pair.0) else { return (position, 0.0) };
         let is_whole = known.ends.iter().all(|end| end.is_whole);
         // The end that received these bytes: this one, or the other.
         let receiver = usize::from(pair.1 == (direction == Direction::Received));
@@ -116,10 +124,12 @@ impl Pairs {
                 let named = |message: &Message| hash64(&[message.size, message.head_hash]);
                 (ExchangeKind::Datagram, 1.0, named(request), response.map(named))
             }
-            // The low 32 bits are the kernel's sequence number, which both sides share.
-            Some(Transport::Tcp) | None => {
+            // The low 32 bits are the kernel's sequence number, which both sides share. Of a socket that
+            // is not described nobody knows whether it counts so: small counts of bytes meet by chance.
+            transport @ (Some(Transport::Tcp) | None) => {
                 let sequence = |message: &Message| message.start & 0xffff_ffff;
-                (ExchangeKind::Tcp, 1.0, sequence(request), response.map(sequence))
+                let sure = if transport.is_some() { 1.0 } else { 0.0 };
+                (ExchangeKind::Tcp, sure, sequence(request), response.map(sequence))
             }
         };
         Exchange {

@@ -6,22 +6,24 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use deeptrace_bounded::Bounded;
 use deeptrace_model::{
     BootTime, Close, ConnectionId, Duration, Event, EventBody, Gap, Incomplete, Message,
-    MessageRole, Span,
+    MessageRole, Span, Transport,
 };
-use rustc_hash::FxHashMap;
 
 use crate::assemble::Outcome;
 use crate::connection::{Connection, Oldest, Pending};
 use crate::emit::Emitter;
 
-/// Sockets known at once. Beyond, those unused for ten minutes are forgotten.
-const CONNECTIONS_MAX: usize = 65_536;
+/// Sockets known at once. Beyond, one that was not used lately makes room: only of TCP the end is told.
+pub(crate) const CONNECTIONS_MAX: usize = 65_536;
+/// How many times longer a TCP socket stays than others: it is alive as long as its end was not told.
+const TCP_CHANCES: u8 = 8;
+/// When to look at requests: twice as many entries as sockets, as those of sockets that are gone stay.
+const EXPIRIES_MAX: usize = 2 * CONNECTIONS_MAX;
 /// Requests open at once on one socket. Beyond, the oldest is given up.
 const REQUESTS_MAX: usize = 4096;
-/// How long a socket may be unused before it makes room.
-const UNUSED: Duration = Duration::from_secs(600);
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -70,14 +72,13 @@ pub struct Spans {
     options: Options,
     emitter: Emitter,
     now: BootTime,
-    connections: FxHashMap<ConnectionId, Connection>,
+    connections: Bounded<ConnectionId, Connection>,
     /// When to look at a connection's oldest request; one entry for each with open ones.
     expiries: BinaryHeap<Reverse<(BootTime, ConnectionId)>>,
     /// When to give up the early responses of a connection. In order: the wait is constant.
     holds: VecDeque<(BootTime, ConnectionId)>,
     /// When to forget a closed connection. In order: the wait is constant.
     closings: VecDeque<(BootTime, BootTime, Close)>,
-    next_eviction: BootTime,
     count: Counts,
 }
 
@@ -100,11 +101,10 @@ impl Spans {
             emitter: Emitter::new(&options),
             options,
             now: BootTime(0),
-            connections: FxHashMap::default(),
+            connections: Bounded::new(CONNECTIONS_MAX),
             expiries: BinaryHeap::new(),
             holds: VecDeque::new(),
             closings: VecDeque::new(),
-            next_eviction: BootTime(0),
             count: Counts::default(),
         }
     }
@@ -147,19 +147,14 @@ impl Spans {
 
     /// Gives up everything that is open: the source has ended.
     pub fn finish(&mut self, out: &mut Output) {
-        let mut ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        ids.sort_unstable();
         while let Some((_, time, close)) = self.closings.pop_front() {
             self.closed(&close, time, out);
         }
+        let mut ids: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
         for id in ids {
-            let Some(mut connection) = self.connections.remove(&id) else { continue };
-            self.count.orphans += connection.early.len() as u64;
-            while let Some(request) = connection.requests.pop_front() {
-                let Some(pending) = request.pending else { continue };
-                let outcome = Outcome::GivenUp("no response seen when capture ended", self.now);
-                self.emitter.emit(id, connection.place(), pending, outcome, out);
-            }
+            let Some(connection) = self.connections.remove(id) else { continue };
+            self.give_up(id, connection, "no response seen when capture ended", out);
         }
         self.holds.clear();
         self.expiries.clear();
@@ -194,15 +189,16 @@ impl Spans {
         match &event.body {
             EventBody::Open(open) => {
                 let lost = self.emitter.gaps.lost_total;
-                if self.make_room(open.connection) {
-                    let connection = Connection::open(open, event.id, event.time, lost);
-                    self.connections.insert(open.connection, connection);
-                }
+                let connection = Connection::open(open, event.id, event.time, lost);
+                self.insert(open.connection, connection, out);
+                self.emitter.pairs.open(open);
             }
             EventBody::Call(call) => {
-                let Some(connection) = self.connections.get_mut(&call.connection) else { return };
+                if !self.connections.touch(call.connection) {
+                    return;
+                }
+                let Some(connection) = self.connections.touched() else { return };
                 connection.is_used = true;
-                connection.last_used = event.time;
                 if let Some(pair) = connection.ends.unix_pair {
                     self.emitter.pairs.call(pair, call);
                 }
@@ -217,11 +213,8 @@ impl Spans {
 
     fn request(&mut self, message: Box<Message>, out: &mut Output) {
         let id = message.stream.connection;
-        if !self.make_room(id) {
-            self.count.requests_shed += 1;
-            return;
-        }
-        let connection = self.connections.entry(id).or_insert_with(Connection::unknown);
+        self.know(id, out);
+        let Some(connection) = self.connections.touched() else { return };
         let emitter = &mut self.emitter;
         let pending = pending(emitter, message);
         connection.is_used = true;
@@ -232,10 +225,7 @@ impl Spans {
         }
         let since = pending.message.first.time;
         connection.push(pending);
-        if !connection.is_queued {
-            connection.is_queued = true;
-            self.expiries.push(Reverse((since.plus(self.options.expiry), id)));
-        }
+        let is_queued = std::mem::replace(&mut connection.is_queued, true);
         if connection.requests.len() > REQUESTS_MAX
             && let Some(oldest) = connection.requests.pop_front()
         {
@@ -245,6 +235,9 @@ impl Spans {
                 emitter.emit(id, connection.place(), pending, outcome, out);
             }
         }
+        if !is_queued {
+            self.queue(since, id);
+        }
     }
 
     fn response(&mut self, message: Box<Message>, out: &mut Output) {
@@ -253,16 +246,13 @@ impl Spans {
             return;
         }
         let id = message.stream.connection;
-        if !self.make_room(id) {
-            self.count.orphans += 1;
-            return;
-        }
+        self.know(id, out);
         // What is lost inside it says nothing of the answers before it.
         let inside = u32::from(message.incomplete == Some(Incomplete::Lost));
         if message.lost_events > inside {
             self.resynchronise(&message, out);
         }
-        let connection = self.connections.entry(id).or_insert_with(Connection::unknown);
+        let Some(connection) = self.connections.touched() else { return };
         match connection.take(message.stream.stream, message.direction.opposite()) {
             Oldest::Waiting(pending) => {
                 let outcome = Outcome::Answered(message);
@@ -282,7 +272,7 @@ impl Spans {
     /// A response came after a loss: which requests can it not answer?
     fn resynchronise(&mut self, response: &Message, out: &mut Output) {
         let id = response.stream.connection;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         // On a pipelined connection nobody knows which answers were lost.
         let keep = usize::from(!connection.is_pipelined);
         if keep == 0 && connection.requests.len() <= 1 {
@@ -298,7 +288,7 @@ impl Spans {
 
     fn one_way(&mut self, message: Box<Message>, out: &mut Output) {
         let id = message.stream.connection;
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.is_used = true;
             let pending = pending(&self.emitter, message);
             self.emitter.emit(id, connection.place(), pending, Outcome::OneWay, out);
@@ -311,7 +301,7 @@ impl Spans {
 
     /// Gives up the responses on `id` that are held since `before` or longer.
     fn drop_early(&mut self, id: ConnectionId, before: BootTime) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         while connection.early.front().is_some_and(|early| early.last.time <= before) {
             connection.early.pop_front();
             self.count.orphans += 1;
@@ -320,7 +310,7 @@ impl Spans {
 
     fn closed(&mut self, close: &Close, time: BootTime, out: &mut Output) {
         let id = close.connection;
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         let emitter = &mut self.emitter;
         if let Some(pair) = connection.ends.unix_pair {
             emitter.pairs.close(pair);
@@ -340,7 +330,7 @@ impl Spans {
     /// does not answer the next request.
     fn expire(&mut self, id: ConnectionId, out: &mut Output) {
         let (now, expiry) = (self.now, self.options.expiry);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let mut expired = Vec::new();
         for request in &mut connection.requests {
             if request.since.plus(expiry) <= now {
@@ -361,24 +351,63 @@ impl Spans {
         }
     }
 
-    /// Whether `id` is known or may become so.
-    fn make_room(&mut self, id: ConnectionId) -> bool {
-        if self.connections.len() < CONNECTIONS_MAX || self.connections.contains_key(&id) {
-            return true;
+    /// Marks `id` as used, known or not until now.
+    fn know(&mut self, id: ConnectionId, out: &mut Output) {
+        if !self.connections.touch(id) {
+            self.insert(id, Connection::unknown(), out);
         }
-        if self.now >= self.next_eviction {
-            self.next_eviction = self.now.plus(Duration::from_secs(10));
-            let before = self.now.minus(UNUSED);
-            let count = &mut self.count.connections_shed;
-            self.connections.retain(|_, connection| {
-                let keep = connection.last_used > before || !connection.requests.is_empty();
-                *count += u64::from(!keep);
-                keep
-            });
+    }
+
+    /// Puts a connection in. One that has to go for it is given up; one that was known already, and is
+    /// only described again, keeps what waits on it.
+    fn insert(&mut self, id: ConnectionId, connection: Connection, out: &mut Output) {
+        let is_tcp = connection.ends.transport == Some(Transport::Tcp);
+        let chances = if is_tcp { TCP_CHANCES } else { 1 };
+        let Some((old_id, old)) = self.connections.insert_lasting(id, connection, chances) else {
+            return;
+        };
+        if old_id != id {
+            self.count.connections_shed += 1;
+            self.give_up(old_id, old, "too many connections at once", out);
+        } else if let Some(new) = self.connections.touched() {
+            new.adopt(old);
         }
-        let has_room = self.connections.len() < CONNECTIONS_MAX;
-        self.count.connections_shed += u64::from(!has_room);
-        has_room
+    }
+
+    /// Gives up all that waits on a connection that was taken out.
+    fn give_up(
+        &mut self,
+        id: ConnectionId,
+        mut connection: Connection,
+        why: &'static str,
+        out: &mut Output,
+    ) {
+        self.count.orphans += connection.early.len() as u64;
+        while let Some(request) = connection.requests.pop_front() {
+            let Some(pending) = request.pending else { continue };
+            let outcome = Outcome::GivenUp(why, self.now);
+            self.emitter.emit(id, connection.place(), pending, outcome, out);
+        }
+        if let Some(pair) = connection.ends.unix_pair {
+            self.emitter.pairs.close(pair);
+        }
+    }
+
+    /// Looks at `id` again when a request that waits since `since` has waited long enough.
+    fn queue(&mut self, since: BootTime, id: ConnectionId) {
+        if self.expiries.len() >= EXPIRIES_MAX {
+            self.rebuild_expiries();
+        } else {
+            self.expiries.push(Reverse((since.plus(self.options.expiry), id)));
+        }
+    }
+
+    /// Drops the entries of connections that are gone: most of them, when there are so many.
+    fn rebuild_expiries(&mut self) {
+        let expiry = self.options.expiry;
+        let waiting = self.connections.iter().filter(|(_, connection)| connection.is_queued);
+        let since = waiting.filter_map(|(id, connection)| Some((connection.oldest()?, id)));
+        self.expiries = since.map(|(since, id)| Reverse((since.plus(expiry), id))).collect();
     }
 }
 

@@ -215,3 +215,63 @@ proptest::proptest! {
         proptest::prop_assert_eq!(run(&script), run(&script));
     }
 }
+
+/// Only of TCP the end is told, so that many connections come and none goes.
+#[test]
+fn many_connections_that_nobody_closes_give_their_evidence() {
+    const CONNECTIONS: u64 = 200_000;
+    let mut contexts = Contexts::new(Options::default());
+    let (mut out, mut found) = (Vec::new(), 0);
+    // The requests of one process come on a new connection each, and lead to a call on another.
+    for connection in 1..=CONNECTIONS {
+        let stream = |of: u64| StreamKey { connection: ConnectionId(of), stream: 0 };
+        let (own, other) = (stream(connection * 2), stream(connection * 2 + 1));
+        for (step, (role, direction, stream)) in [
+            (MessageRole::Request, Direction::Received, own),
+            (MessageRole::Request, Direction::Sent, other),
+            (MessageRole::Response, Direction::Received, other),
+            (MessageRole::Response, Direction::Sent, own),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let message = message(role, direction, stream, 1, connection * 4 + step as u64);
+            contexts.feed(Input::Message(&message), &mut out);
+        }
+        found += out.len() as u64;
+        out.clear();
+    }
+    // The first ones only show how this process works.
+    assert!(found > CONNECTIONS - 100, "{found}");
+    let mut counters = BTreeMap::new();
+    contexts.counters(&mut |name, value| {
+        counters.insert(name, value);
+    });
+    assert_eq!(counters["context_connections"], CONNECTIONS_MAX as u64);
+    assert_eq!(
+        counters["context_connections_shed_total"],
+        2 * CONNECTIONS - CONNECTIONS_MAX as u64
+    );
+    let pid = *contexts.processes.keys().next().expect("one process");
+    let streams = contexts.processes[&pid].streams();
+    assert!(streams <= CONNECTIONS_MAX, "{streams} streams are kept");
+}
+
+#[test]
+fn what_waits_on_a_connection_that_makes_room_is_forgotten_and_counted() {
+    let mut contexts = Contexts::new(Options::default());
+    let mut out = Vec::new();
+    let stream = |of: u64| StreamKey { connection: ConnectionId(of), stream: 0 };
+    for connection in 1..=CONNECTIONS_MAX as u64 + 10 {
+        let message =
+            message(MessageRole::Request, Direction::Received, stream(connection), 1, connection);
+        contexts.feed(Input::Message(&message), &mut out);
+    }
+    // 4096 are followed of one process. Ten of them had to go, and ten new ones came in their place.
+    assert_eq!(contexts.counts.shed, CONNECTIONS_MAX as u64 + 10 - 4096);
+    assert_eq!(contexts.connections_shed, 10);
+    let process = contexts.processes.values().next().expect("one process");
+    assert_eq!(process.streams(), 4096);
+    let stream = |of: u64| process.follows(ConnectionId(of));
+    assert!(!stream(10) && stream(11) && stream(CONNECTIONS_MAX as u64 + 10));
+}

@@ -1,7 +1,7 @@
 //! Stories: a few spans and links written down in lines, stored for real.
 //!
 //! A line is `ID KIND SERVICE NAME START END`, times in milliseconds, with words after it:
-//! `x=N` the exchange, `r=N` its request (`N` if not given), `unanswered`, `error`, `lost`,
+//! `x=N` the exchange, `r=N` its request (`N` if not given), `sure=CONFIDENCE` of it, `unanswered`, `error`, `lost`,
 //! `app=N` the application's trace. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
 //! (generation) and `follows`, the start of the child before them. `-` stands for no parent.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
@@ -97,7 +97,7 @@ pub fn span(words: &[&str]) -> Span {
             response: answered.then_some(exchange),
             stream: 0,
             request_hash: 1,
-            confidence: 1.0,
+            confidence: word(words, "sure").unwrap_or(1.0),
         },
         request: [touch; 2],
         response: answered.then_some([touch; 2]),
