@@ -26,6 +26,7 @@ mod dns;
 mod due;
 mod half;
 mod http;
+mod kafka;
 mod memcached;
 mod open_message;
 mod parser;
@@ -50,6 +51,8 @@ pub const TABLE: &[Protocol] = &[
     http::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Length, api key, version and client id at the front of each request.
+    kafka::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
