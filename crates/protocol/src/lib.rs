@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod amqp;
 mod connection;
 mod connections;
 mod counters;
@@ -53,6 +54,8 @@ pub const TABLE: &[Protocol] = &[
     postgresql::PROTOCOL,
     // Length, api key, version and client id at the front of each request.
     kafka::PROTOCOL,
+    // A header of its own, or frames with an end byte or a performative.
+    amqp::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
