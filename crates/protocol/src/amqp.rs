@@ -14,6 +14,8 @@ mod content;
 mod frame;
 mod method;
 mod one;
+mod sections;
+mod told;
 mod value;
 
 use deeptrace_model::Transport;

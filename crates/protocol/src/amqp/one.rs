@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use deeptrace_model::{SpanStatus, Text};
 
+use super::sections::Sections;
 use super::value::{Fields, Value, Values};
 use super::{WINDOW, attribute, is_temporary, text};
-use crate::{Draft, Head, Input, Recognition, Side, TraceHeaders, Verdict};
+use crate::{Draft, Head, Input, Recognition, Side, Verdict};
 
 /// Size, offset of the data, type and channel.
 const FRONT: usize = 8;
@@ -317,53 +318,6 @@ fn fail(draft: &mut Draft, error: Value<'_>, otherwise: &'static str) {
     let condition = fields.text().map_or_else(|| otherwise.to_owned(), text);
     draft.attributes.push(("error.type".into(), condition.into()));
     draft.status_message = fields.text().map(text).filter(|message| !message.is_empty());
-}
-
-/// Sections of a message (part 3 §3.2), as far as they are there.
-#[derive(Debug, Default)]
-struct Sections<'a> {
-    message_id: Option<&'a [u8]>,
-    to: Option<&'a [u8]>,
-    correlation_id: Option<&'a [u8]>,
-    headers: TraceHeaders,
-}
-
-impl<'a> Sections<'a> {
-    /// Whether a section begins here.
-    fn begin(message: &[u8]) -> bool {
-        matches!(message, [] | [0, 0x53, 0x70..=0x78, ..] | [0, 0x80, 0, 0, 0, 0, 0, 0, 0, ..])
-    }
-
-    fn read(message: &'a [u8]) -> Self {
-        let mut sections = Self::default();
-        let mut values = Values::new(message);
-        while let Some((code, value)) = values.described() {
-            match (code, value) {
-                // Properties: ids, user, address, subject, where to answer.
-                (Some(0x73), Value::Many(list)) => {
-                    let mut fields = Fields::new(list);
-                    sections.message_id = fields.text();
-                    fields.skip(1);
-                    sections.to = fields.text();
-                    fields.skip(2);
-                    sections.correlation_id = fields.text();
-                }
-                // Delivery and message annotations, and what the application adds.
-                (Some(0x71 | 0x72 | 0x74), Value::Many(map)) => {
-                    let mut pairs = Values::new(map);
-                    while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
-                        if let (Value::Text(key), Value::Text(value)) = (key, value) {
-                            sections.headers.header(key, value);
-                        }
-                    }
-                }
-                (Some(0x70), _) => {}
-                // The body begins.
-                _ => break,
-            }
-        }
-        sections
-    }
 }
 
 /// Whether the call is made of frames.
