@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod amqp;
 mod asked;
 mod brpc;
 mod connection;
@@ -28,6 +29,7 @@ mod dubbo;
 mod due;
 mod half;
 mod http;
+mod kafka;
 mod memcached;
 mod messaging;
 mod mqtt;
@@ -77,6 +79,10 @@ pub const TABLE: &[Protocol] = &[
     someip::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Length, api key, version and client id at the front of each request.
+    kafka::PROTOCOL,
+    // A header of its own, or frames with an end byte or a performative.
+    amqp::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
