@@ -9,9 +9,9 @@
 //! know for whom the span will be: the span stage makes it an error on client spans.
 
 mod body;
-mod head;
+pub(crate) mod head;
 mod heads;
-mod request;
+pub(crate) mod request;
 mod response;
 
 use deeptrace_model::Transport;
@@ -161,6 +161,7 @@ impl Http {
         let half = &mut self.halves[Side::Server as usize];
         half.is_stray = half.is_orphan || self.due.is_stray();
         if draft.interim {
+            self.switched = framing.is_whole && framing.status == 101;
             if half.is_stray && framing.is_whole {
                 return Verdict::Skip(framing.end as u64);
             }

@@ -24,8 +24,10 @@ mod connections;
 mod counters;
 mod dns;
 mod due;
+mod grpc;
 mod half;
 mod http;
+mod http2;
 mod memcached;
 mod open_message;
 mod parser;
@@ -48,6 +50,9 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // So does a frame with header fields.
+    http2::PROTOCOL,
+    grpc::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
@@ -55,3 +60,6 @@ pub const TABLE: &[Protocol] = &[
     memcached::PROTOCOL,
     dns::PROTOCOL,
 ];
+
+/// Protocols that travel inside another: the first one's messages come from connections of the second.
+pub const CARRIED: &[(&str, &str)] = &[("grpc", "http2")];

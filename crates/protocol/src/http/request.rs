@@ -10,7 +10,7 @@ use crate::Draft;
 use crate::template::path_template;
 
 /// The methods that OpenTelemetry knows; others are `_OTHER`.
-const METHODS: &[&str] =
+pub(crate) const METHODS: &[&str] =
     &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
 
 /// Longest method that is believed of a protocol that lets everybody make up their own.
@@ -171,17 +171,13 @@ impl<'a> Target<'a> {
     }
 
     fn path_and_query(target: &'a [u8]) -> Self {
-        match memchr(b'?', target) {
-            Some(at) => {
-                Self { path: &target[..at], query: Some(&target[at + 1..]), ..Self::default() }
-            }
-            None => Self { path: target, ..Self::default() },
-        }
+        let (path, query) = path_and_query(target);
+        Self { path, query, ..Self::default() }
     }
 }
 
 /// `host`, `host:port`, `[v6]:port`.
-fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<i64>)> {
+pub(crate) fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<i64>)> {
     let colon = authority.iter().rposition(|byte| *byte == b':');
     let bracket = authority.iter().rposition(|byte| *byte == b']');
     let (host, port) = match colon {
@@ -195,14 +191,29 @@ fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<i64>)> {
     (!host.is_empty()).then_some((host, port))
 }
 
+/// A path, and the query behind it.
+pub(crate) fn path_and_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(b'?', target) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
+}
+
+/// Whether a parameter of a query is secret.
+fn is_secret(pair: &[u8]) -> bool {
+    SECRET.iter().any(|secret| {
+        pair.strip_prefix(secret.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+    })
+}
+
+/// Whether a query has secret parameters.
+pub(crate) fn has_secret(query: &[u8]) -> bool {
+    query.split(|byte| *byte == b'&').any(is_secret)
+}
+
 /// The query with the values of secret parameters replaced; `redact` gets where they lie.
-fn hide_secrets(query: &[u8], at: usize, redact: &mut Vec<Range<usize>>) -> String {
-    let is_secret = |pair: &[u8]| {
-        SECRET.iter().any(|secret| {
-            pair.strip_prefix(secret.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-        })
-    };
-    if !query.split(|byte| *byte == b'&').any(is_secret) {
+pub(crate) fn hide_secrets(query: &[u8], at: usize, redact: &mut Vec<Range<usize>>) -> String {
+    if !has_secret(query) {
         return text(query);
     }
     let mut out = Vec::with_capacity(query.len());
@@ -225,6 +236,6 @@ fn hide_secrets(query: &[u8], at: usize, redact: &mut Vec<Range<usize>>) -> Stri
 }
 
 /// Bytes as bounded text; what is not UTF-8 is replaced.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]).into_owned()
 }
