@@ -71,6 +71,8 @@ struct Half {
     table: Table,
     /// A header block of which `CONTINUATION` frames are to come.
     block: Option<Block>,
+    /// Stream of the last frame of a message.
+    last: u32,
     /// Streams whose message the other side ended.
     owed: VecDeque<u32>,
 }
@@ -123,15 +125,20 @@ impl Parser for Http2 {
     }
 
     fn lost(&mut self, from: Side) -> Option<Draft> {
-        self.halves[from as usize] = Half { table: Table::unknown(), ..Half::default() };
+        let half = Half { table: Table::unknown(), ..Half::default() };
+        let last = std::mem::replace(&mut self.halves[from as usize], half).last;
         match from {
             Side::Client => {
                 self.is_unsure = true;
+                let draft = self.take_request(last);
                 self.streams.lose_requests();
+                draft
             }
-            Side::Server => self.streams.lose_responses(),
+            Side::Server => {
+                self.streams.tear_responses();
+                self.take_torn(last)
+            }
         }
-        None
     }
 }
 
@@ -293,6 +300,7 @@ impl Http2 {
     fn go_on(&mut self, from: Side, id: u32, ends: bool, len: usize) -> Verdict {
         if let Some(message) = self.message(from, id) {
             message.size = message.size.saturating_add(len as u64);
+            self.halves[from as usize].last = id;
         }
         let is_begun =
             self.streams.get(id).is_some_and(|it| it.response.is_some() || it.is_answered);
@@ -307,6 +315,11 @@ impl Http2 {
     /// A frame of a stream that is not followed. What a server pushes answers nothing.
     fn astray(&mut self, from: Side, id: u32, ends: bool, len: usize) -> Verdict {
         match from {
+            // The rest of one that was given out when bytes were lost.
+            Side::Server if ends && self.streams.get(id).is_some() => {
+                self.streams.remove(id);
+                self.noise(from, len)
+            }
             Side::Server if ends && !id.is_multiple_of(2) => Verdict::Stray(len as u64),
             _ => self.noise(from, len),
         }
@@ -314,6 +327,15 @@ impl Http2 {
 
     /// A request ends with a frame of `len` bytes.
     fn finish_request(&mut self, id: u32, len: usize) -> Option<Verdict> {
+        let draft = self.take_request(id)?;
+        if self.streams.get(id).is_some_and(|stream| stream.is_answered) {
+            self.streams.remove(id);
+        }
+        Some(Verdict::Done { len: len as u64, draft: Box::new(draft) })
+    }
+
+    /// What is known of the request of a stream, which is not expected to go on.
+    fn take_request(&mut self, id: u32) -> Option<Draft> {
         let stream = self.streams.get_mut(id)?;
         let message = stream.request.take()?;
         if stream.is_grpc.is_none() && message.count.fits() {
@@ -321,11 +343,21 @@ impl Http2 {
             self.carries_grpc = true;
         }
         let is_grpc = stream.is_grpc.unwrap_or(stream.guess);
-        if stream.is_answered {
-            self.streams.remove(id);
+        Some(describe::request(*message, is_grpc, id))
+    }
+
+    /// What is known of a response whose rest is lost, unless that says how it went.
+    fn take_torn(&mut self, id: u32) -> Option<Draft> {
+        let key = self.key(id);
+        let stream = self.streams.get_mut(id)?;
+        if stream.is_grpc.unwrap_or(stream.guess) || stream.request.is_some() {
+            return None;
         }
-        let draft = Box::new(describe::request(*message, is_grpc, id));
-        Some(Verdict::Done { len: len as u64, draft })
+        let message = stream.response.take_if(|response| response.fields.status.is_some())?;
+        stream.is_answered = true;
+        let mut draft = describe::response(*message, false, id, None);
+        draft.stream = key;
+        Some(draft)
     }
 
     /// A response ends with a frame of `len` bytes.

@@ -148,10 +148,14 @@ impl Streams {
         self.streams.retain(|_, stream| stream.request.is_none());
     }
 
-    /// Responses that are under way are lost up to here.
-    pub(super) fn lose_responses(&mut self) {
-        for stream in self.streams.values_mut() {
-            stream.response = None;
+    /// Parts of the responses that are under way are lost.
+    pub(super) fn tear_responses(&mut self) {
+        let responses = self.streams.values_mut().filter_map(|stream| stream.response.as_mut());
+        for response in responses {
+            response.fields.is_cut = true;
+            response.size = 0;
+            response.redact.clear();
+            response.count.miss();
         }
     }
 }
