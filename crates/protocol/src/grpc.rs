@@ -8,7 +8,7 @@
 
 use deeptrace_model::{SpanStatus, Transport};
 
-use crate::http::request::text;
+use crate::web::text;
 use crate::{CopyPolicy, Draft, Protocol, Recognition, http2};
 
 /// Name of the row.

@@ -9,9 +9,9 @@
 //! know for whom the span will be: the span stage makes it an error on client spans.
 
 mod body;
-pub(crate) mod head;
+mod head;
 mod heads;
-pub(crate) mod request;
+mod request;
 mod response;
 
 use deeptrace_model::Transport;

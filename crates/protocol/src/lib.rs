@@ -40,6 +40,7 @@ mod reorder;
 mod sql;
 mod template;
 mod trace_context;
+mod web;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};

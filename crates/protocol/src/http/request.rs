@@ -1,26 +1,15 @@
 //! Requests: RFC 9112 §3, named and described after OpenTelemetry's HTTP conventions.
 
-use std::ops::Range;
-
 use deeptrace_model::{Attributes, Value};
 use memchr::memchr;
 
 use super::head::Fields;
 use crate::Draft;
 use crate::template::path_template;
-
-/// The methods that OpenTelemetry knows; others are `_OTHER`.
-pub(crate) const METHODS: &[&str] =
-    &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+use crate::web::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 
 /// Longest method that is believed of a protocol that lets everybody make up their own.
 const METHOD_MAX: usize = 20;
-
-/// Query parameters whose values are never kept (OpenTelemetry, `url.query`).
-const SECRET: &[&str] = &["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
-
-/// Bytes of a target or field that go into an attribute.
-const TEXT_MAX: usize = 2048;
 
 /// A request line.
 pub(super) struct Line<'a> {
@@ -174,68 +163,4 @@ impl<'a> Target<'a> {
         let (path, query) = path_and_query(target);
         Self { path, query, ..Self::default() }
     }
-}
-
-/// `host`, `host:port`, `[v6]:port`.
-pub(crate) fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<i64>)> {
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let bracket = authority.iter().rposition(|byte| *byte == b']');
-    let (host, port) = match colon {
-        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => {
-            let port = std::str::from_utf8(&authority[colon + 1..]).ok()?.parse::<u16>().ok();
-            (&authority[..colon], port.map(i64::from))
-        }
-        _ => (authority, None),
-    };
-    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
-    (!host.is_empty()).then_some((host, port))
-}
-
-/// A path, and the query behind it.
-pub(crate) fn path_and_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr(b'?', target) {
-        Some(at) => (&target[..at], Some(&target[at + 1..])),
-        None => (target, None),
-    }
-}
-
-/// Whether a parameter of a query is secret.
-fn is_secret(pair: &[u8]) -> bool {
-    SECRET.iter().any(|secret| {
-        pair.strip_prefix(secret.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-    })
-}
-
-/// Whether a query has secret parameters.
-pub(crate) fn has_secret(query: &[u8]) -> bool {
-    query.split(|byte| *byte == b'&').any(is_secret)
-}
-
-/// The query with the values of secret parameters replaced; `redact` gets where they lie.
-pub(crate) fn hide_secrets(query: &[u8], at: usize, redact: &mut Vec<Range<usize>>) -> String {
-    if !has_secret(query) {
-        return text(query);
-    }
-    let mut out = Vec::with_capacity(query.len());
-    let mut start = at;
-    for pair in query.split(|byte| *byte == b'&') {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        match memchr(b'=', pair).filter(|_| is_secret(pair)) {
-            Some(equals) => {
-                redact.push(start + equals + 1..start + pair.len());
-                out.extend_from_slice(&pair[..=equals]);
-                out.extend_from_slice(b"REDACTED");
-            }
-            None => out.extend_from_slice(pair),
-        }
-        start += pair.len() + 1;
-    }
-    text(&out)
-}
-
-/// Bytes as bounded text; what is not UTF-8 is replaced.
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]).into_owned()
 }

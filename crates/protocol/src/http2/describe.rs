@@ -5,8 +5,8 @@ use deeptrace_model::{Attributes, SpanStatus, Value};
 use super::fields::Fields;
 use super::frame;
 use super::stream::Under;
-use crate::http::request::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 use crate::template::path_template;
+use crate::web::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 use crate::{Draft, grpc};
 
 /// What a request says.

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use super::hpack::{Broken, Field, Table};
-use crate::http::head::{is_secret, number};
-use crate::http::request::{has_secret, path_and_query};
 use crate::trace_context::TraceHeaders;
+use crate::web::{has_secret, is_secret, number, path_and_query};
 use crate::{Side, grpc};
 
 /// Bytes kept of a value.

@@ -137,7 +137,7 @@ impl Table {
     /// RFC 7541 §2.3.3.
     fn entry(&self, index: usize) -> Result<Entry, Stop> {
         let of_static = index.checked_sub(1).ok_or(Stop::Broken)?;
-        if let Some((name, value)) = STATIC.get(of_static) {
+        if let Some((name, value)) = STATIC.get(of_static).and_then(|it| it.split_once('=')) {
             let known = |text: &str| Some(Arc::from(text.as_bytes()));
             return Ok(Entry { name: known(name), value: known(value) });
         }
