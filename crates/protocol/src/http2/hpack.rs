@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::huffman;
 use super::static_table::STATIC;
@@ -38,15 +37,15 @@ pub(super) struct Field<'a> {
     pub(super) place: Range<usize>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
-    name: Option<Arc<[u8]>>,
-    value: Option<Arc<[u8]>>,
+    name: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        let len = |bytes: &Option<Arc<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
         ENTRY + len(&self.name) + len(&self.value)
     }
 }
@@ -115,40 +114,37 @@ impl Table {
             return Ok(());
         }
         if first & 0x80 != 0 {
-            let entry = self.entry(reader.number(7)?)?;
-            let (name, value) = (entry.name.as_deref(), entry.value.as_deref());
-            each(&Field { name, value, place: 0..0 });
+            each(&self.entry(reader.number(7)?)?);
             return Ok(());
         }
         let is_added = first & 0x40 != 0;
         let index = reader.number(if is_added { 6 } else { 4 })?;
         let name = match index {
-            0 => Some(Arc::from(&*reader.text()?.0)),
-            index => self.entry(index)?.name,
+            0 => Some(reader.text()?.0),
+            index => self.entry(index)?.name.map(Cow::Borrowed),
         };
         let (value, place) = reader.text()?;
         each(&Field { name: name.as_deref(), value: Some(&value), place });
         if is_added {
-            self.add(Entry { name, value: Some(Arc::from(&*value)) });
+            let name = name.map(|name| Box::from(&*name));
+            self.add(Entry { name, value: Some(Box::from(&*value)) });
         }
         Ok(())
     }
 
-    /// RFC 7541 §2.3.3.
-    fn entry(&self, index: usize) -> Result<Entry, Stop> {
+    /// A field of a table, as far as it is known (RFC 7541 §2.3.3).
+    fn entry(&self, index: usize) -> Result<Field<'_>, Stop> {
         let of_static = index.checked_sub(1).ok_or(Stop::Broken)?;
-        if let Some((name, value)) = STATIC.get(of_static).and_then(|it| it.split_once('=')) {
-            let known = |text: &str| Some(Arc::from(text.as_bytes()));
-            return Ok(Entry { name: known(name), value: known(value) });
-        }
-        match self.entries.get(of_static - STATIC.len()) {
-            Some(entry) => Ok(entry.clone()),
-            // No table is so large.
-            None if self.has_unknown && index < SIZE_MAX * 2 => {
-                Ok(Entry { name: None, value: None })
-            }
-            None => Err(Stop::Broken),
-        }
+        let (name, value) = match STATIC.get(of_static).and_then(|it| it.split_once('=')) {
+            Some((name, value)) => (Some(name.as_bytes()), Some(value.as_bytes())),
+            None => match self.entries.get(of_static - STATIC.len()) {
+                Some(entry) => (entry.name.as_deref(), entry.value.as_deref()),
+                // No table is so large.
+                None if self.has_unknown && index < SIZE_MAX * 2 => (None, None),
+                None => return Err(Stop::Broken),
+            },
+        };
+        Ok(Field { name, value, place: 0..0 })
     }
 
     /// RFC 7541 §4.4.
