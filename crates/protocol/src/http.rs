@@ -161,6 +161,7 @@ impl Http {
         let half = &mut self.halves[Side::Server as usize];
         half.is_stray = half.is_orphan || self.due.is_stray();
         if draft.interim {
+            self.switched = framing.is_whole && framing.status == 101;
             if half.is_stray && framing.is_whole {
                 return Verdict::Skip(framing.end as u64);
             }

@@ -27,7 +27,9 @@ mod counters;
 mod dns;
 mod dubbo;
 mod due;
+mod grpc;
 mod half;
+mod http2;
 mod http;
 mod kafka;
 mod memcached;
@@ -54,6 +56,7 @@ mod tars;
 mod template;
 mod thrift;
 mod trace_context;
+mod web;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -77,6 +80,9 @@ pub const TABLE: &[Protocol] = &[
     sofarpc::PROTOCOL,
     tars::PROTOCOL,
     someip::PROTOCOL,
+    // So does a frame with header fields.
+    http2::PROTOCOL,
+    grpc::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // Length, api key, version and client id at the front of each request.
@@ -88,3 +94,6 @@ pub const TABLE: &[Protocol] = &[
     memcached::PROTOCOL,
     dns::PROTOCOL,
 ];
+
+/// Protocols that travel inside another: the first one's messages come from connections of the second.
+pub const CARRIED: &[(&str, &str)] = &[("grpc", "http2")];

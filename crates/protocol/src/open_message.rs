@@ -115,7 +115,7 @@ impl OpenMessage {
             payloads.keep(&kept, head_hash, &mut draft.attributes)
         };
         Box::new(Message {
-            protocol: who.protocol,
+            protocol: draft.protocol.unwrap_or(who.protocol),
             stream,
             direction: who.direction,
             role: draft.role,

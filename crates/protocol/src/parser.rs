@@ -144,6 +144,9 @@ impl Verdict {
 pub struct Draft {
     /// Which part of an exchange it is.
     pub role: MessageRole,
+    /// Name of the row it belongs to, where that is not the connection's: of a protocol that travels
+    /// inside another (see [`CARRIED`](crate::CARRIED)).
+    pub protocol: Option<&'static str>,
     /// Stream or transaction id, zero where there is one stream. A response answers the oldest
     /// open request of the same stream. Datagrams: at most 32 bits, see [`Output`](crate::Output).
     pub stream: u64,
@@ -189,6 +192,7 @@ impl Draft {
     fn new(role: MessageRole, name: Text) -> Self {
         Self {
             role,
+            protocol: None,
             stream: 0,
             name,
             attributes: Attributes::new(),

@@ -5,24 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use crate::trace_context::TraceHeaders;
-
-/// Fields whose values are never kept.
-const SECRET: &[&[u8]] = &[
-    b"api-key",
-    b"authorization",
-    b"cookie",
-    b"proxy-authorization",
-    b"set-cookie",
-    b"x-access-token",
-    b"x-amz-security-token",
-    b"x-api-key",
-    b"x-auth-token",
-    b"x-csrf-token",
-    b"x-goog-api-key",
-    b"x-goog-iam-authorization-token",
-    b"x-vault-token",
-    b"x-xsrf-token",
-];
+use crate::web::{is_secret, number};
 
 /// What the fields of a head say.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +17,8 @@ pub(super) struct Fields<'a> {
     pub(super) length: Option<u64>,
     /// The last transfer coding is `chunked`.
     pub(super) is_chunked: bool,
+    /// The connection goes on in HTTP/2 (RFC 7540 §3.2), which answers the request.
+    pub(super) is_h2c: bool,
     pub(super) host: Option<&'a [u8]>,
     pub(super) user_agent: Option<&'a [u8]>,
     pub(super) trace: TraceHeaders,
@@ -72,6 +57,7 @@ impl<'a> Fields<'a> {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         match name.len() {
             4 if is(b"host") => self.host = Some(value),
+            7 if is(b"upgrade") => self.is_h2c = value.eq_ignore_ascii_case(b"h2c"),
             10 if is(b"user-agent") => self.user_agent = Some(value),
             14 if is(b"content-length") => self.length = number(value),
             17 if is(b"transfer-encoding") => self.is_chunked = ends_chunked(value),
@@ -92,17 +78,6 @@ fn split(line: &[u8]) -> Option<(&[u8], Range<usize>)> {
     Some((&line[..colon], start..start + rest.trim_ascii().len()))
 }
 
-fn is_secret(name: &[u8]) -> bool {
-    SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret))
-}
-
-/// RFC 9110 §8.6. Several equal values in one line are allowed there; the first is taken.
-fn number(value: &[u8]) -> Option<u64> {
-    let first = value.split(|byte| *byte == b',').next()?.trim_ascii();
-    let is_number = (1..=18).contains(&first.len()) && first.iter().all(u8::is_ascii_digit);
-    is_number.then(|| first.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
-}
-
 /// RFC 9112 §6.1: `chunked` is the last coding.
 fn ends_chunked(value: &[u8]) -> bool {
     let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
@@ -112,10 +87,11 @@ fn ends_chunked(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::SECRET_FIELDS;
 
     #[test]
     fn every_secret_field_is_overwritten() {
-        for name in SECRET {
+        for name in SECRET_FIELDS {
             let mut head = name.to_ascii_uppercase();
             head.extend_from_slice(b": top\r\n\r\n");
             let start = name.len() + 2;

@@ -1,26 +1,15 @@
 //! Requests: RFC 9112 §3, named and described after OpenTelemetry's HTTP conventions.
 
-use std::ops::Range;
-
 use deeptrace_model::{Attributes, Value};
 use memchr::memchr;
 
 use super::head::Fields;
 use crate::Draft;
 use crate::template::path_template;
-
-/// The methods that OpenTelemetry knows; others are `_OTHER`.
-const METHODS: &[&str] =
-    &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+use crate::web::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 
 /// Longest method that is believed of a protocol that lets everybody make up their own.
 const METHOD_MAX: usize = 20;
-
-/// Query parameters whose values are never kept (OpenTelemetry, `url.query`).
-const SECRET: &[&str] = &["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
-
-/// Bytes of a target or field that go into an attribute.
-const TEXT_MAX: usize = 2048;
 
 /// A request line.
 pub(super) struct Line<'a> {
@@ -171,60 +160,7 @@ impl<'a> Target<'a> {
     }
 
     fn path_and_query(target: &'a [u8]) -> Self {
-        match memchr(b'?', target) {
-            Some(at) => {
-                Self { path: &target[..at], query: Some(&target[at + 1..]), ..Self::default() }
-            }
-            None => Self { path: target, ..Self::default() },
-        }
+        let (path, query) = path_and_query(target);
+        Self { path, query, ..Self::default() }
     }
-}
-
-/// `host`, `host:port`, `[v6]:port`.
-fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<i64>)> {
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let bracket = authority.iter().rposition(|byte| *byte == b']');
-    let (host, port) = match colon {
-        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => {
-            let port = std::str::from_utf8(&authority[colon + 1..]).ok()?.parse::<u16>().ok();
-            (&authority[..colon], port.map(i64::from))
-        }
-        _ => (authority, None),
-    };
-    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
-    (!host.is_empty()).then_some((host, port))
-}
-
-/// The query with the values of secret parameters replaced; `redact` gets where they lie.
-fn hide_secrets(query: &[u8], at: usize, redact: &mut Vec<Range<usize>>) -> String {
-    let is_secret = |pair: &[u8]| {
-        SECRET.iter().any(|secret| {
-            pair.strip_prefix(secret.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-        })
-    };
-    if !query.split(|byte| *byte == b'&').any(is_secret) {
-        return text(query);
-    }
-    let mut out = Vec::with_capacity(query.len());
-    let mut start = at;
-    for pair in query.split(|byte| *byte == b'&') {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        match memchr(b'=', pair).filter(|_| is_secret(pair)) {
-            Some(equals) => {
-                redact.push(start + equals + 1..start + pair.len());
-                out.extend_from_slice(&pair[..=equals]);
-                out.extend_from_slice(b"REDACTED");
-            }
-            None => out.extend_from_slice(pair),
-        }
-        start += pair.len() + 1;
-    }
-    text(&out)
-}
-
-/// Bytes as bounded text; what is not UTF-8 is replaced.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]).into_owned()
 }

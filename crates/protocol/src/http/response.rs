@@ -55,8 +55,8 @@ pub(super) fn may_become_start(bytes: &[u8]) -> bool {
 pub(super) fn draft(line: &Line, fields: &Fields<'_>) -> Draft {
     let is_error = line.status >= 500;
     let mut draft = Draft::response(if is_error { SpanStatus::Error } else { SpanStatus::Ok });
-    // RFC 9110 §15.2: another response follows, but after 101.
-    draft.interim = line.status < 200 && line.status != 101;
+    // RFC 9110 §15.2: another response follows, but after 101, if it is not to HTTP/2.
+    draft.interim = line.status < 200 && (line.status != 101 || fields.is_h2c);
     let status = i64::from(line.status);
     draft.attributes.push(("http.response.status_code".into(), Value::Int(status)));
     if is_error {

@@ -169,8 +169,11 @@ fn pairs(out: &Output) -> Vec<(&Message, &Message)> {
 
 #[test]
 fn no_lost_call_gives_an_answer_to_another_request() {
+    // Where streams are interleaved, what is left of a message may lie anywhere behind its start.
     let holds = |whole: &Message, part: &Message| {
+        let is_rest = part.truncated && whole.stream.stream != 0 && whole.stream == part.stream;
         (whole.start..whole.start + whole.size).contains(&part.start)
+            || (is_rest && part.start > whole.start)
     };
     for (entry, deliveries, _) in whole() {
         let all = entry.session.run(&deliveries).0;
