@@ -139,8 +139,13 @@ fn a_protocol_costs_two_lines_outside_its_file() {
         .map(|row| row.trim_start_matches('&'))
         .collect();
     assert!(rows.len() >= 5, "rows of the table are written `name::PROTOCOL,`: {rows:?}");
-    let everywhere: Vec<PathBuf> =
-        crates().iter().flat_map(|(_, folder)| files(&folder.join("src"), &["rs"])).collect();
+    // A server's program may be called like what it speaks.
+    let names = root().join("crates/capture/src/service");
+    let everywhere: Vec<PathBuf> = crates()
+        .iter()
+        .flat_map(|(_, folder)| files(&folder.join("src"), &["rs"]))
+        .filter(|path| !path.starts_with(&names))
+        .collect();
     // One that travels inside another is told of in one line more, and the two know each other.
     let carried = |line: &str| line.starts_with("pub const CARRIED");
     let together = |one: &str, other: &str| {

@@ -29,8 +29,8 @@ mod dubbo;
 mod due;
 mod grpc;
 mod half;
-mod http2;
 mod http;
+mod http2;
 mod kafka;
 mod memcached;
 mod messaging;
@@ -67,6 +67,9 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // Nor does a preface, or a frame with header fields.
+    http2::PROTOCOL,
+    grpc::PROTOCOL,
     // What connects names the protocol; the rest is only guessed.
     mqtt::PROTOCOL,
     nats::PROTOCOL,
@@ -80,9 +83,6 @@ pub const TABLE: &[Protocol] = &[
     sofarpc::PROTOCOL,
     tars::PROTOCOL,
     someip::PROTOCOL,
-    // So does a frame with header fields.
-    http2::PROTOCOL,
-    grpc::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // Length, api key, version and client id at the front of each request.

@@ -81,6 +81,12 @@ impl Scene<'_> {
         }
         match outcome {
             Outcome::Answered(response) => self.answer(&mut span, response),
+            // What asks for no answer may itself tell of an error.
+            Outcome::OneWay if request.status == SpanStatus::Error => {
+                span.status = SpanStatus::Error;
+                span.status_message = request.status_message;
+                judge(&mut span);
+            }
             Outcome::OneWay => span.status = one_way_status(request.incomplete),
             Outcome::Closed(0, time) => {
                 span.end = self.clock.wall(time.max(request.last.time));
