@@ -37,6 +37,7 @@ mod redis;
 mod reorder;
 mod sql;
 mod template;
+mod tls;
 mod trace_context;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
@@ -48,6 +49,8 @@ pub use trace_context::TraceHeaders;
 pub const TABLE: &[Protocol] = &[
     // A request or status line leaves no doubt.
     http::PROTOCOL,
+    // Hellos, and chains of records.
+    tls::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
