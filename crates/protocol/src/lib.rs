@@ -39,6 +39,7 @@ mod sql;
 mod template;
 mod tls;
 mod trace_context;
+mod websocket;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -53,6 +54,8 @@ pub const TABLE: &[Protocol] = &[
     tls::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Frames of text, masked; others are only guessed.
+    websocket::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
