@@ -24,6 +24,7 @@ mod connections;
 mod counters;
 mod dns;
 mod due;
+mod fastcgi;
 mod half;
 mod http;
 mod memcached;
@@ -54,6 +55,8 @@ pub const TABLE: &[Protocol] = &[
     tls::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // The first record of a request leaves no doubt.
+    fastcgi::PROTOCOL,
     // Frames of text, masked; others are only guessed.
     websocket::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
