@@ -36,6 +36,7 @@ mod protocols;
 mod recognition;
 mod redis;
 mod reorder;
+mod smtp;
 mod sql;
 mod template;
 mod tls;
@@ -55,6 +56,8 @@ pub const TABLE: &[Protocol] = &[
     tls::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Greetings that name it, and commands with an address.
+    smtp::PROTOCOL,
     // The first record of a request leaves no doubt.
     fastcgi::PROTOCOL,
     // Frames of text, masked; others are only guessed.
