@@ -42,6 +42,7 @@ mod template;
 mod tls;
 mod trace_context;
 mod websocket;
+mod zmtp;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -56,6 +57,8 @@ pub const TABLE: &[Protocol] = &[
     tls::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // A greeting with a signature.
+    zmtp::PROTOCOL,
     // Greetings that name it, and commands with an address.
     smtp::PROTOCOL,
     // The first record of a request leaves no doubt.
