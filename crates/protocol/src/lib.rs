@@ -36,6 +36,7 @@ mod protocols;
 mod recognition;
 mod redis;
 mod reorder;
+mod rocketmq;
 mod smtp;
 mod sql;
 mod template;
@@ -59,6 +60,8 @@ pub const TABLE: &[Protocol] = &[
     postgresql::PROTOCOL,
     // A greeting with a signature.
     zmtp::PROTOCOL,
+    // Lengths that fit a header which names its fields.
+    rocketmq::PROTOCOL,
     // Greetings that name it, and commands with an address.
     smtp::PROTOCOL,
     // The first record of a request leaves no doubt.
