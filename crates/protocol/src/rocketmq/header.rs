@@ -175,7 +175,7 @@ impl<'a> Header<'a> {
         if self.is_cut {
             // What follows the last field that is there may be one of them, in part.
             let end = self.fields.iter().map(|field| field.range.end).max();
-            ranges.extend(end.map(|end| end..usize::MAX));
+            ranges.push(end.unwrap_or(LENGTHS)..usize::MAX);
         }
         ranges
     }

@@ -42,6 +42,22 @@ fn signatures_are_hidden_where_they_lie() {
 }
 
 #[test]
+fn a_signature_that_is_cut_is_hidden_too() {
+    // As clients in Go order it.
+    let go = br#"{"code":310,"opaque":7,"flag":0,"extFields":{"Signature":"hushhush"}}"#;
+    let bytes = frame(go, b"");
+    for cut in 5..12 {
+        let bytes = &bytes[..bytes.len() - cut];
+        let Front::Header(header) = Header::read(bytes, true) else { panic!("no header") };
+        let kept: Vec<u8> = (0..bytes.len())
+            .filter(|at| !header.secrets().iter().any(|range| range.contains(at)))
+            .map(|at| bytes[at])
+            .collect();
+        assert!(!kept.windows(2).any(|part| part == b"hu"), "{cut}");
+    }
+}
+
+#[test]
 fn only_headers_are_believed() {
     let says = |bytes: &[u8]| {
         let (call_len, transport) = (bytes.len(), Transport::Tcp);
