@@ -80,7 +80,7 @@ impl WebSocket {
         if !frame.is_all_there() && !is_last {
             return Verdict::More;
         }
-        let payload = frame.payload();
+        let payload = frame.payload(usize::MAX);
         let code = match payload.as_slice() {
             [high, low, ..] => u16::from_be_bytes([*high, *low]),
             _ => 1005,
@@ -118,7 +118,7 @@ impl HalfState {
         if frame.is_compressed {
             draft.attributes.push(("deeptrace.websocket.message.compressed".into(), true.into()));
         } else {
-            draft.trace_context = trace_context(&frame.payload());
+            draft.trace_context = trace_context(&frame.payload(LOOK_MAX));
         }
         draft.truncated = is_cut;
         let (len, draft) = (frame.len, Box::new(draft));
@@ -147,7 +147,6 @@ impl HalfState {
 /// The value of a member `traceparent`, as applications put it into messages of JSON.
 fn trace_context(payload: &[u8]) -> Option<TraceContext> {
     const KEY: &[u8] = b"\"traceparent\"";
-    let payload = &payload[..payload.len().min(LOOK_MAX)];
     let rest = &payload[memmem::find(payload, KEY)? + KEY.len()..];
     let rest = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     let value = rest.strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()?;

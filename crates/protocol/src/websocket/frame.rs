@@ -118,15 +118,16 @@ impl<'a> Frame<'a> {
         self.is_all_there() || self.raw.len() >= len
     }
 
-    /// What is there of the payload, unmasked.
-    pub(super) fn payload(&self) -> Vec<u8> {
-        let Some(mask) = self.mask else { return self.raw.to_vec() };
-        self.raw.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    /// What is there of the payload's first bytes, unmasked.
+    pub(super) fn payload(&self, max: usize) -> Vec<u8> {
+        let raw = &self.raw[..self.raw.len().min(max)];
+        let Some(mask) = self.mask else { return raw.to_vec() };
+        raw.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
     }
 
     /// Characters of text that are there; `None` if it is none.
     fn text(&self) -> Option<usize> {
-        let payload = self.payload();
+        let payload = self.payload(usize::MAX);
         let text = match std::str::from_utf8(&payload) {
             Ok(text) => text,
             // Cut within a character.
