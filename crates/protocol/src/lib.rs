@@ -27,10 +27,11 @@ mod counters;
 mod dns;
 mod dubbo;
 mod due;
+mod fastcgi;
 mod grpc;
 mod half;
-mod http;
 mod http2;
+mod http;
 mod kafka;
 mod memcached;
 mod messaging;
@@ -48,6 +49,8 @@ mod recognition;
 mod redis;
 mod remote_call;
 mod reorder;
+mod rocketmq;
+mod smtp;
 mod sofarpc;
 mod someip;
 mod sql;
@@ -55,8 +58,11 @@ mod stomp;
 mod tars;
 mod template;
 mod thrift;
+mod tls;
 mod trace_context;
 mod web;
+mod websocket;
+mod zmtp;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -89,6 +95,20 @@ pub const TABLE: &[Protocol] = &[
     kafka::PROTOCOL,
     // A header of its own, or frames with an end byte or a performative.
     amqp::PROTOCOL,
+    // Hellos, and chains of records.
+    tls::PROTOCOL,
+    // Lengths that fit to the byte.
+    postgresql::PROTOCOL,
+    // A greeting with a signature.
+    zmtp::PROTOCOL,
+    // Lengths that fit a header which names its fields.
+    rocketmq::PROTOCOL,
+    // Greetings that name it, and commands with an address.
+    smtp::PROTOCOL,
+    // The first record of a request leaves no doubt.
+    fastcgi::PROTOCOL,
+    // Frames of text, masked; others are only guessed.
+    websocket::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,

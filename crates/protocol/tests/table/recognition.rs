@@ -23,22 +23,6 @@ const FOREIGN: &[(&str, &str)] = &[
         "#,
     ),
     (
-        "SMTP",
-        r#"
-        S "220 mail.example ESMTP\r\n"
-        C "EHLO me\r\n"
-        S "250-mail.example\r\n250 HELP\r\n"
-        C "MAIL FROM:<a@example>\r\n"
-        S "250 2.1.0 Ok\r\n"
-        C "DATA\r\n"
-        S "354 End data\r\n"
-        C "get a\r\n.\r\n"
-        S "250 2.0.0 Ok\r\n"
-        C "QUIT\r\n"
-        S "221 2.0.0 Bye\r\n"
-        "#,
-    ),
-    (
         "POP3",
         r#"
         S "+OK ready\r\n"
