@@ -27,6 +27,7 @@ mod due;
 mod half;
 mod http;
 mod memcached;
+mod mongodb;
 mod open_message;
 mod parser;
 mod payloads;
@@ -50,6 +51,8 @@ pub const TABLE: &[Protocol] = &[
     http::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // A header with a known code, and a document that is well-formed.
+    mongodb::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
