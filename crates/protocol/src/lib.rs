@@ -19,6 +19,7 @@
 //! written beside it. Every test, the fuzz target (`fuzz/`) and the bench loop over the table.
 #![forbid(unsafe_code)]
 
+mod cassandra;
 mod connection;
 mod connections;
 mod counters;
@@ -53,6 +54,8 @@ pub const TABLE: &[Protocol] = &[
     postgresql::PROTOCOL,
     // A header with a known code, and a document that is well-formed.
     mongodb::PROTOCOL,
+    // A header with a version, and a body that is what it announces.
+    cassandra::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
