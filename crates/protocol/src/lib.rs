@@ -40,6 +40,7 @@ mod reorder;
 mod sql;
 mod template;
 mod trace_context;
+mod zookeeper;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -56,6 +57,8 @@ pub const TABLE: &[Protocol] = &[
     mongodb::PROTOCOL,
     // A header with a version, and a body that is what it announces.
     cassandra::PROTOCOL,
+    // A known operation on a path, or a session's opening.
+    zookeeper::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
