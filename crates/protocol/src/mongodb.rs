@@ -14,6 +14,7 @@ mod bson;
 mod command;
 mod header;
 mod reply;
+mod text;
 
 use deeptrace_model::{SpanStatus, Transport};
 
