@@ -27,6 +27,7 @@ mod dns;
 mod due;
 mod half;
 mod http;
+mod ldap;
 mod memcached;
 mod mongodb;
 mod open_message;
@@ -59,6 +60,8 @@ pub const TABLE: &[Protocol] = &[
     cassandra::PROTOCOL,
     // A known operation on a path, or a session's opening.
     zookeeper::PROTOCOL,
+    // Lengths within lengths, and an operation of one side.
+    ldap::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
