@@ -45,19 +45,10 @@ fn recognise(head: &Head<'_>) -> Recognition {
     };
     let fits = |packet: &Packet<'_>| packet.len <= head.call_len as u64;
     if let Some(packet) = reads(Side::Client) {
-        let is_sure = match packet.kind {
-            // Its password begins after 28 bytes.
-            Kind::Connect => head.bytes.len() >= packet::PREFIX + 28,
-            Kind::Request { xid: PING, .. } => true,
-            Kind::Request { code, .. } => {
-                let is_path = packet::operation(code).is_some_and(|it| it.1 == Body::Path);
-                is_path && packet.body.get(4) == Some(&b'/')
-            }
-            Kind::Reply { .. } => false,
-        };
-        return match is_sure && fits(&packet) {
-            true => Recognition::Yes(Side::Client),
-            false => Recognition::Maybe(Side::Client),
+        return match believe(&packet, head) {
+            Some(true) if fits(&packet) => Recognition::Yes(Side::Client),
+            Some(_) => Recognition::Maybe(Side::Client),
+            None => Recognition::No,
         };
     }
     match reads(Side::Server).filter(fits).map(|packet| packet.kind) {
@@ -66,6 +57,30 @@ fn recognise(head: &Head<'_>) -> Recognition {
         }
         Some(Kind::Reply { xid: PING | WATCH_EVENT, .. }) => Recognition::Yes(Side::Server),
         _ => Recognition::No,
+    }
+}
+
+/// Whether a client's packet is believed, and whether that is sure.
+fn believe(packet: &Packet<'_>, head: &Head<'_>) -> Option<bool> {
+    let code = match packet.kind {
+        // Its password begins after 28 bytes.
+        Kind::Connect => return Some(head.bytes.len() >= packet::PREFIX + 28),
+        Kind::Request { xid: PING | AUTH | SET_WATCHES, .. } => return Some(true),
+        Kind::Request { code, .. } => code,
+        Kind::Reply { .. } => return None,
+    };
+    let (_, body) = packet::operation(code)?;
+    match body {
+        Body::Path => Some(packet.body.get(4) == Some(&b'/')),
+        // Of each operation: its code, whether it is the end, and no error.
+        Body::Transaction => {
+            let is_first =
+                packet::int(packet.body, 0).is_some_and(|c| packet::operation(c).is_some());
+            (is_first && packet.body.get(4..9) == Some(&[0, 0xff, 0xff, 0xff, 0xff]))
+                .then_some(true)
+        }
+        // Such numbers have many.
+        Body::Secret | Body::Other => (packet.len == 12 && head.call_len == 12).then_some(false),
     }
 }
 

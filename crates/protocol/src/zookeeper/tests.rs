@@ -32,6 +32,17 @@ fn what_no_client_sends_is_not_ours() {
 }
 
 #[test]
+fn numbers_alone_are_not_believed() {
+    // Kafka: a request for versions, the fourteenth of its connection.
+    let kafka = b"\0\0\0\x10\0\x12\0\x03\0\0\0\x0e\0\x04prod\0\0";
+    assert_eq!(head(kafka, None), Recognition::No);
+    let multi = b"\0\0\0\x24\0\0\0\x03\0\0\0\x0e\0\0\0\x0d\0\xff\xff\xff\xff\0\0\0\x02/a\0\0\0\0\
+        \xff\xff\xff\xff\x01\xff\xff\xff\xff";
+    assert_eq!(head(multi, None), Recognition::Yes(Side::Client));
+    assert_eq!(head(&multi[..14], None), Recognition::No);
+}
+
+#[test]
 fn a_token_is_not_kept() {
     let bytes = b"\0\0\0\x12\0\0\0\x05\0\0\0\x66\0\0\0\x06secret";
     let input = Input { bytes, from: Side::Client, is_last: false };
