@@ -22,6 +22,7 @@
 mod amqp;
 mod asked;
 mod brpc;
+mod cassandra;
 mod connection;
 mod counters;
 mod dns;
@@ -33,8 +34,10 @@ mod half;
 mod http2;
 mod http;
 mod kafka;
+mod ldap;
 mod memcached;
 mod messaging;
+mod mongodb;
 mod mqtt;
 mod nats;
 mod open_message;
@@ -63,6 +66,7 @@ mod trace_context;
 mod web;
 mod websocket;
 mod zmtp;
+mod zookeeper;
 
 pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
 pub use protocols::{Options, Output, Protocols};
@@ -109,6 +113,14 @@ pub const TABLE: &[Protocol] = &[
     fastcgi::PROTOCOL,
     // Frames of text, masked; others are only guessed.
     websocket::PROTOCOL,
+    // A header with a known code, and a document that is well-formed.
+    mongodb::PROTOCOL,
+    // A header with a version, and a body that is what it announces.
+    cassandra::PROTOCOL,
+    // A known operation on a path, or a session's opening.
+    zookeeper::PROTOCOL,
+    // Lengths within lengths, and an operation of one side.
+    ldap::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
