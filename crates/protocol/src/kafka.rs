@@ -56,6 +56,10 @@ fn recognise(head: &Head<'_>) -> Recognition {
     let mut is_whole = false;
     while let Some(rest) = head.bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match Header::read(rest) {
+            // Mostly zeros: so begins what other protocols say as well.
+            Front::Header(header) if header.api.key == 0 && header.client_id.is_empty() => {
+                return Recognition::No;
+            }
             Front::Header(header) if may_be(&header, rest) => {
                 is_named |= !header.client_id.is_empty();
                 at = at.saturating_add(header.len);

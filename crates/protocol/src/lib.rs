@@ -31,8 +31,8 @@ mod due;
 mod fastcgi;
 mod grpc;
 mod half;
-mod http2;
 mod http;
+mod http2;
 mod kafka;
 mod ldap;
 mod memcached;
@@ -80,12 +80,10 @@ pub const TABLE: &[Protocol] = &[
     // Nor does a preface, or a frame with header fields.
     http2::PROTOCOL,
     grpc::PROTOCOL,
-    // What connects names the protocol; the rest is only guessed.
-    mqtt::PROTOCOL,
-    nats::PROTOCOL,
-    stomp::PROTOCOL,
-    pulsar::PROTOCOL,
-    openwire::PROTOCOL,
+    // Hellos, and chains of records.
+    tls::PROTOCOL,
+    // A header of its own, or frames with an end byte or a performative.
+    amqp::PROTOCOL,
     // A magic number, or a version with a kind and a name.
     thrift::PROTOCOL,
     dubbo::PROTOCOL,
@@ -93,26 +91,20 @@ pub const TABLE: &[Protocol] = &[
     sofarpc::PROTOCOL,
     tars::PROTOCOL,
     someip::PROTOCOL,
-    // Lengths that fit to the byte.
-    postgresql::PROTOCOL,
-    // Length, api key, version and client id at the front of each request.
-    kafka::PROTOCOL,
-    // A header of its own, or frames with an end byte or a performative.
-    amqp::PROTOCOL,
-    // Hellos, and chains of records.
-    tls::PROTOCOL,
-    // Lengths that fit to the byte.
-    postgresql::PROTOCOL,
     // A greeting with a signature.
     zmtp::PROTOCOL,
-    // Lengths that fit a header which names its fields.
-    rocketmq::PROTOCOL,
-    // Greetings that name it, and commands with an address.
-    smtp::PROTOCOL,
     // The first record of a request leaves no doubt.
     fastcgi::PROTOCOL,
-    // Frames of text, masked; others are only guessed.
-    websocket::PROTOCOL,
+    // What connects names the protocol; the rest is only guessed.
+    mqtt::PROTOCOL,
+    nats::PROTOCOL,
+    stomp::PROTOCOL,
+    pulsar::PROTOCOL,
+    openwire::PROTOCOL,
+    // Length, api key, version and client id at the front of each request.
+    kafka::PROTOCOL,
+    // Lengths that fit a header which names its fields.
+    rocketmq::PROTOCOL,
     // A header with a known code, and a document that is well-formed.
     mongodb::PROTOCOL,
     // A header with a version, and a body that is what it announces.
@@ -121,6 +113,12 @@ pub const TABLE: &[Protocol] = &[
     zookeeper::PROTOCOL,
     // Lengths within lengths, and an operation of one side.
     ldap::PROTOCOL,
+    // Lengths that fit to the byte.
+    postgresql::PROTOCOL,
+    // Greetings that name it, and commands with an address.
+    smtp::PROTOCOL,
+    // Frames of text, masked; others are only guessed.
+    websocket::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
