@@ -135,6 +135,16 @@ impl Assembly {
         Step::Need(std::mem::take(&mut self.need))
     }
 
+    /// The spans that are known to be of the trace; none leaves it again.
+    pub(crate) fn members(&self) -> impl Iterator<Item = SpanId> {
+        self.members.iter().copied()
+    }
+
+    /// How many spans it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.known.spans().len()
+    }
+
     fn absorb(&mut self, answers: Answers) {
         if self.need.gaps.is_some() || !answers.gaps.is_empty() {
             self.gaps.get_or_insert_default().extend(answers.gaps);

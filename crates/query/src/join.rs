@@ -70,7 +70,7 @@ impl Known {
     }
 
     /// All spans, by id.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
+    pub(crate) fn spans(&self) -> impl ExactSizeIterator<Item = &Arc<Span>> {
         self.spans.values()
     }
 

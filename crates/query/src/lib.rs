@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod group;
 mod join;
 mod lookups;
 mod run;
@@ -15,5 +16,5 @@ mod tree;
 pub use assembly::{Assembly, Limits, Start, Step};
 pub use lookups::{Answers, Lookups};
 pub use run::{FindError, find, run};
-pub use search::{TracePage, search, summary};
+pub use search::{TracePage, search, summary, walk};
 pub use services::{Service, services};

@@ -6,7 +6,7 @@ use deeptrace_store::{Store, StoreError};
 use crate::{Answers, Assembly, Limits, Lookups, Start, Step};
 
 /// Gaps that are attached to one trace, at most.
-const GAPS_MAX: usize = 1000;
+pub(crate) const GAPS_MAX: usize = 1000;
 
 /// Drives `assembly` to its end. `None` when nothing is stored where it starts.
 pub fn run(store: &dyn Store, mut assembly: Assembly) -> Result<Option<Trace>, StoreError> {

@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use deeptrace_model::{Duration, SpanStatus, Trace, TraceSummary};
+use deeptrace_model::{Duration, Span, SpanId, SpanStatus, Trace, TraceSummary};
 use deeptrace_store::{Cursor, Filter, Store, StoreError};
 
-use crate::{Assembly, Limits, Start, run};
+use crate::{Assembly, Limits, Start, group, run};
+
+/// Spans from which traces are assembled together, at most.
+const GROUP_MAX: usize = 1024;
 
 /// Traces of one page.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,34 +32,95 @@ pub fn search(
     limit: usize,
     limits: Limits,
 ) -> Result<TracePage, StoreError> {
-    let mut page = TracePage { traces: Vec::new(), next: after };
+    let mut traces = Vec::new();
+    let next = walk(store, filter, after, limit, limits, &mut |trace| {
+        traces.push(summary(trace));
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(TracePage { traces, next })
+}
+
+/// The same with whole traces, each told to `take` as it comes. Returns where the next page begins; `None`
+/// at the end. Holds as many spans as one trace may have and a bounded number beside.
+pub fn walk<E: From<StoreError>>(
+    store: &dyn Store,
+    filter: &Filter,
+    after: Option<Cursor>,
+    limit: usize,
+    limits: Limits,
+    take: &mut dyn FnMut(&Trace) -> Result<(), E>,
+) -> Result<Option<Cursor>, E> {
+    let (mut taken, mut next) = (0, after);
     let mut seen = BTreeSet::new();
     // A trace beyond the limit of spans is assembled again for each part of it; this bounds it.
     let mut assemblies_left = limit.saturating_mul(4).saturating_add(16);
     loop {
-        let found = store.scan(filter, page.next, limit.saturating_mul(2).clamp(32, 1024))?;
-        for span in &found.spans {
-            if page.traces.len() >= limit || assemblies_left == 0 {
-                return Ok(page);
+        let found = store.scan(filter, next, limit.saturating_mul(2).clamp(32, 1024))?;
+        let mut spans = found.spans.as_slice();
+        while !spans.is_empty() {
+            let group = Group::of(spans, &seen, limit.saturating_sub(taken), assemblies_left);
+            let (now, later) = spans.split_at(group.len);
+            spans = later;
+            let mut traces = group::run(store, &group.starts, limits)?.into_iter();
+            for span in now {
+                if taken >= limit || assemblies_left == 0 {
+                    return Ok(next);
+                }
+                next = Some(Cursor::of(span));
+                let is_start = group.starts.iter().any(|start| start.id == span.id);
+                let trace = if is_start { traces.next().flatten() } else { None };
+                if seen.contains(&span.id) {
+                    continue;
+                }
+                assemblies_left -= 1;
+                // Beyond the limit one span of a trace may be in it and another not.
+                let alone = || run(store, Assembly::new(Start::Span(Arc::clone(span)), limits));
+                let Some(trace) = trace.map_or_else(alone, |trace| Ok(Some(trace)))? else {
+                    continue;
+                };
+                let passing = trace.spans.iter().map(|it| &it.span).filter(|it| filter.matches(it));
+                let newest = passing.map(|it| (it.start, it.id)).max();
+                seen.extend(trace.spans.iter().map(|it| it.span.id));
+                if newest.is_none_or(|newest| newest <= (span.start, span.id)) {
+                    taken += 1;
+                    take(&trace)?;
+                }
             }
-            page.next = Some(Cursor::of(span));
-            if seen.contains(&span.id) {
-                continue;
-            }
-            assemblies_left -= 1;
-            let assembly = Assembly::new(Start::Span(Arc::clone(span)), limits);
-            let Some(trace) = run(store, assembly)? else { continue };
-            let passing = trace.spans.iter().map(|it| &it.span).filter(|it| filter.matches(it));
-            let newest = passing.map(|it| (it.start, it.id)).max();
-            if newest.is_none_or(|newest| newest <= (span.start, span.id)) {
-                page.traces.push(summary(&trace));
-            }
-            seen.extend(trace.spans.iter().map(|it| it.span.id));
         }
-        page.next = found.next;
-        if found.next.is_none() {
-            return Ok(page);
+        next = found.next;
+        if next.is_none() {
+            return Ok(None);
         }
+    }
+}
+
+/// The first of some spans, with those of them to start from.
+struct Group {
+    len: usize,
+    starts: Vec<Arc<Span>>,
+}
+
+impl Group {
+    /// Most spans of a page lie in traces of its other spans, so that `wanted` traces need more starts;
+    /// those are cheap, as they are given up once an earlier one has found them.
+    fn of(
+        spans: &[Arc<Span>],
+        seen: &BTreeSet<SpanId>,
+        wanted: usize,
+        assemblies_left: usize,
+    ) -> Self {
+        let most = wanted.saturating_mul(4).min(assemblies_left).clamp(1, GROUP_MAX);
+        let mut group = Self { len: 0, starts: Vec::new() };
+        for span in spans {
+            if group.starts.len() >= most {
+                break;
+            }
+            group.len += 1;
+            if !seen.contains(&span.id) {
+                group.starts.push(Arc::clone(span));
+            }
+        }
+        group
     }
 }
 

@@ -1,9 +1,11 @@
 //! Lists of traces, page by page, and of services.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use deeptrace_model::{Duration, SpanId, TraceId, TraceSummary, WallTime};
-use deeptrace_query::{Limits, search, services};
-use deeptrace_store::{Filter, Store, Window};
+use std::collections::BTreeSet;
+
+use deeptrace_model::{Duration, SpanId, Trace, TraceId, TraceSummary, WallTime};
+use deeptrace_query::{Limits, find, search, services, walk};
+use deeptrace_store::{Filter, Store, StoreError, Window};
 
 mod shop;
 use shop::{BEGIN, stored};
@@ -90,4 +92,54 @@ fn services_are_counted() {
     let rows: Vec<_> =
         services.iter().map(|it| (it.name.as_str(), it.spans, it.requests, it.errors)).collect();
     assert_eq!(rows, [("front", 120, 40, 0), ("users", 80, 80, 8)]);
+}
+
+fn walked(store: &dyn Store, limit: usize, limits: Limits) -> Vec<Trace> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let mut take = |trace: &Trace| {
+            all.push(trace.clone());
+            Ok::<(), StoreError>(())
+        };
+        after = walk(store, &Filter::default(), after, limit, limits, &mut take).unwrap();
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn what_is_walked_is_what_is_found_one_by_one() {
+    // Beside them one exchange that two servers claim, and a trace that the application named.
+    let more = "
+        9001 C front x 50 60 x=9001
+        9002 S a x 51 59 x=9001
+        9003 S b x 51 59 x=9001
+        9004 S a y 61 70 app=77
+        9005 S b y 1000 1100 app=77
+        9006 C b z 1010 1020 x=9006
+        9006 <- 9005 0.9 thread 1010
+        9007 S c z 1011 1019 x=9006 sure=0.1";
+    let stored = stored(&(story(40) + more));
+    let store = &*stored.store;
+    let all = walked(store, 1000, Limits::default());
+    assert_eq!(all.len(), 40 + 3 + 2);
+    for trace in &all {
+        let found = find(store, &trace.id.to_string(), Limits::default()).unwrap();
+        assert_eq!(found.as_ref(), Some(trace));
+    }
+    for limit in [1, 3, 50] {
+        assert_eq!(walked(store, limit, Limits::default()), all, "pages of {limit}");
+    }
+}
+
+#[test]
+fn a_walk_gives_each_span_also_of_traces_that_are_cut() {
+    let stored = stored(&story(40));
+    let limits = Limits { spans_max: 3, ..Limits::default() };
+    let all = walked(&*stored.store, 1000, limits);
+    let spans: BTreeSet<SpanId> =
+        all.iter().flat_map(|trace| &trace.spans).map(|it| it.span.id).collect();
+    assert_eq!(spans.len(), 40 * 5);
+    assert!(all.iter().all(|trace| trace.spans.len() <= 3));
 }
