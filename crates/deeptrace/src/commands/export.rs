@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use deeptrace_export::{Format, Framing, TABLE};
-use deeptrace_server::answers::{self, Search};
+use deeptrace_model::Trace;
+use deeptrace_server::answers::Search;
 
 use crate::Common;
 use crate::answerer::Answerer;
@@ -31,7 +32,7 @@ pub struct Options {
 }
 
 /// Traces asked for at once.
-const PAGE: usize = 200;
+const PAGE: usize = 1_000;
 
 fn known_formats() -> clap::builder::PossibleValuesParser {
     TABLE.iter().map(|format| format.name).collect::<Vec<_>>().into()
@@ -44,34 +45,30 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     };
     let format: &Format =
         deeptrace_export::format(&options.format).context("there is no such format")?;
-    let mut search = Search {
+    let search = Search {
         start: options.start.unwrap_or_default(),
         end: options.end.unwrap_or_default(),
-        limit: Some(PAGE),
         ..Search::default()
     };
     // A relative time means the same on every page.
-    let now = deeptrace_server::clock::now();
-    search.filter(now).map_err(|error| anyhow::anyhow!(error.message))?;
+    let filter = search.filter(deeptrace_server::clock::now());
+    let filter = filter.map_err(|error| anyhow::anyhow!(error.message))?;
     let mut out = output::open(&options.output)?;
     let mut exporter = (format.make)(Framing::Document);
-    let (mut traces, mut spans) = (0_u64, 0_u64);
+    let (mut traces, mut spans, mut after) = (0_u64, 0_u64, None);
     loop {
-        let page = answers::traces(&*store, &search, limits, now)
-            .map_err(|error| anyhow::anyhow!(error.message))?;
-        for summary in &page.traces {
-            let found = deeptrace_query::find(&*store, &summary.trace_id, limits)?;
-            let Some(trace) = found else { continue };
+        let mut take = |trace: &Trace| -> Result<()> {
             for span in &trace.spans {
                 exporter.span(trace.id, span, &mut out)?;
             }
             traces += 1;
             spans += trace.spans.len() as u64;
-        }
-        progress(traces, spans, page.next_cursor.is_none())?;
-        match page.next_cursor {
-            Some(cursor) => search.cursor = cursor,
-            None => break,
+            Ok(())
+        };
+        after = deeptrace_query::walk(&*store, &filter, after, PAGE, limits, &mut take)?;
+        progress(traces, spans, after.is_none())?;
+        if after.is_none() {
+            break;
         }
     }
     exporter.end(&mut out)?;
