@@ -1,4 +1,16 @@
 //! What a new socket is called, and which end of its connection it is.
+//!
+//! Only of TCP the beginning and the end are told. For UDP and UNIX sockets the kernel sets the state
+//! without `inet_sock_set_state`, and closes them without any tracepoint of `sock` (looked at on Linux
+//! 6.18: `connect`, `accept` and `close` of both give no event but `sk_data_ready`, which fires for each
+//! packet of every socket on the host and so is too dear). The end of the stream that a UNIX socket reads is
+//! a half-close as well. Socket storage is freed without telling; the exit of a process ends only sockets
+//! that no other process has. So they are never closed here, and the tables downstream make room.
+//!
+//! A UNIX socket is therefore never said to be new at its first call: its process may be watched for less
+//! long than it has the socket, and unlike TCP the kernel counts no bytes that would tell. Both ends are
+//! aligned where the queue between them is seen empty (`crates/span/src/exchange.rs`), until then a join
+//! is less than sure.
 
 use deeptrace_model::{Endpoint, Open, Origin, Transport, hash64};
 
