@@ -27,6 +27,7 @@ mod due;
 mod half;
 mod http;
 mod memcached;
+mod mysql;
 mod open_message;
 mod parser;
 mod payloads;
@@ -50,6 +51,8 @@ pub const TABLE: &[Protocol] = &[
     http::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Statements and column definitions in packets that fit; a greeting.
+    mysql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,
