@@ -39,6 +39,7 @@ mod memcached;
 mod messaging;
 mod mongodb;
 mod mqtt;
+mod mysql;
 mod nats;
 mod open_message;
 mod openwire;
@@ -119,6 +120,8 @@ pub const TABLE: &[Protocol] = &[
     smtp::PROTOCOL,
     // Frames of text, masked; others are only guessed.
     websocket::PROTOCOL,
+    // Statements and column definitions in packets that fit; a greeting.
+    mysql::PROTOCOL,
     // A command that is known by its name; answers are only guessed.
     redis::PROTOCOL,
     memcached::PROTOCOL,

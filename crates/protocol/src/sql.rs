@@ -19,6 +19,37 @@ use token::{Token, Tokens};
 /// Bytes of a statement that are looked at; what follows is not summarised.
 pub(crate) const STATEMENT_MAX: usize = 8 * 1024;
 
+/// Whose quoting a text has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The standard's, with dollar quotes.
+    #[default]
+    PostgreSql,
+    /// Backslashes escape, `"…"` is a literal, `#` begins a comment. Bias: that is so unless the
+    /// session has `ANSI_QUOTES`; names in such quotes are then left out with the literals.
+    MySql,
+    /// Backslashes escape, `#` begins a comment.
+    ClickHouse,
+    /// Names in brackets; `#` and `@` begin names.
+    TransactSql,
+}
+
+impl Dialect {
+    /// Whether a backslash in a literal escapes what follows.
+    fn has_escapes(self) -> bool {
+        matches!(self, Self::MySql | Self::ClickHouse)
+    }
+
+    fn has_hash_comments(self) -> bool {
+        matches!(self, Self::MySql | Self::ClickHouse)
+    }
+
+    /// Whether `$tag$` quotes.
+    fn has_dollar_quotes(self) -> bool {
+        matches!(self, Self::PostgreSql | Self::ClickHouse)
+    }
+}
+
 /// What a text of one or several statements says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Statement {
@@ -42,20 +73,25 @@ pub(crate) struct Statement {
 impl Statement {
     /// Looks at the first [`STATEMENT_MAX`] bytes of a text, which may end anywhere.
     pub(crate) fn new(sql: &[u8]) -> Self {
+        Self::of(sql, Dialect::PostgreSql)
+    }
+
+    /// The same for a text in `dialect`.
+    pub(crate) fn of(sql: &[u8], dialect: Dialect) -> Self {
         let sql = &sql[..sql.len().min(STATEMENT_MAX)];
-        let mut statement = summary::summarise(sql);
-        statement.text = sanitise::sanitise(sql);
-        let mut was_password = false;
-        for (token, range) in Tokens::new(sql) {
+        let mut statement = summary::summarise(sql, dialect);
+        statement.text = sanitise::sanitise(sql, dialect);
+        let mut before = Before::default();
+        for (token, range) in Tokens::new(sql, dialect) {
             match token {
                 Token::Comment(text) if statement.trace_context.is_none() => {
                     statement.trace_context = traceparent(text);
                 }
-                Token::Text if was_password => statement.secrets.push(range),
+                Token::Text if before.is_secret => statement.secrets.push(range),
                 _ => {}
             }
             if !matches!(token, Token::Space | Token::Comment(_)) {
-                was_password = token.is_word(b"PASSWORD");
+                before.pass(token, dialect);
             }
         }
         statement
@@ -74,6 +110,32 @@ impl Statement {
         add(target, self.target.as_deref().unwrap_or_default());
         add("db.query.summary", &self.summary);
         add("db.query.text", &self.text);
+    }
+}
+
+/// What stands before a literal, as far as it tells that the literal is a secret.
+#[derive(Debug, Default)]
+struct Before {
+    /// `PASSWORD`, `PASSWORD =`, `PASSWORD(`, `IDENTIFIED BY` or `IDENTIFIED WITH plugin AS`.
+    is_secret: bool,
+    /// `IDENTIFIED`, whose secret comes after `BY`, `AS` or `USING`.
+    is_identified: bool,
+}
+
+impl Before {
+    fn pass(&mut self, token: Token<'_>, dialect: Dialect) {
+        let has_joints = dialect != Dialect::PostgreSql;
+        let is_joint = has_joints && matches!(token, Token::Sign(b'=' | b'('));
+        if is_joint && self.is_secret {
+            return;
+        }
+        let gives = token.is_word(b"BY") || token.is_word(b"AS") || token.is_word(b"USING");
+        self.is_secret = token.is_word(b"PASSWORD") || (self.is_identified && gives);
+        if token.is_word(b"IDENTIFIED") {
+            self.is_identified = true;
+        } else if matches!(token, Token::Text | Token::Sign(b';')) && !self.is_secret {
+            self.is_identified = false;
+        }
     }
 }
 
@@ -207,5 +269,53 @@ mod tests {
         let secrets = Statement::new(sql).secrets;
         assert_eq!(secrets.first(), Some(&(29..37)));
         assert_eq!(&sql[29..37], b"'secret'");
+        for (sql, dialect) in [
+            ("CREATE USER u IDENTIFIED BY 'secret'", Dialect::MySql),
+            ("ALTER USER u IDENTIFIED WITH sha256_password BY \"secret\"", Dialect::MySql),
+            ("SET PASSWORD FOR u = PASSWORD('secret')", Dialect::MySql),
+            ("CREATE USER u IDENTIFIED WITH plaintext_password BY 'secret'", Dialect::ClickHouse),
+            ("CREATE LOGIN u WITH PASSWORD = N'secret'", Dialect::TransactSql),
+        ] {
+            let secrets = Statement::of(sql.as_bytes(), dialect).secrets;
+            let found = secrets.first().map(|range| &sql[range.clone()]).unwrap_or_default();
+            assert!(found.contains("secret"), "{sql}: {found}");
+        }
+    }
+
+    /// Statement, dialect, summary, operation, target.
+    const DIALECTS: &[(&str, Dialect, &str, &str, &str)] = &[
+        ("SELECT * FROM `a b`.`c` # FROM d", Dialect::MySql, "SELECT a b.c", "SELECT", "a b.c"),
+        (r"SELECT 'a\' FROM x' FROM t", Dialect::MySql, "SELECT t", "SELECT", "t"),
+        ("SELECT \"FROM x\" FROM t", Dialect::MySql, "SELECT t", "SELECT", "t"),
+        (
+            "INSERT IGNORE INTO t VALUES (1) ON DUPLICATE KEY UPDATE a = 2",
+            Dialect::MySql,
+            "INSERT t",
+            "INSERT",
+            "t",
+        ),
+        ("REPLACE INTO t VALUES (1)", Dialect::MySql, "REPLACE t", "REPLACE", "t"),
+        ("SELECT 1 FROM t PREWHERE a, b", Dialect::ClickHouse, "SELECT t", "SELECT", "t"),
+        ("INSERT INTO FUNCTION f(1) VALUES", Dialect::ClickHouse, "INSERT", "INSERT", ""),
+        (
+            "SELECT TOP 1 a FROM [My]]s].[t]",
+            Dialect::TransactSql,
+            "SELECT My]]s.t",
+            "SELECT",
+            "My]]s.t",
+        ),
+        ("SELECT * FROM #tmp", Dialect::TransactSql, "SELECT #tmp", "SELECT", "#tmp"),
+        ("EXEC @rc = dbo.p 1, 'x'", Dialect::TransactSql, "EXECUTE dbo.p", "EXECUTE", "dbo.p"),
+        ("EXECUTE (@sql)", Dialect::TransactSql, "EXECUTE", "EXECUTE", ""),
+    ];
+
+    #[test]
+    fn dialects_are_summarised() {
+        for (sql, dialect, summary, operation, target) in DIALECTS {
+            let statement = Statement::of(sql.as_bytes(), *dialect);
+            assert_eq!(statement.summary, *summary, "summary of {sql}");
+            assert_eq!(statement.operation, *operation, "operation of {sql}");
+            assert_eq!(statement.target.as_deref().unwrap_or(""), *target, "target of {sql}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! comments are left out and white space is one blank. That holds for parameterised statements
 //! too: a literal in one of them may as well be somebody's.
 
+use super::Dialect;
 use super::token::{Token, Tokens};
 
 /// Bytes of a text that are kept.
@@ -20,11 +21,11 @@ enum List {
 }
 
 /// The text of `sql` without its literals.
-pub(super) fn sanitise(sql: &[u8]) -> String {
+pub(super) fn sanitise(sql: &[u8], dialect: Dialect) -> String {
     let mut text: Vec<u8> = Vec::with_capacity(sql.len().min(TEXT_MAX));
     let mut list = List::Outside;
     let mut is_spaced = false;
-    for (token, range) in Tokens::new(sql) {
+    for (token, range) in Tokens::new(sql, dialect) {
         if matches!(token, Token::Space | Token::Comment(_)) {
             is_spaced = !text.is_empty();
             continue;
@@ -89,14 +90,29 @@ mod tests {
             ("SELECT 'cut secr", "SELECT ?"),
             ("/*traceparent='00-1'*/ SELECT 1", "SELECT ?"),
         ] {
-            assert_eq!(sanitise(sql.as_bytes()), expected);
+            assert_eq!(sanitise(sql.as_bytes(), Dialect::PostgreSql), expected);
+        }
+    }
+
+    #[test]
+    fn literals_of_other_dialects_are_left_out() {
+        for (dialect, sql, expected) in [
+            (Dialect::MySql, r"SELECT 'it\'s', b FROM t", "SELECT ?, b FROM t"),
+            (Dialect::MySql, r#"a = "x\"y" AND `b`=1 # 'c"#, "a = ? AND `b`=?"),
+            (Dialect::MySql, "a = /* /* */ 1", "a = ?"),
+            (Dialect::MySql, "a$b = _binary 'x' AND c = ?", "a$b = _binary ? AND c = ?"),
+            (Dialect::ClickHouse, r"SELECT 'a\'b', $$x$$ FROM `t` # x", "SELECT ?, ? FROM `t`"),
+            (Dialect::TransactSql, "[a'b] = N'x' AND c = @p1", "[a'b] = ? AND c = @p1"),
+            (Dialect::TransactSql, r"a = 'x\' AND b = 'y'", "a = ? AND b = ?"),
+        ] {
+            assert_eq!(sanitise(sql.as_bytes(), dialect), expected);
         }
     }
 
     #[test]
     fn long_texts_are_cut_between_characters() {
         let sql = format!("SELECT {}", "ä".repeat(3000));
-        let text = sanitise(sql.as_bytes());
+        let text = sanitise(sql.as_bytes(), Dialect::PostgreSql);
         assert_eq!(text.len(), TEXT_MAX - 1);
         assert!(text.ends_with('ä'));
     }

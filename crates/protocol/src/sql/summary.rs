@@ -4,8 +4,8 @@
 //! parenthesis is a scope; `FROM` counts only in a scope that selects, so `extract(year FROM x)`
 //! names no table. Names of common table expressions are not tables.
 
-use super::Statement;
 use super::token::{Token, Tokens};
+use super::{Dialect, Statement};
 
 /// OpenTelemetry: "SHOULD be limited to 255 characters".
 const SUMMARY_MAX: usize = 255;
@@ -16,20 +16,28 @@ const NAMES_MAX: usize = 16;
 const PLAIN: &[&str] = &[
     "ABORT",
     "ANALYZE",
+    "ATTACH",
     "BEGIN",
     "CHECKPOINT",
+    "CHECK",
     "CLOSE",
     "CLUSTER",
     "COMMENT",
     "COMMIT",
     "DEALLOCATE",
+    "DESC",
     "DESCRIBE",
+    "DETACH",
     "DISCARD",
     "DO",
     "END",
     "EXECUTE",
+    "EXISTS",
     "FETCH",
+    "FLUSH",
     "GRANT",
+    "HANDLER",
+    "HELP",
     "KILL",
     "LISTEN",
     "LOAD",
@@ -40,6 +48,8 @@ const PLAIN: &[&str] = &[
     "REASSIGN",
     "REINDEX",
     "RELEASE",
+    "RENAME",
+    "REPAIR",
     "RESET",
     "REVOKE",
     "ROLLBACK",
@@ -47,9 +57,12 @@ const PLAIN: &[&str] = &[
     "SET",
     "SHOW",
     "START",
+    "SYSTEM",
     "UNLISTEN",
     "USE",
     "VACUUM",
+    "WAITFOR",
+    "XA",
 ];
 
 /// What `CREATE`, `ALTER`, `DROP` and `REFRESH` act on, and whether its name is told.
@@ -84,9 +97,10 @@ const KINDS: &[(&str, bool)] = &[
 ];
 
 /// Summarises `sql`; leaves its text and comments to others.
-pub(super) fn summarise(sql: &[u8]) -> Statement {
+pub(super) fn summarise(sql: &[u8], dialect: Dialect) -> Statement {
     let mut scan = Scan {
-        tokens: Tokens::new(sql),
+        tokens: Tokens::new(sql, dialect),
+        dialect,
         scopes: vec![Scope::new(true)],
         deeper: 0,
         expressions: Vec::new(),
@@ -142,6 +156,7 @@ impl Scope {
 
 struct Scan<'a> {
     tokens: Tokens<'a>,
+    dialect: Dialect,
     scopes: Vec<Scope>,
     /// Parentheses beyond [`DEPTH_MAX`].
     deeper: usize,
@@ -229,6 +244,7 @@ impl<'a> Scan<'a> {
         capitals.copy_from_slice(word);
         capitals.make_ascii_uppercase();
         let keyword = std::str::from_utf8(capitals).unwrap_or_default();
+        let is_transact = self.dialect == Dialect::TransactSql;
         let scope = self.scope();
         let is_first = scope.is_start || (scope.is_with && !scope.is_with_name);
         match keyword {
@@ -249,6 +265,7 @@ impl<'a> Scan<'a> {
             }
             "ANALYZE" | "VERBOSE" if is_first && !scope.is_outermost => {}
             "CREATE" | "ALTER" | "DROP" | "REFRESH" if is_first => self.definition(keyword),
+            "EXEC" | "EXECUTE" if is_first && is_transact => self.execution(),
             "TRUNCATE" | "LOCK" | "COPY" | "CALL" | "EXEC" if is_first => {
                 self.operation(keyword, true);
                 self.is_call |= matches!(keyword, "CALL" | "EXEC");
@@ -274,7 +291,8 @@ impl<'a> Scan<'a> {
             }
             "ONLY" | "LATERAL" if scope.is_next => {}
             "WHERE" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" | "SET" | "RETURNING" | "UNION"
-            | "EXCEPT" | "INTERSECT" | "WINDOW" | "OFFSET" | "FETCH" | "FOR" | "WHEN" => {
+            | "EXCEPT" | "INTERSECT" | "PREWHERE" | "WINDOW" | "OFFSET" | "FETCH" | "FOR"
+            | "WHEN" => {
                 scope.is_list = false;
                 scope.is_next = false;
                 scope.is_start = false;
@@ -294,6 +312,29 @@ impl<'a> Scan<'a> {
         // `UPDATE a JOIN b` (MySQL): the list ends with SET.
         scope.is_list = keyword == "UPDATE";
         self.pass_words(&["INTO", "ONLY", "OR", "IGNORE", "OVERWRITE", "TABLE", "LOW_PRIORITY"]);
+        if self.dialect == Dialect::MySql {
+            self.pass_words(&["DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"]);
+        }
+        // `INSERT INTO FUNCTION f()` (ClickHouse) names no table.
+        if self.dialect == Dialect::ClickHouse
+            && self.tokens.peek().is_some_and(|token| token.is_word(b"FUNCTION"))
+        {
+            return;
+        }
+        self.target();
+    }
+
+    /// `EXEC p 1`, `EXECUTE @status = p` (Transact-SQL).
+    fn execution(&mut self) {
+        self.operation("EXECUTE", true);
+        self.is_call = true;
+        if let Some(Token::Word([b'@', ..])) = self.tokens.peek() {
+            self.tokens.next_meant();
+            if self.tokens.peek() != Some(Token::Sign(b'=')) {
+                return;
+            }
+            self.tokens.next_meant();
+        }
         self.target();
     }
 

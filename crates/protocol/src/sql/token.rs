@@ -1,6 +1,10 @@
-//! Tokens of SQL text, which may end anywhere (PostgreSQL manual §4.1, with MySQL's backticks).
+//! Tokens of SQL text, which may end anywhere (PostgreSQL manual §4.1, with MySQL's backticks; what
+//! [`Dialect`]s do differently: MySQL manual §11.1, §11.7; ClickHouse, "Syntax"; Transact-SQL,
+//! "Database identifiers", "Constants").
 
 use std::ops::Range;
+
+use super::Dialect;
 
 /// One token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +39,13 @@ impl Token<'_> {
 pub(super) struct Tokens<'a> {
     sql: &'a [u8],
     at: usize,
+    dialect: Dialect,
 }
 
 impl<'a> Tokens<'a> {
     /// All tokens of `sql`.
-    pub(super) fn new(sql: &'a [u8]) -> Self {
-        Self { sql, at: 0 }
+    pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
+        Self { sql, at: 0, dialect }
     }
 
     /// The next token that means something.
@@ -77,12 +82,12 @@ impl<'a> Tokens<'a> {
         self.at = self.sql.len();
     }
 
-    /// Behind `*/`; comments nest.
+    /// Behind `*/`; comments nest, but not MySQL's.
     fn skip_comment(&mut self) {
         let mut depth = 0u32;
         while self.at < self.sql.len() {
             match (self.byte(0), self.byte(1)) {
-                (b'/', b'*') => depth += 1,
+                (b'/', b'*') if depth == 0 || self.dialect != Dialect::MySql => depth += 1,
                 (b'*', b'/') => depth -= 1,
                 _ => {
                     self.at += 1;
@@ -124,7 +129,9 @@ impl<'a> Tokens<'a> {
         match (word, self.byte(0), self.byte(1)) {
             // E'…', B'…', X'…', N'…', U&'…'.
             ([b'e' | b'E'], b'\'', _) => self.skip_quoted(b'\'', true),
-            ([b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], b'\'', _) => self.skip_quoted(b'\'', false),
+            ([b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], b'\'', _) => {
+                self.skip_quoted(b'\'', self.dialect.has_escapes());
+            }
             ([b'u' | b'U'], b'&', b'\'') => {
                 self.at += 1;
                 self.skip_quoted(b'\'', false);
@@ -132,6 +139,14 @@ impl<'a> Tokens<'a> {
             _ => return Token::Word(word),
         }
         Token::Text
+    }
+
+    /// `[name]` of Transact-SQL, in which `]]` stands for a bracket.
+    fn bracketed(&mut self) -> Token<'a> {
+        let start = self.at;
+        self.skip_quoted(b']', false);
+        let inner = &self.sql[start + 1..self.at];
+        Token::Quoted(inner.strip_suffix(b"]").unwrap_or(inner))
     }
 
     fn number(&mut self) -> Token<'a> {
@@ -164,8 +179,22 @@ impl<'a> Iterator for Tokens<'a> {
                 self.skip_comment();
                 Token::Comment(&self.sql[start..self.at])
             }
+            b'#' if self.dialect.has_hash_comments() => {
+                self.skip_while(|byte| byte != b'\n');
+                Token::Comment(&self.sql[start..self.at])
+            }
+            b'[' if self.dialect == Dialect::TransactSql => self.bracketed(),
+            // Names of temporary tables and of parameters.
+            b'#' | b'@' if self.dialect == Dialect::TransactSql => {
+                self.skip_while(|byte| is_word_byte_but_dollar(byte) || b"#@$".contains(&byte));
+                Token::Word(&self.sql[start..self.at])
+            }
             b'\'' => {
-                self.skip_quoted(b'\'', false);
+                self.skip_quoted(b'\'', self.dialect.has_escapes());
+                Token::Text
+            }
+            b'"' if self.dialect == Dialect::MySql => {
+                self.skip_quoted(b'"', true);
                 Token::Text
             }
             quote @ (b'"' | b'`') => {
@@ -173,7 +202,7 @@ impl<'a> Iterator for Tokens<'a> {
                 let inner = &self.sql[start + 1..self.at];
                 Token::Quoted(inner.strip_suffix(&[quote]).unwrap_or(inner))
             }
-            b'$' => self.dollar(),
+            b'$' if self.dialect.has_dollar_quotes() => self.dollar(),
             byte if byte.is_ascii_digit() => self.number(),
             b'.' if self.byte(1).is_ascii_digit() => self.number(),
             byte if is_word_byte_but_dollar(byte) => self.word(),

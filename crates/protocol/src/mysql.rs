@@ -1,0 +1,91 @@
+//! MySQL's and MariaDB's client/server protocol 4.1 (MySQL internals, "Client/Server Protocol";
+//! MariaDB, "Client/Server Protocol").
+//!
+//! One request is one command, its response everything up to the last `OK`, `ERR` or `EOF` of it:
+//! all result sets of several statements are one response. What logs in is a request too, of which
+//! no bytes are kept. `COM_PING` is nobody's work and passed over, like what asks for no answer.
+//!
+//! What an answer is made of is told by itself, so that it can be read when capability flags were
+//! sent before the agent came: `EOF` has five bytes and the `OK` in its place seven or more, column
+//! definitions begin with their catalogue. Bias: commands before 4.1 are not looked for.
+//!
+//! With compression (zlib or zstd) only frames are read that are short enough to be sent as they
+//! are: a longer query is unknown, and a response is known as far as its first frame.
+
+mod client;
+mod command;
+mod compressed;
+mod login;
+mod packet;
+mod parameters;
+mod server;
+mod session;
+
+use deeptrace_model::Transport;
+
+use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+
+use client::Client;
+use server::Server;
+use session::Session;
+
+/// The row of the table.
+pub(crate) const PROTOCOL: Protocol = Protocol {
+    name: "mysql",
+    title: "MySQL and MariaDB (client/server protocol 4.1)",
+    transports: &[Transport::Tcp, Transport::UnixStream],
+    ports: &[3306, 4000, 6033],
+    copy: CopyPolicy::All,
+    recognise,
+    parser: || Box::<MySql>::default(),
+};
+
+fn recognise(head: &Head<'_>) -> Recognition {
+    let by = |side: Side| head.from.is_none_or(|from| from == side);
+    let client = if by(Side::Client) { client::recognise(head) } else { None };
+    let server = if by(Side::Server) { server::recognise(head) } else { None };
+    match (client, server) {
+        (Some(true), _) => Recognition::Yes(Side::Client),
+        (_, Some(true)) => Recognition::Yes(Side::Server),
+        (Some(false), _) => Recognition::Maybe(Side::Client),
+        (_, Some(false)) => Recognition::Maybe(Side::Server),
+        (None, None) => Recognition::No,
+    }
+}
+
+#[derive(Default)]
+struct MySql {
+    session: Session,
+    client: Client,
+    server: Server,
+}
+
+impl Parser for MySql {
+    fn parse(&mut self, input: Input<'_>) -> Verdict {
+        if self.session.is_encrypted {
+            return Verdict::Switch;
+        }
+        match input.from {
+            Side::Client => self.client.parse(&input, &mut self.session),
+            Side::Server => self.server.parse(&input, &mut self.session),
+        }
+    }
+
+    fn is_start(&self, from: Side, bytes: &[u8]) -> bool {
+        match (from, self.session.is_compressed) {
+            (_, true) => compressed::is_start(from, bytes),
+            (Side::Client, _) => client::is_start(bytes),
+            (Side::Server, _) => server::is_start(bytes),
+        }
+    }
+
+    fn lost(&mut self, from: Side) -> Option<Draft> {
+        match from {
+            Side::Client => self.client.lost(&mut self.session),
+            Side::Server => self.server.lost(&mut self.session),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
