@@ -47,6 +47,9 @@ const ASKED_MAX: usize = 4096;
 /// Responses above are not believed.
 const RESPONSE_MAX: i32 = 1 << 30;
 
+/// Bytes of a request that is believed although its client does not name itself.
+const UNNAMED_MAX: usize = 64 * 1024;
+
 fn recognise(head: &Head<'_>) -> Recognition {
     if head.from == Some(Side::Server) {
         return Recognition::No;
@@ -56,8 +59,11 @@ fn recognise(head: &Head<'_>) -> Recognition {
     let mut is_whole = false;
     while let Some(rest) = head.bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match Header::read(rest) {
-            // Mostly zeros: so begins what other protocols say as well.
-            Front::Header(header) if header.api.key == 0 && header.client_id.is_empty() => {
+            // Mostly zeros, or a length that is none: so begins what other protocols say as well.
+            Front::Header(header)
+                if header.client_id.is_empty()
+                    && (header.api.key == 0 || header.len > UNNAMED_MAX) =>
+            {
                 return Recognition::No;
             }
             Front::Header(header) if may_be(&header, rest) => {
