@@ -175,7 +175,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
         return Recognition::No;
     }
     let Some(side) = meta_of(&header, head.bytes).side() else { return Recognition::No };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     Recognition::Yes(side)

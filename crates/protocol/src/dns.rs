@@ -45,7 +45,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
     let found = if is_stream { framed(head) } else { Message::read(head.bytes, head.call_len) };
     let Some(message) = found.filter(Message::is_believable) else { return Recognition::No };
     let side = if message.is_response { Side::Server } else { Side::Client };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     // Multicast DNS on a socket whose port is not known: no id, and nobody is asked to recurse.

@@ -116,7 +116,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
         (false, true) => Side::Client,
         (false, false) => Side::Server,
     };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     Recognition::Yes(side)

@@ -33,9 +33,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
         _ => text::recognise(head),
     };
     match guess {
-        Recognition::Yes(side) | Recognition::Maybe(side)
-            if head.from.is_some_and(|from| from != side) =>
-        {
+        Recognition::Yes(side) | Recognition::Maybe(side) if !head.may_be_from(side) => {
             Recognition::No
         }
         guess => guess,

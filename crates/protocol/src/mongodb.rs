@@ -41,7 +41,7 @@ const SURE: usize = HEADER + 4 + 1 + 4 + 1;
 
 fn recognise(head: &Head<'_>) -> Recognition {
     let reads = |side: Side| {
-        let is_wanted = head.from.is_none_or(|from| from == side);
+        let is_wanted = head.may_be_from(side);
         let front = is_wanted.then(|| Message::read(head.bytes, side, true));
         match front {
             Some(Front::Message(message)) => Some(message),

@@ -41,16 +41,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 };
 
 fn recognise(head: &Head<'_>) -> Recognition {
-    let by = |side: Side| head.from.is_none_or(|from| from == side);
-    let client = if by(Side::Client) { client::recognise(head) } else { None };
-    let server = if by(Side::Server) { server::recognise(head) } else { None };
-    match (client, server) {
-        (Some(true), _) => Recognition::Yes(Side::Client),
-        (_, Some(true)) => Recognition::Yes(Side::Server),
-        (Some(false), _) => Recognition::Maybe(Side::Client),
-        (_, Some(false)) => Recognition::Maybe(Side::Server),
-        (None, None) => Recognition::No,
-    }
+    head.judge(client::recognise, server::recognise)
 }
 
 #[derive(Default)]

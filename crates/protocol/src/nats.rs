@@ -53,7 +53,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
         }
         _ => return Recognition::No,
     };
-    if head.from.is_some_and(|from| from != side) { Recognition::No } else { guess }
+    if !head.may_be_from(side) { Recognition::No } else { guess }
 }
 
 #[derive(Default)]

@@ -53,6 +53,31 @@ pub struct Head<'a> {
     pub server_port: Option<u16>,
 }
 
+impl Head<'_> {
+    /// Whether `side` may have sent them, as far as the opening of the connection tells.
+    pub(crate) fn may_be_from(&self, side: Side) -> bool {
+        self.from.is_none_or(|from| from == side)
+    }
+
+    /// Asks for each side that may have sent them whether they are its; a reader says whether it is
+    /// sure, or `None`: they are not. Surety goes before a guess, the client before the server.
+    pub(crate) fn judge(
+        &self,
+        client: impl FnOnce(&Self) -> Option<bool>,
+        server: impl FnOnce(&Self) -> Option<bool>,
+    ) -> Recognition {
+        let client = if self.may_be_from(Side::Client) { client(self) } else { None };
+        let server = if self.may_be_from(Side::Server) { server(self) } else { None };
+        match (client, server) {
+            (Some(true), _) => Recognition::Yes(Side::Client),
+            (_, Some(true)) => Recognition::Yes(Side::Server),
+            (Some(false), _) => Recognition::Maybe(Side::Client),
+            (_, Some(false)) => Recognition::Maybe(Side::Server),
+            (None, None) => Recognition::No,
+        }
+    }
+}
+
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {

@@ -71,7 +71,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
     } else {
         return Recognition::No;
     };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     Recognition::Yes(side)

@@ -39,7 +39,7 @@ const SOFA_RESPONSE: &[u8] = b"com.alipay.sofa.rpc.core.response.SofaResponse";
 fn recognise(head: &Head<'_>) -> Recognition {
     let Front::Header(header) = Header::read(head.bytes) else { return Recognition::No };
     let Some(side) = header.side().or(head.from) else { return Recognition::No };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     let has_class = header.class > 0 && head.bytes.len() >= header.fixed + header.class;

@@ -220,7 +220,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
     }
     let Some(side) = side.or(head.from) else { return Recognition::No };
     let is_too_long = at > head.call_len as u64 && !head.transport.is_stream();
-    if is_too_long || head.from.is_some_and(|from| from != side) {
+    if is_too_long || !head.may_be_from(side) {
         return Recognition::No;
     }
     if at == head.call_len as u64 { Recognition::Yes(side) } else { Recognition::Maybe(side) }

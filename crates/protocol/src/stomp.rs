@@ -36,7 +36,7 @@ const CONNECTION: u64 = 1;
 
 fn recognise(head: &Head<'_>) -> Recognition {
     for side in [Side::Client, Side::Server] {
-        if head.from.is_some_and(|from| from != side) {
+        if !head.may_be_from(side) {
             continue;
         }
         match frame::judge(head.bytes, side) {

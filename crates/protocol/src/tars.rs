@@ -43,7 +43,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
     let whole = head.call_len as u64;
     // Another packet may follow, or the rest of this one.
     let fits = packet.len >= whole || packet.servant.is_some();
-    if head.from.is_some_and(|from| from != side) || !fits {
+    if !head.may_be_from(side) || !fits {
         return Recognition::No;
     }
     if packet.servant.is_some() || packet.len == whole && packet.is_complete {

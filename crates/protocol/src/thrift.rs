@@ -42,7 +42,7 @@ const MESSAGE_MAX: u64 = 1 << 30;
 fn recognise(head: &Head<'_>) -> Recognition {
     let Ok(front) = head::read(head.bytes) else { return Recognition::No };
     let Some(side) = side(&front, head.from) else { return Recognition::No };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     let is_whole = match (front.len, front.head) {

@@ -67,7 +67,7 @@ fn recognise(head: &Head<'_>) -> Recognition {
         Some(side) => (side, true),
         None => (head.from.unwrap_or(Side::Client), false),
     };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     if is_hello || record::is_chain(head.bytes, head.call_len) {

@@ -37,7 +37,7 @@ const ASKED_MAX: usize = 1024;
 
 fn recognise(head: &Head<'_>) -> Recognition {
     let reads = |side: Side| {
-        let is_wanted = head.from.is_none_or(|from| from == side);
+        let is_wanted = head.may_be_from(side);
         match is_wanted.then(|| Packet::read(head.bytes, side, true)) {
             Some(Front::Packet(packet)) => Some(packet),
             _ => None,

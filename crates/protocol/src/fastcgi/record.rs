@@ -144,7 +144,7 @@ pub(super) fn recognise(head: &Head<'_>) -> Recognition {
         Some(6 | 7 | 10) => Side::Server,
         _ => return Recognition::No,
     };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     let Some((first, last, end)) = chain(head.bytes, side) else { return Recognition::No };

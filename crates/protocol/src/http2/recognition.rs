@@ -33,7 +33,7 @@ pub(super) fn recognise(head: &Head<'_>) -> Recognition {
         }
     });
     match side.flatten() {
-        Some(side) if head.from.is_none_or(|from| from == side) => Recognition::Yes(side),
+        Some(side) if head.may_be_from(side) => Recognition::Yes(side),
         _ => Recognition::No,
     }
 }

@@ -180,7 +180,7 @@ fn chain(bytes: &[u8], from: Side, call_len: usize) -> Option<Chain> {
 pub(super) fn recognise(head: &Head<'_>) -> Recognition {
     let Some(second) = head.bytes.get(1) else { return Recognition::No };
     let side = if second & 0x80 != 0 { Side::Client } else { Side::Server };
-    if head.from.is_some_and(|from| from != side) {
+    if !head.may_be_from(side) {
         return Recognition::No;
     }
     let Some(chain) = chain(head.bytes, side, head.call_len) else { return Recognition::No };
