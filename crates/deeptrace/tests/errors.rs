@@ -186,6 +186,22 @@ fn each_failure_is_one_clear_line_and_a_promised_code() {
     }
 }
 
+/// `command` with `run` behind it starts nothing, leaves nothing, and says one line, which comes back.
+fn refused(command: &mut Command, folder: &Path) -> String {
+    let data = folder.join("data");
+    let output = command
+        .args(["run", "--port", "0", "--agent-port", "0", "--data-dir"])
+        .arg(&data)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!data.exists());
+    said
+}
+
 /// Whoever is not root is told so, in one line, and finds nothing left behind.
 #[test]
 fn without_rights_nothing_is_started() {
@@ -199,19 +215,10 @@ fn without_rights_nothing_is_started() {
     // The build folder may be closed to others.
     let binary = folder.path().join("deeptrace");
     fs::copy(env!("CARGO_BIN_EXE_deeptrace"), &binary).unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .args(["run", "--port", "0", "--agent-port", "0", "--data-dir"])
-        .arg(folder.path().join("data"))
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
+    let said = refused(&mut command, folder.path());
     assert!(said.contains("run as root"), "{said}");
-    assert!(!folder.path().join("data").exists());
 }
 
 /// A kernel whose type information is not to be found, as in a container without /sys.
@@ -228,19 +235,9 @@ fn without_type_information_nothing_is_started() {
         eprintln!("SKIPPED: only root can hide /sys from a command");
         return;
     }
-    let output = hidden()
-        .arg(env!("CARGO_BIN_EXE_deeptrace"))
-        .args(["run", "--port", "0", "--agent-port", "0", "--data-dir"])
-        .arg(folder.path().join("data"))
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let said = refused(hidden().arg(env!("CARGO_BIN_EXE_deeptrace")), folder.path());
     assert!(said.contains("the kernel has no type information"), "{said}");
     assert!(said.contains("mount /sys"), "{said}");
-    assert!(!folder.path().join("data").exists());
 }
 
 #[test]
