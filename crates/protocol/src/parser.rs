@@ -265,3 +265,20 @@ pub trait Parser: Send {
     /// for something to happen.
     fn quiet(&mut self) {}
 }
+
+/// What `parser` makes of whole messages, sent by `from`.
+#[cfg(test)]
+pub(crate) fn drafts(parser: &mut dyn Parser, from: Side, bytes: &[u8]) -> Vec<Draft> {
+    let (mut drafts, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        at += match parser.parse(Input { bytes: &bytes[at..], from, is_last: false }) {
+            Verdict::Part { len, .. } | Verdict::Skip(len) | Verdict::Stray(len) => len as usize,
+            Verdict::Done { len, draft } => {
+                drafts.push(*draft);
+                len as usize
+            }
+            other => panic!("{other:?}"),
+        };
+    }
+    drafts
+}

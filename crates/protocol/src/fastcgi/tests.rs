@@ -1,6 +1,7 @@
 //! Secrets across records, several requests at once, and ids that are used again.
 
-use crate::{Draft, Input, Parser, Side, Verdict};
+use crate::parser::drafts;
+use crate::{Parser, Side};
 
 use super::FastCgi;
 
@@ -26,21 +27,6 @@ fn response(id: u8) -> Vec<u8> {
     [head, record(3, id, &[0; 8])].concat()
 }
 
-fn feed(parser: &mut FastCgi, from: Side, bytes: &[u8]) -> Vec<Draft> {
-    let (mut drafts, mut at) = (Vec::new(), 0);
-    while at < bytes.len() {
-        at += match parser.parse(Input { bytes: &bytes[at..], from, is_last: false }) {
-            Verdict::Part { len, .. } | Verdict::Skip(len) | Verdict::Stray(len) => len as usize,
-            Verdict::Done { len, draft } => {
-                drafts.push(*draft);
-                len as usize
-            }
-            other => panic!("{other:?}"),
-        };
-    }
-    drafts
-}
-
 #[test]
 fn a_secret_that_lies_in_two_records_is_not_kept() {
     let params = [pair("A", "b"), pair("HTTP_COOKIE", "secret")].concat();
@@ -53,7 +39,7 @@ fn a_secret_that_lies_in_two_records_is_not_kept() {
         record(5, 1, b""),
     ]
     .concat();
-    let drafts = feed(&mut FastCgi::default(), Side::Client, &bytes);
+    let drafts = drafts(&mut FastCgi::default(), Side::Client, &bytes);
     let range = drafts[0].redact[0].clone();
     let hidden = &bytes[range];
     assert!(hidden.starts_with(b"sec") && hidden.ends_with(b"ret"), "{hidden:?}");
@@ -63,25 +49,25 @@ fn a_secret_that_lies_in_two_records_is_not_kept() {
 fn answers_go_by_id() {
     let mut parser = FastCgi::default();
     let mixed = [begin(1), request(2, "PUT"), request(1, "GET")[16..].to_vec()].concat();
-    let names: Vec<_> = feed(&mut parser, Side::Client, &mixed)
+    let names: Vec<_> = drafts(&mut parser, Side::Client, &mixed)
         .iter()
         .map(|d| (d.stream, d.name.clone()))
         .collect();
     assert_eq!(names, [(2, "PUT".into()), (1, "GET".into())]);
     let both = [response(1), response(2)].concat();
     let streams: Vec<u64> =
-        feed(&mut parser, Side::Server, &both).iter().map(|draft| draft.stream).collect();
+        drafts(&mut parser, Side::Server, &both).iter().map(|draft| draft.stream).collect();
     assert_eq!(streams, [1, 2]);
 }
 
 #[test]
 fn an_id_that_is_used_again_tells_of_a_lost_answer() {
     let mut parser = FastCgi::default();
-    feed(&mut parser, Side::Client, &request(1, "GET"));
+    drafts(&mut parser, Side::Client, &request(1, "GET"));
     assert!(parser.lost(Side::Server).is_none());
-    feed(&mut parser, Side::Client, &request(1, "PUT"));
-    assert!(feed(&mut parser, Side::Server, &response(1))[0].skips);
+    drafts(&mut parser, Side::Client, &request(1, "PUT"));
+    assert!(drafts(&mut parser, Side::Server, &response(1))[0].skips);
     // A request may be lost, so nobody knows what this answers.
     assert!(parser.lost(Side::Client).is_none());
-    assert!(feed(&mut parser, Side::Server, &response(1)).is_empty());
+    assert!(drafts(&mut parser, Side::Server, &response(1)).is_empty());
 }

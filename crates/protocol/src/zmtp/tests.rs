@@ -3,7 +3,8 @@
 use deeptrace_model::{MessageRole, Transport};
 
 use super::{PROTOCOL, Zmtp};
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::parser::drafts;
+use crate::{Head, Recognition, Side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -18,24 +19,9 @@ fn greeted(sockets: [&str; 2]) -> Zmtp {
     let mut parser = Zmtp::default();
     for (side, socket) in [C, S].into_iter().zip(sockets) {
         parser.halves[side as usize].is_greeted = true;
-        assert!(say(&mut parser, side, &ready(socket)).is_empty());
+        assert!(drafts(&mut parser, side, &ready(socket)).is_empty());
     }
     parser
-}
-
-fn say(parser: &mut Zmtp, from: Side, bytes: &[u8]) -> Vec<Draft> {
-    let (mut drafts, mut at) = (Vec::new(), 0);
-    while at < bytes.len() {
-        at += match parser.parse(Input { bytes: &bytes[at..], from, is_last: false }) {
-            Verdict::Part { len, .. } | Verdict::Skip(len) | Verdict::Stray(len) => len as usize,
-            Verdict::Done { len, draft } => {
-                drafts.push(*draft);
-                len as usize
-            }
-            other => panic!("{other:?}"),
-        };
-    }
-    drafts
 }
 
 #[test]
@@ -52,7 +38,7 @@ fn the_types_of_the_sockets_tell_who_asks() {
     for (sockets, roles) in table {
         let mut parser = greeted(sockets);
         for (side, role) in [C, S].into_iter().zip(roles) {
-            let drafts = say(&mut parser, side, b"\x01\x00\x00\x02hi");
+            let drafts = drafts(&mut parser, side, b"\x01\x00\x00\x02hi");
             assert_eq!(drafts[0].role, role, "{sockets:?} {side:?}");
         }
     }
@@ -61,8 +47,8 @@ fn the_types_of_the_sockets_tell_who_asks() {
 #[test]
 fn subscriptions_are_no_messages_and_topics_are_told() {
     let mut parser = greeted(["SUB", "PUB"]);
-    assert!(say(&mut parser, C, b"\x00\x05\x01news").is_empty());
-    let drafts = say(&mut parser, S, b"\x01\x04news\x00\x02hi");
+    assert!(drafts(&mut parser, C, b"\x00\x05\x01news").is_empty());
+    let drafts = drafts(&mut parser, S, b"\x01\x04news\x00\x02hi");
     let topic = drafts[0].attributes.get("messaging.destination.name");
     assert_eq!(topic.and_then(|value| value.as_text()), Some("news"));
 }
