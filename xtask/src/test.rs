@@ -7,6 +7,7 @@ mod namespaces;
 mod network;
 mod processes;
 mod program;
+mod rough;
 mod watcher;
 mod witness;
 
@@ -14,7 +15,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rustix::process::Signal;
 
 use crate::shop::{self, Floors};
 use crate::{bpf, build, child, packages, root};
@@ -61,7 +61,8 @@ const STEPS: &[Step] = &[
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
-    Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough) },
+    Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough::rough) },
+    Step { root: true, long: true, ..step("disk", "a full disk under load", rough::disk) },
 ];
 
 const fn step(name: &'static str, holds: &'static str, run: fn() -> Result<()>) -> Step {
@@ -204,51 +205,4 @@ fn page() -> Result<()> {
     let mut browser = Command::new("node");
     browser.args(["tests/page.mjs", shop::SERVER]).arg(root().join("out/pictures"));
     child::succeed(browser.current_dir(root().join("ui")))
-}
-
-/// DeepTrace killed, started again and stopped for a while under load: the application must not notice,
-/// the store must open, and what was seen must be joined rightly.
-fn rough() -> Result<()> {
-    let binary = build::binary()?;
-    shop::ensure_packages()?;
-    let (folder, data) = (root().join("out/test-shop"), root().join("out/test-rough"));
-    std::fs::remove_dir_all(&data).ok();
-    std::fs::create_dir_all(&folder)?;
-    let mut application = shop::up(&folder)?;
-    let mut load = shop::load(&folder, 50, 60, &folder.join("load.json"))?;
-    std::thread::sleep(Duration::from_secs(5));
-    let first = shop::deeptrace(&binary, &data)?;
-    std::thread::sleep(Duration::from_secs(10));
-    first.signal(Signal::KILL)?;
-    drop(first);
-    let killed = Instant::now();
-    std::thread::sleep(Duration::from_secs(4));
-    let mut second = shop::deeptrace(&binary, &data)?;
-    std::thread::sleep(Duration::from_secs(5));
-    second.signal(Signal::STOP)?;
-    std::thread::sleep(Duration::from_secs(10));
-    second.signal(Signal::CONT)?;
-    std::thread::sleep(Duration::from_secs(5));
-    let from = shop::now();
-    load.wait()?;
-    let to = shop::now() - 1.0;
-    std::thread::sleep(Duration::from_secs(3));
-    shop::score(&binary, &data, &folder, (from, to), &FLOORS)?;
-    gap(killed)?;
-    second.stop(Duration::from_secs(10))?;
-    application.stop(Duration::from_secs(20))
-}
-
-/// What was missed while nobody ran is a gap that the traces around it show.
-fn gap(killed: Instant) -> Result<()> {
-    let ago = killed.elapsed().as_secs();
-    let around = format!("/traces?limit=500&start=-{}s&end=-{}s", ago + 3, ago.saturating_sub(8));
-    let answer = shop::get(&around)?;
-    let traces = answer["traces"].as_array().cloned().unwrap_or_default();
-    let marked = traces.iter().filter(|trace| trace["incomplete"] == true).count();
-    println!("{marked} of {} traces around the kill say that something is missing", traces.len());
-    if marked == 0 {
-        bail!("no trace around the kill says that something is missing");
-    }
-    Ok(())
 }

@@ -1,7 +1,11 @@
 //! Host: its identity and its clocks.
 
-use deeptrace_model::{BootTime, Duration, Host, WallTime, hash_bytes};
+use deeptrace_model::{BootTime, Clock, Duration, Host, WallTime, hash_bytes};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Readings of the clocks that count as simultaneous, and how many are tried.
+const CLOCKS_APART: Duration = Duration(2_000);
+const CLOCK_READINGS: usize = 16;
 
 /// This host, as it booted last.
 pub fn host() -> Host {
@@ -16,9 +20,28 @@ pub fn boot_time_now() -> BootTime {
     BootTime(nanoseconds(clock_gettime(ClockId::Boottime)))
 }
 
-/// Now, since the Unix epoch.
-pub fn wall_now() -> WallTime {
-    WallTime(nanoseconds(clock_gettime(ClockId::Realtime)))
+/// Now, by both clocks.
+///
+/// Whoever is interrupted between two readings would be off by as long for all that follows, so the
+/// wall clock is read between two readings of the other, again until these are close together.
+pub fn clock_now() -> Clock {
+    let read = || {
+        let before = boot_time_now();
+        let wall = WallTime(nanoseconds(clock_gettime(ClockId::Realtime)));
+        let apart = boot_time_now().since(before);
+        (apart, Clock { boot: BootTime(before.0 + apart.0 / 2), wall })
+    };
+    let mut best = read();
+    for _ in 1..CLOCK_READINGS {
+        if best.0 <= CLOCKS_APART {
+            break;
+        }
+        let next = read();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    best.1
 }
 
 /// CPU time of all threads of this process, user and system.

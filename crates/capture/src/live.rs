@@ -28,7 +28,7 @@ pub use self::probe::{Check, CheckStatus, checks};
 use self::record::{Body, CallRecord, Header, decode, used};
 use self::roster::Roster;
 pub use self::roster::Watched;
-use crate::host::{boot_time_now, host, wall_now};
+use crate::host::{clock_now, host};
 use crate::service::Names;
 use crate::watch::Rules;
 use crate::{Progress, Source, SourceError};
@@ -260,7 +260,7 @@ impl Live {
 
     /// Host and clock at the start; the clock again and losses when it is time.
     fn keep_house(&mut self, sink: &mut dyn FnMut(&Event<'_>)) {
-        let (now, wall) = (boot_time_now(), wall_now());
+        let Clock { boot: now, wall } = clock_now();
         if self.next == 0 {
             self.emit(now, EventBody::Host(host()), sink);
         } else if now.since(self.looked) < HOUSEKEEPING {
