@@ -108,7 +108,8 @@ def match(sides, spans):
     spare = []
     for connection, here in seen.items():
         there = expected.get(connection, [])
-        here = as_sent(here, there)
+        kind, local, peer = connection
+        here = as_sent(here, there, seen.get(("client", peer, local), []) if kind == "server" else [])
         exchanges = [exchange(span) for span in here]
         tolerance = max((side.precision for side in there), default=0)
         pairs = align([side.exchange for side in there], exchanges, tolerance)
@@ -119,23 +120,32 @@ def match(sides, spans):
     return spare
 
 
-def as_sent(here, there):
-    """Commands that one call brought begin at the same moment: they are put into the order of the last run
-    of just these commands that was sent until then."""
+def as_sent(here, there, calls):
+    """Commands that one call brought begin at the same moment: they are put into the order in which the
+    other end sent just these bytes, as far as it was captured, else into that of the truth's commands."""
     ordered = []
-    sent = [side.exchange for side in there]
+    bytes_sent = [(span["start_time_unix_nano"], span.get("request_payload")) for span in calls]
+    names_sent = [(side.exchange.begin, side.exchange.label) for side in there]
     for start, run in groupby(here, key=lambda span: span["start_time_unix_nano"]):
         run = list(run)
         if len(run) > 1:
-            labels = Counter(exchange(span).label for span in run)
-            runs = [sent[at:at + len(run)] for at in range(len(sent) - len(run) + 1)]
-            alike = [each for each in runs if each[-1].begin <= start
-                     and Counter(one.label for one in each) == labels]
-            if alike:
-                rank = {one.label: place for place, one in reversed(list(enumerate(alike[-1])))}
-                run.sort(key=lambda span: rank[exchange(span).label])
+            run = (in_order(run, [span.get("request_payload") for span in run], bytes_sent, start)
+                   or in_order(run, [exchange(span).label for span in run], names_sent, start) or run)
         ordered += run
     return ordered
+
+
+def in_order(run, keys, sent, start):
+    """The run in the order of the last run of just these keys that was sent until `start`."""
+    if None in keys:
+        return None
+    count = len(run)
+    for at in range(len(sent) - count, -1, -1):
+        places = sent[at:at + count]
+        if places[-1][0] <= start and Counter(key for _, key in places) == Counter(keys):
+            left = list(zip(keys, run))
+            return [left.pop([key for key, _ in left].index(wanted))[1] for _, wanted in places]
+    return None
 
 
 def attribute(span, name):

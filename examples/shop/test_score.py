@@ -133,6 +133,25 @@ class Scores(Folder):
                 each["start_time_unix_nano"], each["end_time_unix_nano"] = 117 * MS, 119 * MS
         self.check(self.score(spans))
 
+    def test_commands_of_one_name_and_one_call_are_told_apart_by_their_bytes(self):
+        lines = [dict(line, op="GET") if line.get("op") == "INCR" else line for line in TRUTH["storefront"]]
+        (self.path / "storefront.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        spans = right_spans()
+        spans.insert(0, spans.pop())
+        for each in spans:
+            if each["trace_id"] == f"{2:032x}" and each["attributes"]["network.peer.port"] in (90, 7001):
+                first = each["span_id"] in (f"{25:016x}", f"{26:016x}")
+                each["name"], each["request_payload"] = "GET", "GET a" if first else "GET b"
+                if each["service"] == "redis":
+                    each["start_time_unix_nano"], each["end_time_unix_nano"] = 117 * MS, 119 * MS
+                elif not first:
+                    each["start_time_unix_nano"] += 1000
+        self.check(self.score(spans))
+        served = [each for each in spans if each["service"] == "redis" and each["trace_id"] == f"{2:032x}"]
+        served[0]["parent_span_id"], served[1]["parent_span_id"] = (
+            served[1]["parent_span_id"], served[0]["parent_span_id"])
+        self.check(self.score(spans), joins=(5, 0, 2), traces=(2, 1))
+
     def test_one_trace_id_for_two_requests(self):
         spans = right_spans()
         for each in spans:
