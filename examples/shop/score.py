@@ -124,8 +124,9 @@ def as_sent(here, there, calls):
     """Commands that one call brought begin at the same moment: they are put into the order in which the
     other end sent just these bytes, as far as it was captured, else into that of the truth's commands."""
     ordered = []
-    bytes_sent = [(span["start_time_unix_nano"], span.get("request_payload")) for span in calls]
-    names_sent = [(side.exchange.begin, side.exchange.label) for side in there]
+    bytes_sent = [(span["start_time_unix_nano"], span.get("request_payload"), span["span_id"])
+                  for span in calls]
+    names_sent = [(side.exchange.begin, side.exchange.label, None) for side in there]
     for start, run in groupby(here, key=lambda span: span["start_time_unix_nano"]):
         run = list(run)
         if len(run) > 1:
@@ -136,15 +137,22 @@ def as_sent(here, there, calls):
 
 
 def in_order(run, keys, sent, start):
-    """The run in the order of the last run of just these keys that was sent until `start`."""
+    """The run in the order of the last run of just these keys that was sent until `start`. Which of two
+    with the same bytes came first nobody can say but the join."""
     if None in keys:
         return None
     count = len(run)
     for at in range(len(sent) - count, -1, -1):
         places = sent[at:at + count]
-        if places[-1][0] <= start and Counter(key for _, key in places) == Counter(keys):
+        if places[-1][0] <= start and Counter(key for _, key, _ in places) == Counter(keys):
             left = list(zip(keys, run))
-            return [left.pop([key for key, _ in left].index(wanted))[1] for _, wanted in places]
+            ordered = []
+            for _, wanted, caller in places:
+                alike = [each for each in left if each[0] == wanted]
+                best = next((each for each in alike if each[1]["parent_span_id"] == caller), alike[0])
+                left.remove(best)
+                ordered.append(best[1])
+            return ordered
     return None
 
 

@@ -60,7 +60,7 @@ pub fn rough() -> Result<()> {
     let to = shop::now() - 1.0;
     std::thread::sleep(Duration::from_secs(3));
     shop::score(&binary, &data, &loaded.folder, (from, to), &FLOORS)?;
-    around(killed)?;
+    around(killed, 8)?;
     second.stop(Duration::from_secs(10))?;
     loaded.application.stop(Duration::from_secs(20))
 }
@@ -88,7 +88,7 @@ pub fn disk() -> Result<()> {
     if status["store"]["gap_count"].as_u64().unwrap_or(0) == 0 {
         bail!("no gap tells of {} spans that were dropped", dropped(&status));
     }
-    around(full)?;
+    around(full, 1)?;
     deeptrace.stop(Duration::from_secs(10))?;
     loaded.application.stop(Duration::from_secs(20))
 }
@@ -142,10 +142,11 @@ fn reaches(what: &str, deeptrace: &mut Kept, is_there: impl Fn(&Value) -> bool) 
     bail!("not seen within {PATIENCE:?}: {what}")
 }
 
-/// What was missed since `lost` is told by the traces around it.
-fn around(lost: Instant) -> Result<()> {
+/// What was missed since `lost` is told by the traces from a little before until `seconds` after it.
+fn around(lost: Instant, seconds: u64) -> Result<()> {
     let ago = lost.elapsed().as_secs();
-    let traces = format!("/traces?limit=500&start=-{}s&end=-{}s", ago + 3, ago.saturating_sub(8));
+    let traces =
+        format!("/traces?limit=500&start=-{}s&end=-{}s", ago + 3, ago.saturating_sub(seconds));
     let answer = shop::get(&traces)?;
     let traces = answer["traces"].as_array().context("no list of traces")?;
     let marked = traces.iter().filter(|trace| trace["incomplete"] == true).count();
