@@ -184,6 +184,22 @@ fn a_protocol_costs_two_lines_outside_its_file() {
     }
 }
 
+/// A protocol in a program of one's own: its file, and two lines.
+#[test]
+fn the_example_protocol_costs_two_lines_outside_its_file() {
+    let src = root().join("examples/tally/src");
+    assert!(product(&src.join("tally.rs")).contains("pub fn detect"), "the example has moved");
+    let mut lines: Vec<String> = Vec::new();
+    let mut outside: Vec<PathBuf> = vec![src.join("main.rs")];
+    outside.extend(crates().iter().flat_map(|(_, folder)| files(&folder.join("src"), &["rs"])));
+    for path in outside {
+        let text = product(&path);
+        let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+        lines.extend(code.filter(|line| line.contains("tally")).map(str::to_owned));
+    }
+    assert_eq!(lines.len(), 2, "the example costs other than two lines:\n{}", lines.join("\n"));
+}
+
 #[test]
 fn nothing_is_left_for_later_in_product_code() {
     let marks = ["todo!", "unimplemented!", "TODO", "FIXME", "#[allow(", "#![allow("];

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use deeptrace_capture::live::{Hook, Live};
 use deeptrace_capture::{Progress, Source, SourceError, host};
 use deeptrace_model::{ConnectionId, Demand, Event, EventBody};
+use deeptrace_protocol::Handler;
 
 use crate::config::Config;
 use crate::control::{Ask, Orders};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub status: Arc<Status>,
     /// Where finished spans go.
     pub sink: Box<dyn Sink>,
+    /// Protocols beside those of the table.
+    pub handlers: Vec<Handler>,
 }
 
 impl Capturing {
@@ -116,11 +119,12 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(live: Live, config: &Config, parts: Parts) -> Self {
+    fn new(live: Live, config: &Config, mut parts: Parts) -> Self {
         parts.status.capturing(true, live.hook().as_str());
         let options = Options {
             max_payload_size: config.max_payload_size as usize,
             link_wait: config.link_wait,
+            handlers: std::mem::take(&mut parts.handlers),
         };
         Self {
             live,

@@ -7,18 +7,20 @@
 use deeptrace_context::{Contexts, Input as ContextInput};
 use deeptrace_correlate::{Correlator, Input as CorrelateInput};
 use deeptrace_model::{BootTime, Demand, Duration, Event, Evidence, Message};
-use deeptrace_protocol::Protocols;
+use deeptrace_protocol::{Handler, Protocols};
 use deeptrace_span::{Input as SpanInput, Output as SpanOutput, Spans};
 
 use crate::sink::Batch;
 
 /// How the stages work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of a message that its span keeps.
     pub max_payload_size: usize,
     /// After which a link is decided although its request is still open.
     pub link_wait: Duration,
+    /// Protocols beside those of the table.
+    pub handlers: Vec<Handler>,
 }
 
 /// All stages of the agent.
@@ -37,6 +39,7 @@ impl Pipeline {
     pub fn new(options: Options) -> Self {
         let protocol = deeptrace_protocol::Options {
             max_payload_size: options.max_payload_size,
+            handlers: options.handlers,
             ..Default::default()
         };
         let correlate =

@@ -92,8 +92,11 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
     let folder = tempfile::tempdir().expect("a folder for the store");
     let options = deeptrace_store::Options::new(folder.path());
     let store = deeptrace_store::open("embedded", &options, Mode::Write).expect("a fresh store");
-    let mut pipeline =
-        Pipeline::new(Options { max_payload_size: 512, link_wait: deeptrace_model::Duration(0) });
+    let mut pipeline = Pipeline::new(Options {
+        max_payload_size: 512,
+        link_wait: deeptrace_model::Duration(0),
+        handlers: Vec::new(),
+    });
     let mut batch = Batch::default();
     let mut feed = |batch: &mut Batch, event: &Event<'_>| {
         pipeline.feed(event, batch, &mut |_| {});

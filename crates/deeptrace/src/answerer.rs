@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::config::Loader;
 use anyhow::{Context, Result};
-use deeptrace::config::Loader;
 use deeptrace_http::ApiError;
 use deeptrace_query::Limits;
 use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use deeptrace::config::{Loaded, Loader, takes_effect};
+use crate::config::{Loaded, Loader, takes_effect};
 use deeptrace_http::{Applied, Settings};
 use serde_json::{Value, json};
 

@@ -13,7 +13,8 @@ use crate::half::{Half, Stop, Work};
 use crate::open_message::Who;
 use crate::payloads::Payloads;
 use crate::reorder::{Piece, Place, Queue, place};
-use crate::{Options, Output, Protocol, Side};
+use crate::rows::Rows;
+use crate::{Options, Output, Side};
 
 use self::speaker::Speaker;
 
@@ -29,7 +30,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// What a connection needs of its stage.
 pub(crate) struct Stage<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) table: &'a [Protocol],
+    pub(crate) rows: &'a Rows,
     pub(crate) counters: &'a mut Counters,
     pub(crate) held_bytes: &'a mut usize,
     pub(crate) payloads: &'a mut Payloads,
@@ -408,7 +409,7 @@ fn work<'a>(
 ) -> Work<'a> {
     Work {
         who: Who {
-            protocol: stage.table[row].name,
+            protocol: stage.rows.name(row),
             connection,
             direction,
             boot: stage.boot,

@@ -10,7 +10,8 @@ use deeptrace_model::{
 use crate::connection::{Connection, Stage};
 use crate::counters::Counters;
 use crate::payloads::Payloads;
-use crate::{Protocol, TABLE};
+use crate::rows::Rows;
+use crate::{Handler, Protocol, TABLE};
 
 /// Limits and sizes of the stage.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Options {
     pub open_messages: usize,
     /// Responses of one connection that may wait for requests that are still on their way.
     pub deferred_max: usize,
+    /// Protocols beside those of the table; see [`Handler::check`].
+    pub handlers: Vec<Handler>,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             reorder_bytes_total: 16 * 1024 * 1024,
             open_messages: 256,
             deferred_max: 256,
+            handlers: Vec::new(),
         }
     }
 }
@@ -74,7 +78,7 @@ pub struct Output {
 /// Bytes of socket calls into messages.
 pub struct Protocols {
     options: Options,
-    table: &'static [Protocol],
+    rows: Rows,
     connections: Bounded<ConnectionId, Connection>,
     /// Connections that wait for missing calls, with when to look again.
     waiting: VecDeque<(BootTime, ConnectionId)>,
@@ -91,11 +95,12 @@ impl Protocols {
     }
 
     /// A stage with the protocols of `table`, asked in its order.
-    pub fn with_table(options: Options, table: &'static [Protocol]) -> Self {
+    pub fn with_table(mut options: Options, table: &'static [Protocol]) -> Self {
+        let rows = Rows::new(table, std::mem::take(&mut options.handlers));
         Self {
             connections: Bounded::new(options.connections),
             options,
-            table,
+            rows,
             waiting: VecDeque::new(),
             held_bytes: 0,
             payloads: Payloads::default(),
@@ -140,7 +145,7 @@ impl Protocols {
             let wait = self.options.reorder_wait;
             let mut stage = Stage {
                 options: &self.options,
-                table: self.table,
+                rows: &self.rows,
                 counters: &mut self.counters,
                 held_bytes: &mut self.held_bytes,
                 payloads: &mut self.payloads,
@@ -159,14 +164,14 @@ impl Protocols {
     /// Every counter of the stage.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.counters.each(out);
+        self.rows.counters(out);
         out("protocol_connections", self.connections.len() as u64);
         out("protocol_reorder_bytes", self.held_bytes as u64);
     }
 
     /// The connections followed, each with the name of its protocol once that is known.
     pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, Option<&'static str>)> {
-        let table = self.table;
-        self.connections.iter().map(move |(id, c)| (id, c.row().map(|row| table[row].name)))
+        self.connections.iter().map(|(id, c)| (id, c.row().map(|row| self.rows.name(row))))
     }
 
     fn call(&mut self, event: &Event<'_>, call: &Call<'_>, out: &mut Output) {
@@ -178,7 +183,7 @@ impl Protocols {
         }
         let mut stage = Stage {
             options: &self.options,
-            table: self.table,
+            rows: &self.rows,
             counters: &mut self.counters,
             held_bytes: &mut self.held_bytes,
             payloads: &mut self.payloads,
@@ -208,7 +213,7 @@ impl Protocols {
     fn stage<'a>(&'a mut self, out: &'a mut Output) -> Stage<'a> {
         Stage {
             options: &self.options,
-            table: self.table,
+            rows: &self.rows,
             counters: &mut self.counters,
             held_bytes: &mut self.held_bytes,
             payloads: &mut self.payloads,

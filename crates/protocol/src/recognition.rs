@@ -2,10 +2,11 @@
 //!
 //! Bias: a row that is sure wins, the first in the table if there are two. Rows that are not sure
 //! are believed only if one is alone, or alone in cutting a whole message out of the bytes, or
-//! alone on its well-known port; and then only tried.
+//! alone on its well-known port; and then only tried. Handlers are asked between the two, and tried.
 
 use deeptrace_model::Transport;
 
+use crate::rows::Rows;
 use crate::{Head, Input, Protocol, Recognition, Side, Verdict};
 
 /// What is known of the call.
@@ -19,6 +20,22 @@ pub(crate) struct Question<'a> {
     pub(crate) rejected: u128,
 }
 
+impl<'a> Question<'a> {
+    fn head(&self) -> Head<'a> {
+        Head {
+            bytes: self.bytes,
+            call_len: self.call_len,
+            transport: self.transport,
+            from: self.from,
+            server_port: self.server_port,
+        }
+    }
+
+    fn is_rejected(&self, row: usize) -> bool {
+        row < 128 && self.rejected & (1 << row) != 0
+    }
+}
+
 /// A protocol that the bytes may be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Guess {
@@ -27,36 +44,41 @@ pub(crate) struct Guess {
     pub(crate) sure: bool,
 }
 
-/// Asks every row of the table.
-pub(crate) fn ask(table: &[Protocol], question: &Question<'_>) -> Option<Guess> {
-    let head = Head {
-        bytes: question.bytes,
-        call_len: question.call_len,
-        transport: question.transport,
-        from: question.from,
-        server_port: question.server_port,
-    };
+/// Asks every row.
+pub(crate) fn ask(rows: &Rows, question: &Question<'_>) -> Option<Guess> {
+    let table = rows.table;
     let mut maybe: Vec<Guess> = Vec::new();
-    for (row, protocol) in table.iter().enumerate() {
-        let tried = row < 128 && question.rejected & (1 << row) != 0;
-        if tried || !protocol.transports.contains(&question.transport) {
-            continue;
+    for row in 0..table.len() {
+        match ask_row(table, row, question) {
+            Some(guess) if guess.sure => return Some(guess),
+            Some(guess) => maybe.push(guess),
+            None => {}
         }
-        let (from, sure) = match (protocol.recognise)(&head) {
-            Recognition::No => continue,
-            Recognition::Maybe(from) => (from, false),
-            Recognition::Yes(from) => (from, true),
-        };
-        if question.from.is_some_and(|known| known != from) {
-            continue;
-        }
-        let guess = Guess { row, from, sure };
-        if sure {
-            return Some(guess);
-        }
-        maybe.push(guess);
     }
-    choose(table, question, &maybe)
+    ask_handlers(rows, question).or_else(|| choose(table, question, &maybe))
+}
+
+/// Asks one row of the table.
+pub(crate) fn ask_row(table: &[Protocol], row: usize, question: &Question<'_>) -> Option<Guess> {
+    let protocol = table.get(row)?;
+    if question.is_rejected(row) || !protocol.transports.contains(&question.transport) {
+        return None;
+    }
+    let (from, sure) = match (protocol.recognise)(&question.head()) {
+        Recognition::No => return None,
+        Recognition::Maybe(from) => (from, false),
+        Recognition::Yes(from) => (from, true),
+    };
+    question.from.is_none_or(|known| known == from).then_some(Guess { row, from, sure })
+}
+
+/// The first handler that knows the bytes; it is tried.
+fn ask_handlers(rows: &Rows, question: &Question<'_>) -> Option<Guess> {
+    let mut handlers = rows.handlers().filter(|(row, _)| !question.is_rejected(*row));
+    handlers.find_map(|(row, handler)| match handler.recognise(&question.head()) {
+        Recognition::Yes(from) => Some(Guess { row, from, sure: false }),
+        _ => None,
+    })
 }
 
 fn choose(table: &[Protocol], question: &Question<'_>, maybe: &[Guess]) -> Option<Guess> {

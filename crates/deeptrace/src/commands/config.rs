@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::config::{Loader, Row, validate};
+use crate::layers::Layers;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use deeptrace::config::{Loader, Row, validate};
-use deeptrace::layers::Layers;
 use deeptrace_http::Applied;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
         Command::Show { target, output } => show(&target, &output, common),
         Command::Validate { file } => check(file, common),
         Command::Update { key, value, target, output } => {
-            let known = serde_json::to_value(deeptrace::config::Written::default())?;
+            let known = serde_json::to_value(crate::config::Written::default())?;
             let value = Layers::new(known, &[]).value_of_text(&key, &value);
             let nested = key.rsplit('.').fold(value, |value, part| json!({part: value}));
             let client = target.client(common);

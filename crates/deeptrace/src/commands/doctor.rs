@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Loader;
 use anyhow::Result;
 use clap::Args;
-use deeptrace::config::Loader;
 use deeptrace_http::{BindError, Listener, Token};
 use deeptrace_store::{Mode, Options as StoreOptions, StoreError};
 use serde::Serialize;

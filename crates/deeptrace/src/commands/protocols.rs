@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::custom;
 use crate::output::{Output, table};
 
 /// Options of the command.
@@ -23,7 +24,9 @@ struct Row {
 /// Prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let row = |p: &deeptrace_protocol::Protocol| Row { name: p.name, summary: p.title };
-    let rows: Vec<Row> = deeptrace_protocol::TABLE.iter().map(row).collect();
+    let mut rows: Vec<Row> = deeptrace_protocol::TABLE.iter().map(row).collect();
+    let registered = custom::handlers()?;
+    rows.extend(registered.iter().map(|it| Row { name: it.name(), summary: "registered" }));
     options.output.print(&rows, |out, rows| {
         let cells: Vec<Vec<String>> =
             rows.iter().map(|row| vec![row.name.to_owned(), row.summary.to_owned()]).collect();

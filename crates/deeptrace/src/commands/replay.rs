@@ -21,7 +21,7 @@ use deeptrace_store::{Filter, Mode, Store};
 use crate::Common;
 use crate::commands::run::loader;
 use crate::commands::trace::tree;
-use crate::output;
+use crate::{custom, output};
 
 /// Options of the command.
 #[derive(Args)]
@@ -63,6 +63,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let pipeline = Pipeline::new(PipelineOptions {
         max_payload_size: loaded.agent.max_payload_size as usize,
         link_wait: loaded.agent.link_wait,
+        handlers: custom::handlers()?,
     });
     let mut out = output::open(&options.output)?;
     if options.format == Format::Counts {

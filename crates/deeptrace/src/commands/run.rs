@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::{Loaded, Loader};
 use anyhow::{Context, Result};
 use axum::Router;
 use clap::Args;
-use deeptrace::config::{Loaded, Loader};
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sink::{self, Sink};
@@ -20,8 +20,8 @@ use deeptrace_store::{Mode, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::Common;
 use crate::settings::Running;
+use crate::{Common, custom};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -68,6 +68,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let loaded = loader.load(None)?;
     if roles.agent {
         allowed()?;
+        custom::handlers()?;
     }
     let sliced = short_slices(roles);
     let (token, is_new) = Token::open(&common.data_dir)?;
@@ -180,7 +181,9 @@ fn capture(
 
     let listeners = [&doors.agent, &doors.server].into_iter().flatten();
     let own_ports = listeners.map(|listener| listener.address().port()).collect();
-    let capturing = Capturing::start(&loaded.agent, own_ports, Parts { orders, status, sink })?;
+    let handlers = custom::handlers()?;
+    let parts = Parts { orders, status, sink, handlers };
+    let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
     tracing::info!(hook = capturing.hook().as_str(), "capturing");
     Ok(Box::new(move || capturing.finish()))
 }

@@ -7,7 +7,7 @@ use deeptrace_model::{Call, Direction, Event, MessageRole, Touch, hash_bytes};
 use super::speaker::Speaker;
 use super::{Connection, Stage};
 use crate::open_message::{OpenMessage, Who};
-use crate::recognition::{Question, ask};
+use crate::recognition::{Question, ask, ask_row};
 use crate::{Draft, Input, Side, Verdict};
 
 impl Connection {
@@ -50,16 +50,16 @@ impl Connection {
             rejected: 0,
         };
         let known = self.speaker.as_ref().map(|speaker| speaker.row);
-        let own = known.map(|row| &stage.table[row..=row]);
-        if let Some(guess) = own.and_then(|table| ask(table, &question)) {
+        let own = known.and_then(|row| ask_row(stage.rows.table, row, &question));
+        if let Some(guess) = own {
             return Some(guess.from);
         }
-        let guess = ask(stage.table, &question)?;
+        let guess = ask(stage.rows, &question)?;
         // A guess that is not sure must be a whole message, and takes nobody's place.
         if known.is_some() && !guess.sure {
             return None;
         }
-        self.speaker = Some(Speaker::sure(stage.table, guess.row));
+        self.speaker = Some(Speaker::sure(guess.row, stage.rows.parser(guess.row)?));
         self.know(stage);
         Some(guess.from)
     }
@@ -74,7 +74,7 @@ impl Connection {
     ) {
         let Some(speaker) = &mut self.speaker else { return };
         let who = Who {
-            protocol: stage.table[speaker.row].name,
+            protocol: stage.rows.name(speaker.row),
             connection: self.id,
             direction: call.direction,
             boot: stage.boot,

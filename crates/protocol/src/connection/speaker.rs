@@ -10,7 +10,7 @@ use super::{Connection, Stage, client_direction, side, work};
 use crate::half::{Half, Stop};
 use crate::recognition::{Guess, Question, ask};
 use crate::reorder::Piece;
-use crate::{CopyPolicy, Parser, Protocol, Side};
+use crate::{CopyPolicy, Parser, Side};
 
 /// Doubt at which the protocol is given up.
 const DOUBT_MAX: u32 = 12;
@@ -43,8 +43,8 @@ pub(crate) struct Speaker {
 
 impl Speaker {
     /// The protocol in `row`, beyond doubt.
-    pub(super) fn sure(table: &[Protocol], row: usize) -> Self {
-        Self::new(row, (table[row].parser)(), true)
+    pub(super) fn sure(row: usize, parser: Box<dyn Parser>) -> Self {
+        Self::new(row, parser, true)
     }
 
     fn new(row: usize, parser: Box<dyn Parser>, is_sure: bool) -> Self {
@@ -107,7 +107,7 @@ impl Connection {
     ) -> Option<Guess> {
         let from = self.client.map(|client| side(client, direction));
         ask(
-            stage.table,
+            stage.rows,
             &Question {
                 bytes: bytes.unwrap_or_else(|| self.halves[direction as usize].kept()),
                 call_len,
@@ -127,7 +127,7 @@ impl Connection {
         kept: bool,
         stage: &mut Stage<'_>,
     ) -> Stop {
-        let mut parser = (stage.table[guess.row].parser)();
+        let Some(mut parser) = stage.rows.parser(guess.row) else { return Stop::Drained };
         let direction = piece.direction;
         self.client = Some(match guess.from {
             Side::Client => direction,
@@ -220,7 +220,7 @@ impl Connection {
     pub(super) fn know(&mut self, stage: &mut Stage<'_>) {
         stage.counters.recognised += 1;
         let Some(row) = self.row() else { return };
-        let bytes = match stage.table[row].copy {
+        let bytes = match stage.rows.copy(row) {
             CopyPolicy::Head => stage.options.head_bytes,
             CopyPolicy::All => 16384,
         };

@@ -1,0 +1,47 @@
+//! The command line: options that are alike everywhere, exit codes, one line for an error.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser};
+
+use crate::{commands, output};
+
+/// Zero-code distributed tracing for Linux.
+#[derive(Parser)]
+#[command(name = "deeptrace", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Example: sudo deeptrace run, then open http://127.0.0.1:7901")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// Options that every command has.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Configuration file [default: ./deeptrace.toml, then /etc/deeptrace/deeptrace.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the store and the token
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/deeptrace")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The `deeptrace` command with this process's arguments: all of it, beside the protocols that were
+/// [registered](crate::register_protocol_handler). Success is 0, failure 1; bad usage is 2, and ends
+/// the process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match commands::run(cli.command, &cli.common) {
+        Ok(code) => code,
+        // Somebody who reads only the head of what we print is not a failure.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("{error:#}").replace('\n', "; ");
+            eprintln!("deeptrace: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
