@@ -1,5 +1,6 @@
-//! Child processes: run to the end, or kept and ended by pid.
+//! Child processes: run to the end, or kept and ended by pid; ports for them.
 
+use std::net::TcpListener;
 use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
@@ -97,4 +98,16 @@ impl Drop for Kept {
             eprintln!("x: {error:#}");
         }
     }
+}
+
+/// Ports that nobody has now.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
 }

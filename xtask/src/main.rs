@@ -8,6 +8,7 @@ mod build;
 mod child;
 mod demo;
 mod packages;
+mod servers;
 mod shop;
 mod test;
 
@@ -36,6 +37,8 @@ enum Task {
     Demo(demo::Options),
     /// Install what the tests need, and pass them.
     Test(test::Options),
+    /// Hold the spans of real servers and clients to what the clients did
+    Servers(servers::Options),
     /// Measure, and print one table.
     Bench(bench::Options),
     /// Rebuild the kernel object from its C sources.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Run { args } => build::run(&args),
         Task::Demo(options) => demo::demo(&options),
         Task::Test(options) => test::test(&options),
+        Task::Servers(options) => servers::servers(&options),
         Task::Bench(options) => bench::bench(&options),
         Task::Bpf { check } => bpf::build(check),
     };

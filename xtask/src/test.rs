@@ -8,7 +8,7 @@ mod network;
 mod processes;
 mod program;
 mod rough;
-mod watcher;
+pub mod watcher;
 mod witness;
 
 use std::process::Command;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::shop::{self, Floors};
-use crate::{bpf, build, child, packages, root};
+use crate::{bpf, build, child, packages, root, servers};
 
 /// Options of the tests.
 #[derive(clap::Args)]
@@ -60,6 +60,15 @@ const STEPS: &[Step] = &[
         ..step("containers", "container.id, monitor_containers", containers::containers)
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
+    Step {
+        root: true,
+        ..step("servers", "real servers and clients: each call its spans", servers::core)
+    },
+    Step {
+        root: true,
+        long: true,
+        ..step("more servers", "those that take long to start", servers::long)
+    },
     Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough::rough) },
     Step { root: true, long: true, ..step("disk", "a full disk under load", rough::disk) },
@@ -71,10 +80,11 @@ const fn step(name: &'static str, holds: &'static str, run: fn() -> Result<()>) 
 
 /// Why a step cannot run on this machine, which is no failure.
 #[derive(Debug)]
-struct Skipped(String);
+pub struct Skipped(String);
 
 impl Skipped {
-    fn because(reason: &str) -> anyhow::Error {
+    /// With this reason.
+    pub fn because(reason: &str) -> anyhow::Error {
         anyhow::Error::new(Self(reason.to_owned()))
     }
 }
@@ -117,7 +127,7 @@ pub fn test(options: &Options) -> Result<()> {
     }
     println!();
     for (step, took, result) in &rows {
-        println!("{:10} {:4} s  {}  ({})", step.name, took.as_secs(), result, step.holds);
+        println!("{:12} {:4} s  {}  ({})", step.name, took.as_secs(), result, step.holds);
     }
     let count = |word: &str| rows.iter().filter(|(_, _, result)| result.starts_with(word)).count();
     let (passed, failed, skipped) = (count("passed"), count("FAILED"), count("SKIPPED"));

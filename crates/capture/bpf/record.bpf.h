@@ -125,7 +125,8 @@ static __always_inline void submit_flat(const struct dt_moved *m, __u64 buffer, 
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 }
 
-/* The same for several segments, gathered first. At most 16 of them are looked at. */
+/* The same for several segments, gathered first. At most DT_SEGMENTS_MAX of them are
+ * looked at: gRPC's C core sends up to 260, a few for each of its concurrent calls. */
 static __noinline int submit_gathered(const struct dt_moved *m, __u64 iov, __u32 segments, __u32 bytes)
 {
 	__u32 zero = 0, done;
@@ -136,7 +137,7 @@ static __noinline int submit_gathered(const struct dt_moved *m, __u64 iov, __u32
 	if (bytes > DT_GATHER_MAX)
 		bytes = DT_GATHER_MAX;
 	room->done = 0;
-	for (__u32 i = 0; i < 16 && i < segments; i++) {
+	for (__u32 i = 0; i < DT_SEGMENTS_MAX && i < segments; i++) {
 		struct user_iovec segment;
 		__u64 n;
 

@@ -9,10 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::api::get;
-use crate::child::Kept;
+use crate::child::{Kept, free_ports};
 
-const PORT: &str = "19201";
-const AGENT_PORT: &str = "19202";
 const READY: Duration = Duration::from_secs(20);
 /// A span is in the store at most a second after its answer, and a link's child a little later.
 const SETTLED: Duration = Duration::from_secs(15);
@@ -23,6 +21,9 @@ pub const LIMITS: &str = "[agents.limits]\ncpu_percent = 100\n";
 /// A running deeptrace with a fresh data folder.
 pub struct Watcher {
     kept: Kept,
+    /// Where server and agent are asked.
+    port: String,
+    agent_port: String,
     binary: PathBuf,
     folder: PathBuf,
 }
@@ -35,13 +36,14 @@ impl Watcher {
         fs::write(folder.join("deeptrace.toml"), config)?;
         let log = File::create(folder.join("deeptrace.log"))?;
         let mut command = Command::new(binary);
-        command.args(["run", "--port", PORT, "--agent-port", AGENT_PORT]);
+        let [port, agent_port] = free_ports()?.map(|port| port.to_string());
+        command.args(["run", "--port", &port, "--agent-port", &agent_port]);
         command.arg("--config").arg(folder.join("deeptrace.toml"));
         command.arg("--data-dir").arg(folder.join("data"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let kept = Kept::start("deeptrace", &mut command)?;
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut watcher = Self { kept, binary, folder };
+        let mut watcher = Self { kept, port, agent_port, binary, folder };
         let begun = Instant::now();
         while !watcher.agent("/status").is_ok_and(|status| status["state"] == "capturing") {
             watcher.kept.alive().with_context(|| format!("see {}", watcher.log().display()))?;
@@ -66,12 +68,12 @@ impl Watcher {
 
     /// An answer of the agent.
     pub fn agent(&self, path: &str) -> Result<Value> {
-        get(AGENT_PORT, path)
+        get(&self.agent_port, path)
     }
 
     /// An answer of the server.
     pub fn server(&self, path: &str) -> Result<Value> {
-        get(PORT, path)
+        get(&self.port, path)
     }
 
     /// What it counts as lost, given up or refused, where that is not nothing.
@@ -88,14 +90,14 @@ impl Watcher {
     /// Runs a command of deeptrace that asks this agent; what it prints.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binary);
-        command.args(arguments).arg("--agent").arg(format!("http://127.0.0.1:{AGENT_PORT}"));
+        command.args(arguments).arg("--agent").arg(format!("http://127.0.0.1:{}", self.agent_port));
         printed(command.arg("--data-dir").arg(self.folder.join("data")))
     }
 
     /// Changes the configuration through the API.
     pub fn put_config(&self, changes: &Value) -> Result<Value> {
         let token = fs::read_to_string(self.folder.join("data/token"))?;
-        let mut answer = ureq::put(format!("http://127.0.0.1:{AGENT_PORT}/config"))
+        let mut answer = ureq::put(format!("http://127.0.0.1:{}/config", self.agent_port))
             .header("Authorization", format!("Bearer {}", token.trim()))
             .header("Content-Type", "application/json")
             .send(changes.to_string())

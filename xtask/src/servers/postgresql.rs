@@ -1,0 +1,39 @@
+//! PostgreSQL of Debian, asked by psycopg.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::setting::Setting;
+use super::{SERVER as BASE, Server, python};
+use crate::child::Kept;
+
+pub const SERVER: Server = Server {
+    name: "postgresql",
+    protocol: "postgresql",
+    packages: &["postgresql"],
+    start,
+    client: |_| Ok(python::program("postgresql_client.py")),
+    ..BASE
+};
+
+fn start(setting: &Setting) -> Result<Vec<Kept>> {
+    let programs = programs()?;
+    let data = setting.path("data");
+    fs::create_dir(&data)?;
+    setting.run(Command::new("chown").args(["-R", "postgres:", &setting.path("")]))?;
+    let mut init = setting.as_user("postgres", &format!("{programs}/initdb"));
+    setting.run(init.args(["--auth", "trust", "--no-sync", "-D", &data]))?;
+    let port = setting.port.to_string();
+    let mut command = setting.as_user("postgres", &format!("{programs}/postgres"));
+    command.args(["-D", &data, "-h", "127.0.0.1", "-k", &data, "-p", &port]);
+    Ok(vec![setting.start("postgres", &mut command)?])
+}
+
+/// The folder of the newest version.
+fn programs() -> Result<String> {
+    let versions = fs::read_dir("/usr/lib/postgresql")?.flatten().map(|entry| entry.path());
+    let newest = versions.max().context("no version of PostgreSQL is installed")?;
+    Ok(newest.join("bin").to_string_lossy().into_owned())
+}
