@@ -53,6 +53,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("span", &["model", "bounded"]),
     ("context", &["model", "bounded"]),
     ("correlate", &["model"]),
+    ("workload", &[]),
     ("store", &["model"]),
     ("query", &["model", "store"]),
     ("export", &["model"]),

@@ -1,6 +1,6 @@
 //! What an algorithm sees and says.
 
-use deeptrace_model::{BootTime, Evidence, Method, SpanId, Tid, TraceContext};
+use deeptrace_model::Method;
 
 /// An algorithm, as a row of [`TABLE`](crate::TABLE).
 pub struct Row {
@@ -12,65 +12,92 @@ pub struct Row {
     pub make: fn() -> Box<dyn Algorithm>,
 }
 
-/// A call whose parent is asked for.
-#[derive(Clone, Debug)]
+/// Requests and calls of one process over some time. Times are nanoseconds of its clock.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// By start.
+    pub requests: Vec<Request>,
+    /// By start.
+    pub calls: Vec<Call>,
+    /// Step of the clock in nanoseconds: all times are multiples of it, but for an offset.
+    pub tick: i64,
+}
+
+/// A request that the process served.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// First byte of the request.
+    pub start: i64,
+    /// Last byte of the response; `i64::MAX` while it is open.
+    pub end: i64,
+    /// Hash of what is asked for: protocol, caller and name.
+    pub class: u64,
+    /// Execution context, or else thread, at the request and at the response.
+    pub units: [Option<u64>; 2],
+    /// Which arrival of its trace in this process it is, of how many; `(1, 1)` for most.
+    pub arrival: (u8, u8),
+    /// Hashes of values in its payloads, ordered.
+    pub tokens: Vec<u64>,
+}
+
+/// A call that the process made.
+#[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// Its span.
-    pub span: SpanId,
-    /// First byte of its request.
-    pub start: BootTime,
-    /// Last byte of its response.
-    pub end: BootTime,
-    /// Thread that sent it.
-    pub tid: Tid,
+    /// First byte of the request.
+    pub start: i64,
+    /// Last byte of the response; `i64::MAX` while there is none.
+    pub end: i64,
     /// Hash of what is called: protocol, peer and name.
+    pub class: u64,
+    /// Hash of who is called.
     pub callee: u64,
-    /// The application's own ids in it.
-    pub trace_context: Option<TraceContext>,
-    /// What was observed.
-    pub evidence: Option<Evidence>,
-    /// Share of this process's calls that are made for no request at all, although one is open.
-    pub background: f32,
+    /// Execution context, or else thread, at the request and at the response.
+    pub units: [Option<u64>; 2],
+    /// Hashes of values in its payloads, ordered.
+    pub tokens: Vec<u64>,
+    /// Index of its request, where stronger evidence told it.
+    pub known: Option<usize>,
 }
 
-/// A request that could have made the call: it was open all the time.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Its span.
-    pub span: SpanId,
-    /// Its request was complete.
-    pub start: BootTime,
-    /// Its response was complete; `None` while it is open.
-    pub end: Option<BootTime>,
-    /// Thread that read it.
-    pub tid: Tid,
-    /// The application's own ids in it.
-    pub trace_context: Option<TraceContext>,
-    /// Callees of the calls that it is known to have made, with repetitions.
-    pub made: Vec<u64>,
-}
-
-/// Which candidate it was.
+/// Which request it was.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guess {
-    /// Index among the candidates.
-    pub candidate: usize,
+    /// Index among the requests of the window.
+    pub request: usize,
     /// How it was found.
     pub method: Method,
     /// Probability that it is right.
     pub confidence: f32,
 }
 
-/// Decides for the calls of one process, in the order of their starts.
+/// Decides for the calls of one process.
 ///
-/// MUST give the same answers for the same sequence of questions. MUST NOT look at ids of spans but to
-/// tell them apart. MAY abstain: a wrong parent is worse than none.
+/// MUST give the same answers for the same sequence of windows. MUST answer once for each call of the
+/// window, in their order, and for a `known` one what is known or nothing. MAY abstain: a wrong parent
+/// is worse than none. MUST keep no more than a bounded amount from one window to the next.
 pub trait Algorithm: Send {
-    /// The parent of `call`. `candidates` are ordered by start and contain the call in time.
-    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess>;
+    /// The parents of the calls of `window`.
+    fn infer(&mut self, window: &Window) -> Vec<Option<Guess>>;
+}
 
-    /// Whether the parent of `call` is known already, so that it need not wait for slow requests.
-    fn is_certain(&self, _call: &Call) -> bool {
-        false
+/// Asks `decide` for each call in turn, with the requests, by start, that contain it in time.
+pub(crate) fn each_call(
+    window: &Window,
+    mut decide: impl FnMut(&Call, &[usize]) -> Option<Guess>,
+) -> Vec<Option<Guess>> {
+    let mut next = 0;
+    let (mut open, mut containing): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    let mut guesses = Vec::with_capacity(window.calls.len());
+    for call in &window.calls {
+        while window.requests.get(next).is_some_and(|request| request.start <= call.start) {
+            open.push(next);
+            next += 1;
+        }
+        open.retain(|request| window.requests[*request].end >= call.start);
+        containing.clear();
+        let contains = |request: &&usize| window.requests[**request].end >= call.end;
+        containing.extend(open.iter().filter(contains));
+        guesses.push(decide(call, &containing));
     }
+    guesses
 }

@@ -7,15 +7,14 @@ use deeptrace_model::{
     Value, hash_bytes, hash64,
 };
 
-use crate::TABLE;
-use crate::algorithm::Row;
 use crate::process::{Process, Rules};
+
+/// Who decides, as links say it.
+const ALGORITHM: &str = "auto";
 
 /// How to correlate.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Name of a row of [`TABLE`]; an unknown one means the first.
-    pub algorithm: &'static str,
     /// A link is written provisionally when its call waited for so long.
     pub link_wait: Duration,
     /// A request that is open for longer is nobody's parent any more.
@@ -27,7 +26,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            algorithm: "auto",
             link_wait: Duration::from_secs(10),
             expiry: Duration::from_secs(60),
             processes_max: 16_384,
@@ -50,7 +48,6 @@ pub enum Input<'a> {
 /// Finds the parents of calls.
 pub struct Correlator {
     options: Options,
-    row: &'static Row,
     processes: BTreeMap<Pid, Process>,
     links: u64,
     shed: u64,
@@ -59,8 +56,7 @@ pub struct Correlator {
 impl Correlator {
     /// An empty stage.
     pub fn new(options: Options) -> Self {
-        let row = TABLE.iter().find(|row| row.name == options.algorithm).unwrap_or(&TABLE[0]);
-        Self { options, row, processes: BTreeMap::new(), links: 0, shed: 0 }
+        Self { options, processes: BTreeMap::new(), links: 0, shed: 0 }
     }
 
     /// Changes how long a call waits for its link.
@@ -106,12 +102,12 @@ impl Correlator {
         {
             self.processes.pop_first();
         }
-        self.processes.entry(pid).or_insert_with(|| Process::new((self.row.make)()))
+        self.processes.entry(pid).or_insert_with(Process::new)
     }
 
     fn rules(&self) -> Rules {
         Rules {
-            algorithm: self.row.name,
+            algorithm: ALGORITHM,
             link_wait: self.options.link_wait,
             expiry: self.options.expiry,
         }

@@ -2,11 +2,13 @@
 //! (SIGCOMM 2025).
 //!
 //! Right while work is done in the order in which it came; wholly wrong after one slip, since all that
-//! follow are shifted. It says nothing about how sure it is: `auto` measures that.
+//! follow are shifted. Where every open request has called the callee it takes those with the fewest
+//! calls: the published rule assumes one call per callee.
 
 use deeptrace_model::Method;
+use rustc_hash::FxHashMap;
 
-use crate::algorithm::{Algorithm, Call, Candidate, Guess, Row};
+use crate::algorithm::{Algorithm, Guess, Row, Window, each_call};
 
 pub(crate) const ROW: Row = Row {
     name: "fifo",
@@ -17,17 +19,15 @@ pub(crate) const ROW: Row = Row {
 struct Fifo;
 
 impl Algorithm for Fifo {
-    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
-        let candidate = first_free(call, candidates)?;
-        Some(Guess { candidate, method: Method::Order, confidence: 1.0 / candidates.len() as f32 })
+    fn infer(&mut self, window: &Window) -> Vec<Option<Guess>> {
+        let mut made: FxHashMap<(usize, u64), u32> = FxHashMap::default();
+        each_call(window, |call, open| {
+            let calls = |request: &usize| made.get(&(*request, call.callee)).copied().unwrap_or(0);
+            let free = || open.iter().copied().min_by_key(calls);
+            let request = call.known.or_else(free)?;
+            *made.entry((request, call.callee)).or_default() += 1;
+            let confidence = 1.0 / open.len().max(1) as f32;
+            Some(Guess { request, method: Method::Order, confidence })
+        })
     }
-}
-
-/// Index of the oldest candidate without a call to this callee. Where all have one, of those with the
-/// fewest: the published rule assumes one call per callee.
-pub(crate) fn first_free(call: &Call, candidates: &[&Candidate]) -> Option<usize> {
-    let calls =
-        |candidate: &Candidate| candidate.made.iter().filter(|c| **c == call.callee).count();
-    let all = candidates.iter().enumerate();
-    all.min_by_key(|(_, candidate)| calls(candidate)).map(|(index, _)| index)
 }

@@ -2,20 +2,29 @@
 //! sure it is.
 //!
 //! [`TABLE`] holds the algorithms; the order is that in which they are shown. `auto` weighs what there
-//! is, strongest first; the others are there for comparison and for those who want one.
+//! is, strongest first; the others are there for comparison and for those who want one. [`Correlator`]
+//! is the live stage; [`Offline`] correlates spans of any origin, window by window.
 #![forbid(unsafe_code)]
 
 mod algorithm;
 mod auto;
 mod background;
 mod calibration;
+mod chain;
 mod correlator;
+mod deepflow;
 mod fifo;
+mod observation;
+mod offline;
 mod process;
+mod strong;
 mod vpath;
+mod wap5;
 
-pub use algorithm::{Algorithm, Call, Candidate, Guess, Row};
+pub use algorithm::{Algorithm, Call, Guess, Request, Row, Window};
 pub use correlator::{Correlator, Input, Options};
+pub use observation::{Answer, Observation, Side};
+pub use offline::{Offline, Options as OfflineOptions};
 
 /// Every algorithm.
-pub const TABLE: &[Row] = &[auto::ROW, fifo::ROW, vpath::ROW];
+pub const TABLE: &[Row] = &[auto::ROW, fifo::ROW, wap5::ROW, vpath::ROW, deepflow::ROW];

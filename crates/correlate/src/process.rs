@@ -11,8 +11,8 @@ use deeptrace_model::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::algorithm::{Algorithm, Call, Candidate};
 use crate::background::Background;
+use crate::strong::{Call, Candidate, Strong};
 
 /// Requests, calls and pieces of evidence of one process that are held, each.
 const HELD_MAX: usize = 8192;
@@ -42,7 +42,7 @@ pub(crate) struct Rules {
 
 /// One process.
 pub(crate) struct Process {
-    algorithm: Box<dyn Algorithm>,
+    strong: Strong,
     /// By start.
     requests: VecDeque<Candidate>,
     open: usize,
@@ -60,9 +60,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(algorithm: Box<dyn Algorithm>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            algorithm,
+            strong: Strong::default(),
             requests: VecDeque::new(),
             open: 0,
             settled: 0,
@@ -101,7 +101,6 @@ impl Process {
             span,
             start,
             end: None,
-            tid: message.last.tid,
             trace_context: message.trace_context,
             made: Vec::new(),
         };
@@ -139,7 +138,6 @@ impl Process {
             span: span.id,
             start: span.request[0].time,
             end,
-            tid: span.request[0].tid,
             callee,
             trace_context: span.trace_context,
             evidence: None,
@@ -205,7 +203,7 @@ impl Process {
         }
         for mut waiting in std::mem::take(&mut self.waiting) {
             waiting.call.evidence = self.evidence.get(&waiting.call.span).copied();
-            if self.algorithm.is_certain(&waiting.call) {
+            if self.strong.is_certain(&waiting.call) {
                 self.link(waiting, now, rules, out);
             } else {
                 self.waiting.push_back(waiting);
@@ -232,8 +230,8 @@ impl Process {
         self.background.call(call.start, !candidates.is_empty());
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
-        let is_final = !is_open || self.algorithm.is_certain(&call);
-        let Some(guess) = self.algorithm.choose(&call, &candidates) else { return };
+        let is_final = !is_open || self.strong.is_certain(&call);
+        let Some(guess) = self.strong.choose(&call, &candidates) else { return };
         let Some(parent) = candidates.get(guess.candidate).copied() else { return };
         let (start, parent) = (parent.start, parent.span);
         let link = Link {

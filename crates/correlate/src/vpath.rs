@@ -3,7 +3,7 @@
 
 use deeptrace_model::Method;
 
-use crate::algorithm::{Algorithm, Call, Candidate, Guess, Row};
+use crate::algorithm::{Algorithm, Guess, Row, Window, each_call};
 
 pub(crate) const ROW: Row = Row {
     name: "vpath",
@@ -14,9 +14,14 @@ pub(crate) const ROW: Row = Row {
 struct Vpath;
 
 impl Algorithm for Vpath {
-    fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
-        let candidate = candidates.iter().rposition(|candidate| candidate.tid == call.tid)?;
-        let same = candidates.iter().filter(|candidate| candidate.tid == call.tid).count();
-        Some(Guess { candidate, method: Method::Thread, confidence: 1.0 / same as f32 })
+    fn infer(&mut self, window: &Window) -> Vec<Option<Guess>> {
+        each_call(window, |call, open| {
+            let thread = call.units[0]?;
+            let read_by = |request: &&usize| window.requests[**request].units[0] == Some(thread);
+            let mut same = open.iter().filter(read_by);
+            let request = *same.next_back()?;
+            let confidence = 1.0 / (1 + same.count()) as f32;
+            Some(Guess { request, method: Method::Thread, confidence })
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod completions;
 mod config;
+mod correlate;
 mod doctor;
 mod export;
 mod protocols;
@@ -43,6 +44,8 @@ pub enum Command {
     /// What the kernel tells, into a file for `replay`
     #[cfg(feature = "live")]
     Record(record::Options),
+    /// Spans of a file through any algorithm, and how right that was
+    Correlate(correlate::Options),
     /// The protocols that are recognised
     Protocols(protocols::Options),
     /// Whether this host lets us work, and what to do where it does not
@@ -66,6 +69,7 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Replay(options) => replay::run(options, common),
         #[cfg(feature = "live")]
         Command::Record(options) => record::run(options, common),
+        Command::Correlate(options) => correlate::run(&options),
         Command::Protocols(options) => protocols::run(&options),
         Command::Doctor(options) => doctor::run(&options, common),
         Command::Config(command) => config::run(command, common),

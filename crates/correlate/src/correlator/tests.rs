@@ -13,8 +13,8 @@ const MS: u64 = 1_000_000;
 
 /// `r1[0-10]` is a request open from 0 to 10 ms, `c1[2-4]` a call; `c1=r1` observes its parent. Given in
 /// the order of their ends. Returns `call→request method` by call, those above 0.8 with `!`.
-fn run(script: &str, algorithm: &'static str) -> String {
-    let mut correlator = Correlator::new(Options { algorithm, ..Options::default() });
+fn run(script: &str) -> String {
+    let mut correlator = Correlator::new(Options::default());
     let mut links = Vec::new();
     let mut words: Vec<(u64, &str)> = Vec::new();
     let (mut spans, mut steps) = (BTreeMap::new(), Vec::new());
@@ -158,16 +158,7 @@ fn scenarios() {
         ("repeated calls", "r1[0-10] c1[2-4] c2[5-6] c3[7-8]", "c1→r1! c2→r1! c3→r1!"),
     ];
     for (name, script, expected) in table {
-        assert_eq!(run(script, "auto"), *expected, "{name}: {script}");
-    }
-}
-
-#[test]
-fn every_algorithm_answers_alike_twice() {
-    for row in TABLE {
-        let script = "r1[0-10] r2[1-11] c1[2-4] c2[5-7] r3[12-20] c3[13-14] c1=r2";
-        assert_eq!(run(script, row.name), run(script, row.name), "{}", row.name);
-        assert!(!run(script, row.name).is_empty(), "{}", row.name);
+        assert_eq!(run(script), *expected, "{name}: {script}");
     }
 }
 
@@ -182,7 +173,7 @@ fn order_is_believed_where_it_was_seen_to_hold() {
             script += &format!("c{a}=r{a} c{b}=r{b} ");
         }
     }
-    let told = run(&script, "auto");
+    let told = run(&script);
     assert!(told.contains("c118→r118!") && told.contains("c119→r119!"), "{told}");
 }
 

@@ -1,0 +1,151 @@
+//! Learning without truth: from an assignment to a model, and from a model to a better assignment.
+
+use rustc_hash::FxHashMap;
+
+use super::lattice::NOBODY;
+use super::model::{Ingredients, Model};
+use super::state::State;
+use super::timeline::{Happening, Moment};
+use crate::algorithm::Window;
+
+/// How the first assignment is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// The oldest open request without a call of this class; only requests that were alone are learned
+    /// from.
+    Alone,
+    /// The oldest open request without a call of this class.
+    First,
+    /// The latest open request.
+    Latest,
+}
+
+/// A first assignment, and which requests to learn from; `None` where there are too few of them.
+pub(super) fn start(
+    window: &Window,
+    moments: &[Moment],
+    how: Start,
+) -> Option<(Vec<u32>, Option<Vec<bool>>)> {
+    let mut parents = vec![NOBODY; window.calls.len()];
+    let mut alone = vec![true; window.requests.len()];
+    let mut open: Vec<u32> = Vec::new();
+    let mut made: FxHashMap<(u32, u64), ()> = FxHashMap::default();
+    for (_, happening, at) in moments {
+        match happening {
+            Happening::Opened => {
+                open.push(*at);
+                if open.len() > 1 {
+                    open.iter().for_each(|request| alone[*request as usize] = false);
+                }
+            }
+            Happening::Called => {
+                let call = &window.calls[*at as usize];
+                let contains = |request: &&u32| window.requests[**request as usize].end >= call.end;
+                let free = |request: &&u32| !made.contains_key(&(**request, call.class));
+                let containing = || open.iter().filter(contains);
+                let chosen = match (call.known, how) {
+                    (Some(known), _) => Some(known as u32),
+                    (None, Start::Latest) => containing().next_back().copied(),
+                    _ => containing().find(free).or_else(|| containing().next_back()).copied(),
+                };
+                if let Some(request) = chosen {
+                    made.insert((request, call.class), ());
+                    parents[*at as usize] = request;
+                }
+            }
+            Happening::Closed => open.retain(|request| request != at),
+            Happening::Returned | Happening::ReturnedAtOnce => {}
+        }
+    }
+    if how != Start::Alone {
+        return Some((parents, None));
+    }
+    let many = alone.iter().filter(|alone| **alone).count();
+    (many >= ALONE_MIN && many * 20 >= alone.len()).then_some((parents, Some(alone)))
+}
+
+/// Requests that were alone, without which they are not learned from.
+const ALONE_MIN: usize = 30;
+
+/// Counts what `parents` say. `only`: learn delays from these requests.
+pub(super) fn learn(
+    model: &mut Model,
+    window: &Window,
+    moments: &[Moment],
+    classes: &[u64],
+    parents: &[u32],
+    only: Option<&[bool]>,
+) {
+    let is_learned = |request: u32| only.is_none_or(|only| only[request as usize]);
+    // By arrival, so that sums are made in the same order each time.
+    let mut open: Vec<State> = Vec::new();
+    let find = |open: &[State], request: u32| open.iter().position(|s| s.request == request);
+    for (time, happening, at) in moments.iter().copied() {
+        match happening {
+            Happening::Opened => {
+                let unit = window.requests[at as usize].units[0];
+                open.push(State::new(at, classes[at as usize], time, unit));
+            }
+            Happening::Called => {
+                let call = &window.calls[at as usize];
+                let parent = parents[at as usize];
+                for state in &open {
+                    if window.requests[state.request as usize].end >= call.end {
+                        model.add_unit(call.units[0], state.unit, state.request == parent);
+                    }
+                }
+                let Some(slot) = find(&open, parent) else {
+                    model.add_background(call.class, 1.0);
+                    continue;
+                };
+                for (other, state) in open.iter().enumerate() {
+                    if other != slot && state.is_level_with(&open[slot]) {
+                        model.add_order(other > slot);
+                    }
+                }
+                let request = &window.requests[parent as usize];
+                if call.end != i64::MAX {
+                    model.add_overrun(call.end - request.end);
+                }
+                if is_learned(parent) {
+                    model.add(&open[slot], call.class, time, 1.0);
+                }
+                open[slot] = open[slot].called(at, call.class, time, call.units[0]);
+            }
+            Happening::Returned | Happening::ReturnedAtOnce => {
+                if let Some(slot) = find(&open, parents[at as usize])
+                    && open[slot].waits_for(at)
+                {
+                    let unit = window.calls[at as usize].units[1];
+                    open[slot] = open[slot].returned(at, time, unit);
+                }
+            }
+            Happening::Closed => {
+                let Some(slot) = find(&open, at) else { continue };
+                let state = open.remove(slot);
+                if is_learned(at) && time != i64::MAX {
+                    model.add(&state, Model::END, time, 1.0);
+                }
+            }
+        }
+    }
+    let ends = moments.iter().map(|moment| moment.0).filter(|time| *time != i64::MAX);
+    if let (Some(first), Some(last)) = (moments.first(), ends.max()) {
+        model.add_observed(last.saturating_sub(first.0));
+    }
+}
+
+/// A model of `parents` alone.
+pub(super) fn fresh(
+    window: &Window,
+    moments: &[Moment],
+    classes: &[u64],
+    parents: &[u32],
+    only: Option<&[bool]>,
+    ingredients: Ingredients,
+) -> Model {
+    let mut model = Model::new(window.tick.max(1000) as f32 / 2.0);
+    learn(&mut model, window, moments, classes, parents, only);
+    model.freeze(ingredients);
+    model
+}

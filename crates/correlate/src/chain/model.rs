@@ -1,0 +1,265 @@
+//! What was learned of one process: which call comes next in which state, and after how long.
+
+use rustc_hash::FxHashMap;
+
+use super::density::{BINS, Delay, Density};
+use super::state::{END, State};
+use crate::algorithm::{Call, Request};
+
+/// Examples that weigh as much as what the next coarser level says.
+const BACK_OFF: f32 = 5.0;
+/// Probability of what never was seen.
+const NEVER: f32 = 1e-5;
+const FLOOR: f32 = 1e-9;
+/// States that are remembered at each level; beyond, the rarest make room.
+const STATES_MAX: usize = 20_000;
+/// A factor that discriminates less is left out.
+const SURE: f32 = 0.999;
+
+/// What came after one state.
+#[derive(Clone, Debug, Default)]
+struct After {
+    /// By class of the next call; [`END`] for the response.
+    next: FxHashMap<u64, Density>,
+    /// Over all of them.
+    any: Density,
+}
+
+/// Which parts of the model are in use: all, but where it is measured what one is worth.
+#[derive(Clone, Copy, Debug)]
+pub struct Ingredients {
+    /// Threads and contexts.
+    pub units: bool,
+    /// First in, first out among requests in the same state.
+    pub order: bool,
+    /// A call may end a little after its request.
+    pub soft_end: bool,
+    /// Calls that no request caused.
+    pub background: bool,
+}
+
+/// Statistics of one process.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    levels: [FxHashMap<u64, After>; 3],
+    /// Nanoseconds below which delays cannot be told apart.
+    pub(super) resolution: f32,
+    /// How often the call's unit is that of the request's last event: of the request that made it,
+    /// and of those that did not. `(same, all)`.
+    units: [(f32, f32); 2],
+    /// Among requests in the same state: how often the earlier went first, of how often.
+    order: (f32, f32),
+    /// Calls that ended after their request, of all, and by how much.
+    overrun: (f32, f32),
+    overruns: Density,
+    /// Calls without a request by class, and the time in which they were counted.
+    background: FxHashMap<u64, f32>,
+    observed: f32,
+    factors: Factors,
+    has_soft_end: bool,
+}
+
+/// Logarithms of the factors, ready for use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Factors {
+    same_unit: f32,
+    other_unit: f32,
+    in_order: f32,
+    overtaken: f32,
+}
+
+impl Model {
+    pub(super) fn new(resolution: f32) -> Self {
+        Self {
+            levels: Default::default(),
+            resolution,
+            units: [(1.0, 2.0); 2],
+            order: (1.0, 2.0),
+            overrun: (0.0, 0.0),
+            overruns: Density::default(),
+            background: FxHashMap::default(),
+            observed: 0.0,
+            factors: Factors::default(),
+            has_soft_end: true,
+        }
+    }
+
+    fn delay(&self, nanoseconds: i64) -> Delay {
+        Delay::new(nanoseconds, self.resolution)
+    }
+
+    /// From `state` came `class` at `time`.
+    pub(super) fn add(&mut self, state: &State, class: u64, time: i64, weight: f32) {
+        let delay = self.delay(time - state.last);
+        for (level, key) in self.levels.iter_mut().zip(state.keys) {
+            let after = level.entry(key).or_default();
+            after.next.entry(class).or_default().add(delay, weight);
+            after.any.add(delay, weight);
+        }
+    }
+
+    /// Logarithm of the probability that from `state` comes `class`, and of the density, per
+    /// nanosecond, that it comes at `time`.
+    pub(super) fn step(&self, state: &State, class: u64, time: i64) -> f32 {
+        let delay = self.delay(time - state.last);
+        let (mut choice, mut when) = (NEVER, 1.0 / BINS as f32);
+        for (level, key) in self.levels.iter().zip(state.keys).rev() {
+            let Some(after) = level.get(&key) else { continue };
+            let all = after.any.weight;
+            let trust = all / (all + BACK_OFF);
+            let Some(next) = after.next.get(&class) else {
+                choice *= 1.0 - trust;
+                continue;
+            };
+            choice = (1.0 - trust) * choice + trust * next.weight / all;
+            let trust = next.weight / (next.weight + BACK_OFF);
+            when = (1.0 - trust) * when + trust * next.probability(delay);
+        }
+        choice.max(FLOOR).ln() + when.max(FLOOR).ln() - delay.log_width()
+    }
+
+    /// Logarithm of the probability that nothing came from `state` until `time`.
+    pub(super) fn stay(&self, state: &State, time: i64) -> f32 {
+        let delay = self.delay(time - state.last);
+        let mut rest = 1.0 - delay.bin() as f32 / BINS as f32;
+        for (level, key) in self.levels.iter().zip(state.keys).rev() {
+            let Some(after) = level.get(&key) else { continue };
+            let all = after.any.weight;
+            let trust = all / (all + BACK_OFF);
+            rest = (1.0 - trust) * rest + trust * after.any.beyond(delay) / all;
+        }
+        rest.max(FLOOR).ln()
+    }
+
+    /// Whether the call's unit is that of the last event of its request (`is_cause`) or of another.
+    pub(super) fn add_unit(&mut self, call: Option<u64>, last: u64, is_cause: bool) {
+        let Some(unit) = call.filter(|_| last != 0) else { return };
+        let (same, all) = &mut self.units[usize::from(!is_cause)];
+        *same += f32::from(u8::from(unit == last));
+        *all += 1.0;
+    }
+
+    /// What the units say for a request whose last event was on `last`.
+    pub(super) fn unit(&self, call: Option<u64>, last: u64) -> f32 {
+        match call {
+            Some(unit) if last != 0 && unit == last => self.factors.same_unit,
+            Some(_) if last != 0 => self.factors.other_unit,
+            _ => 0.0,
+        }
+    }
+
+    /// Of two requests in the same state one went first; `is_earlier`: it had come first.
+    pub(super) fn add_order(&mut self, is_earlier: bool) {
+        self.order.0 += f32::from(u8::from(is_earlier));
+        self.order.1 += 1.0;
+    }
+
+    /// What the order says for a request that overtakes some, and leaves others behind.
+    pub(super) fn order(&self, overtaken: usize, behind: usize) -> f32 {
+        overtaken as f32 * self.factors.overtaken + behind as f32 * self.factors.in_order
+    }
+
+    pub(super) fn has_order(&self) -> bool {
+        self.factors.in_order != 0.0
+    }
+
+    /// The call ended within its request, or so much later.
+    pub(super) fn add_overrun(&mut self, nanoseconds: i64) {
+        self.overrun.1 += 1.0;
+        if nanoseconds > 0 {
+            self.overrun.0 += 1.0;
+            let delay = self.delay(nanoseconds);
+            self.overruns.add(delay, 1.0);
+        }
+    }
+
+    /// What it costs that a call ends after its request: nothing within it.
+    pub(super) fn overrun(&self, call: &Call, request: &Request) -> f32 {
+        if call.end <= request.end {
+            return 0.0;
+        }
+        if !self.has_soft_end {
+            return f32::NEG_INFINITY;
+        }
+        let delay = self.delay(call.end - request.end);
+        let share = (self.overrun.0 + 0.02) / (self.overrun.1 + 20.0);
+        let trust = self.overruns.weight / (self.overruns.weight + BACK_OFF);
+        let near = if call.end - request.end < 1_000_000 { 0.02 } else { 1e-4 };
+        let when = (1.0 - trust) * near + trust * self.overruns.probability(delay);
+        (share * when.max(1e-6) * 10.0).ln().min(0.0)
+    }
+
+    /// A call that no request caused.
+    pub(super) fn add_background(&mut self, class: u64, weight: f32) {
+        *self.background.entry(class).or_default() += weight;
+    }
+
+    /// Nanoseconds over which calls without a request were counted.
+    pub(super) fn add_observed(&mut self, nanoseconds: i64) {
+        self.observed += nanoseconds.max(0) as f32;
+    }
+
+    /// Logarithm of the rate, per nanosecond, of calls of the class that no request causes.
+    pub(super) fn background(&self, class: u64) -> f32 {
+        let count = self.background.get(&class).copied().unwrap_or(0.0);
+        ((count + 1e-3) / (self.observed + 1e9)).ln()
+    }
+
+    /// Forgets by `factor`, so that a deploy is forgotten; the rarest make room.
+    pub(super) fn decay(&mut self, factor: f32) {
+        for level in &mut self.levels {
+            level.retain(|_, after| {
+                after.any.scale(factor);
+                after.next.retain(|_, density| {
+                    density.scale(factor);
+                    density.weight >= 0.1
+                });
+                after.any.weight >= 0.1
+            });
+            if level.len() > STATES_MAX {
+                let mut weights: Vec<f32> = level.values().map(|after| after.any.weight).collect();
+                weights.sort_unstable_by(f32::total_cmp);
+                let least = weights[weights.len() - STATES_MAX / 2];
+                level.retain(|_, after| after.any.weight > least);
+            }
+        }
+        for (some, all) in self.units.iter_mut().chain([&mut self.order, &mut self.overrun]) {
+            *some *= factor;
+            *all *= factor;
+        }
+        self.overruns.scale(factor);
+        self.background.retain(|_, count| {
+            *count *= factor;
+            *count >= 0.01
+        });
+        self.observed *= factor;
+    }
+
+    /// Makes it ready for questions.
+    pub(super) fn freeze(&mut self, ingredients: Ingredients) {
+        for after in self.levels.iter_mut().flat_map(|level| level.values_mut()) {
+            after.any.freeze();
+        }
+        let share = |(some, all): (f32, f32)| ((some + 1.0) / (all + 2.0)).clamp(1.0 - SURE, SURE);
+        let [right, wrong] = self.units.map(share);
+        self.has_soft_end = ingredients.soft_end;
+        self.factors = Factors::default();
+        if ingredients.units {
+            self.factors.same_unit = (right / wrong).ln();
+            self.factors.other_unit = ((1.0 - right) / (1.0 - wrong)).ln();
+        }
+        let kept = (self.order.0 + 1.0) / (self.order.1 + 2.0);
+        if ingredients.order && kept >= ORDER_MIN && self.order.1 >= ORDER_EXAMPLES {
+            self.factors.in_order = (2.0 * kept).ln();
+            self.factors.overtaken = (2.0 * (1.0 - kept)).ln();
+        }
+    }
+
+    /// The class of a response.
+    pub(super) const END: u64 = END;
+}
+
+/// Share of pairs in order from which on the order is used: it harms where it does not hold.
+const ORDER_MIN: f32 = 0.95;
+/// Pairs without which it is not.
+const ORDER_EXAMPLES: f32 = 30.0;

@@ -1,0 +1,110 @@
+//! What an algorithm sees of one process, and what its guesses mean for the spans.
+
+use std::collections::BTreeMap;
+
+use super::Held;
+use super::order::Process;
+use crate::algorithm::{Call, Guess, Request, Window};
+
+/// A window of one process, with where its requests and calls are held.
+pub(super) struct View<'a> {
+    pub(super) window: Window,
+    process: &'a Process,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(held: &[Held], process: &'a Process) -> Self {
+        let arrivals = arrivals(held, &process.requests);
+        let mut numbers: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut requests = Vec::with_capacity(process.requests.len());
+        for (number, at) in process.requests.iter().enumerate() {
+            let seen = &held[*at].seen;
+            numbers.insert(seen.id, number);
+            requests.push(Request {
+                start: seen.start,
+                end: seen.end,
+                class: seen.class,
+                units: seen.units,
+                arrival: arrivals[number],
+                tokens: seen.tokens.clone(),
+            });
+        }
+        let call = |at: &usize| {
+            let it = &held[*at];
+            let decided = it.parent.filter(|_| it.is_decided);
+            Call {
+                start: it.seen.start,
+                end: it.seen.end,
+                class: it.seen.class,
+                callee: it.seen.peer,
+                units: it.seen.units,
+                tokens: it.seen.tokens.clone(),
+                known: decided.and_then(|(parent, ..)| numbers.get(&parent).copied()),
+            }
+        };
+        let calls: Vec<Call> = process.calls.iter().map(call).collect();
+        let window = Window { tick: tick(&requests, &calls), requests, calls };
+        Self { window, process }
+    }
+
+    /// Gives the calls their requests.
+    pub(super) fn assign(&self, guesses: &[Option<Guess>], held: &mut [Held], cut: i64) {
+        for (at, guess) in self.process.calls.iter().zip(guesses) {
+            if held[*at].is_decided {
+                continue;
+            }
+            let Some(guess) = guess else {
+                held[*at].root = held[*at].seen.id;
+                continue;
+            };
+            let request = &held[self.process.requests[guess.request]];
+            let (id, root) = (request.seen.id, request.root);
+            held[*at].root = root;
+            if held[*at].seen.start < cut {
+                held[*at].parent = Some((id, guess.method, guess.confidence));
+            }
+        }
+    }
+}
+
+/// Of each request: which it is, of how many of its trace that are open together.
+fn arrivals(held: &[Held], requests: &[usize]) -> Vec<(u8, u8)> {
+    let mut arrivals = vec![(1, 1); requests.len()];
+    // Requests of one trace of which each begins before all earlier ones have ended.
+    let mut groups: BTreeMap<u64, (i64, Vec<usize>)> = BTreeMap::new();
+    let mut close = |group: Vec<usize>| {
+        let of = u8::try_from(group.len()).unwrap_or(u8::MAX);
+        for (nth, number) in (1_usize..).zip(group) {
+            arrivals[number] = (u8::try_from(nth).unwrap_or(u8::MAX), of);
+        }
+    };
+    for (number, at) in requests.iter().enumerate() {
+        let it = &held[*at];
+        let (end, group) = groups.entry(it.root).or_insert_with(|| (i64::MIN, Vec::new()));
+        if it.seen.start > *end {
+            close(std::mem::take(group));
+        }
+        *end = it.seen.end.max(*end);
+        group.push(number);
+    }
+    groups.into_values().for_each(|(_, group)| close(group));
+    arrivals
+}
+
+/// The step of the clock: the greatest number of which all times differ by multiples.
+fn tick(requests: &[Request], calls: &[Call]) -> i64 {
+    let times = requests.iter().map(|it| [it.start, it.end]);
+    let mut times = times.chain(calls.iter().map(|it| [it.start, it.end])).flatten();
+    let Some(first) = times.next() else { return 1 };
+    let mut step = 0_u64;
+    for time in times.filter(|time| *time != i64::MAX) {
+        let mut apart = time.abs_diff(first);
+        while apart != 0 {
+            (step, apart) = (apart, step % apart);
+        }
+        if step == 1 {
+            break;
+        }
+    }
+    i64::try_from(step.max(1)).unwrap_or(1)
+}

@@ -1,0 +1,160 @@
+//! `deeptrace correlate`: spans from a file through any algorithm, links into a file; and how right
+//! links are, where the truth is known.
+//!
+//! The truth is opened only once the links are written.
+
+mod record;
+mod report;
+mod score;
+mod source;
+mod tokens;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use deeptrace_correlate::{Answer, Offline, OfflineOptions, TABLE};
+use serde::Serialize;
+
+use crate::output::{self, Format};
+use record::Features;
+use report::Cost;
+
+/// Options of the command.
+#[derive(Args)]
+#[command(
+    after_help = "Example: deeptrace correlate --algorithm auto --input spans.jsonl.zst --output links.jsonl"
+)]
+pub struct Options {
+    /// Who decides
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = names())]
+    algorithm: String,
+    /// Spans by start, one JSON object a line; `.zst` is read as it is, `-` is standard input
+    #[arg(long, value_name = "SPANS")]
+    input: PathBuf,
+    /// Links, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "LINKS")]
+    output: Option<PathBuf>,
+    /// What may be used; without it all of it, ids that the application carries included
+    #[arg(long, value_enum)]
+    features: Option<Level>,
+    /// Links that are less sure have no parent
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_confidence: f32,
+    /// Milliseconds after which a window ends although there is room in memory
+    #[arg(long, value_name = "MS")]
+    window: Option<u64>,
+    /// Compare with the truth, and print scores
+    #[arg(long, value_name = "TRUTH")]
+    eval: Option<PathBuf>,
+    /// Score the links of this file instead of making some
+    #[arg(long, value_names = ["LINKS", "TRUTH"], num_args = 2, conflicts_with_all = ["eval", "output"])]
+    eval_links: Option<Vec<PathBuf>>,
+    /// How scores are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// What of the spans may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Times, endpoints, peers, sizes
+    Timing,
+    /// And threads
+    Thread,
+    /// And what payloads say, but for ids of tracers
+    Payload,
+}
+
+fn names() -> clap::builder::PossibleValuesParser {
+    TABLE.iter().map(|row| row.name).collect::<Vec<_>>().into()
+}
+
+/// Spans held at once: about twenty megabytes.
+const SPANS_MAX: usize = 65_536;
+
+/// A line of the links file.
+#[derive(Serialize)]
+struct Line {
+    id: u64,
+    parent: Option<u64>,
+    method: Option<&'static str>,
+    confidence: f32,
+    algorithm: &'static str,
+}
+
+/// Correlates, or scores.
+pub fn run(options: &Options) -> Result<()> {
+    if !(0.0..=1.0).contains(&options.min_confidence) {
+        bail!("--min-confidence is a probability, between 0 and 1");
+    }
+    if let Some([links, truth]) = options.eval_links.as_deref() {
+        let scores = score::score(&options.input, links, truth)?;
+        return report::print(&scores, None, options.format);
+    }
+    if options.eval.is_none() {
+        let Some(output) = &options.output else {
+            bail!("say where the links go with --output FILE, or compare them with --eval TRUTH");
+        };
+        return correlate(options, output).map(|_| ());
+    }
+    let folder = tempfile::tempdir().context("cannot make a temporary folder for the links")?;
+    let links = match &options.output {
+        Some(path) if path.as_os_str() != "-" => path.clone(),
+        Some(_) => bail!("scores go to standard output: give --output a file"),
+        None => folder.path().join("links.jsonl"),
+    };
+    if options.input.as_os_str() == "-" {
+        bail!("--eval reads the spans twice: give --input a file");
+    }
+    let cost = correlate(options, &links)?;
+    let truth = options.eval.as_deref().unwrap_or(Path::new("-"));
+    report::print(&score::score(&options.input, &links, truth)?, Some(&cost), options.format)
+}
+
+/// Writes the links of the input, and says what that took.
+fn correlate(options: &Options, output: &Path) -> Result<Cost> {
+    let named = |row: &&deeptrace_correlate::Row| row.name == options.algorithm;
+    let algorithm = TABLE.iter().find(named).context("no algorithm has this name")?;
+    let window = options.window.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX / 1_000_000));
+    let mut offline = Offline::new(OfflineOptions {
+        algorithm,
+        spans_max: SPANS_MAX,
+        window: window * 1_000_000,
+    });
+    let features = match options.features {
+        Some(Level::Timing) => Features { units: false, tokens: false, carried: false },
+        Some(Level::Thread) => Features { units: true, tokens: false, carried: false },
+        Some(Level::Payload) => Features { units: true, tokens: true, carried: false },
+        None => Features { units: true, tokens: true, carried: true },
+    };
+    let mut out = output::open(output)?;
+    let mut answers = Vec::new();
+    let mut write = |answers: &mut Vec<Answer>| -> Result<()> {
+        for answer in answers.drain(..) {
+            let line = Line {
+                id: answer.id,
+                parent: answer.parent.filter(|_| answer.confidence >= options.min_confidence),
+                method: answer.method.map(|method| method.as_str()),
+                confidence: answer.confidence,
+                algorithm: algorithm.name,
+            };
+            serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    };
+    source::each_line(&options.input, |line| {
+        let record: record::Record<'_> = serde_json::from_str(line)?;
+        offline.feed(record.observation(features)?, &mut answers);
+        write(&mut answers)
+    })?;
+    offline.finish(&mut answers);
+    write(&mut answers)?;
+    out.flush()?;
+    if offline.shed() > 0 {
+        eprintln!("deeptrace: {} spans were still open when their window was full", offline.shed());
+    }
+    Ok(Cost::until_now())
+}

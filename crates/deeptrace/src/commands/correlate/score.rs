@@ -1,0 +1,254 @@
+//! How right links are. Scored are calls whose true parent is a request of their process, and calls
+//! that no request caused: of those "no parent" is the right answer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use deeptrace_correlate::Side;
+use serde::{Deserialize, Serialize};
+
+use super::record::Record;
+use super::source::each_line;
+
+/// Bins of the calibration error.
+const BINS: usize = 10;
+/// Samples for its interval.
+const SAMPLES: usize = 200;
+
+/// Scores, as shares of one.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Scores {
+    /// Calls that are scored.
+    pub links: u64,
+    /// Of them, those that more than one request of the process contains in time.
+    pub ambiguous_share: f64,
+    /// Right among those.
+    pub ambiguous_link: f64,
+    /// Right among all.
+    pub link: f64,
+    /// By service.
+    pub services: BTreeMap<String, f64>,
+    /// Requests whose calls are exactly right.
+    pub request: f64,
+    /// Traces all of whose links are right, and that got no foreign call.
+    pub trace: f64,
+    /// Right among the answered.
+    pub precision: f64,
+    /// Answered among those with a parent.
+    pub coverage: f64,
+    /// Expected calibration error in ten bins.
+    pub calibration_error: f64,
+    /// Of 95 of 100 samples.
+    pub calibration_interval: [f64; 2],
+}
+
+struct Seen {
+    side: Side,
+    process: u64,
+    service: u32,
+    start: i64,
+    end: i64,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    id: u64,
+    parent: Option<u64>,
+    #[serde(default)]
+    confidence: f32,
+}
+
+/// A call with what is true and what was said.
+struct Scored {
+    call: u64,
+    truth: Option<u64>,
+    said: Option<u64>,
+    confidence: f32,
+}
+
+impl Scored {
+    fn is_right(&self) -> bool {
+        self.truth == self.said
+    }
+}
+
+/// Compares `links` of `spans` with `truth`.
+pub fn score(spans: &Path, links: &Path, truth: &Path) -> Result<Scores> {
+    let mut services: Vec<String> = Vec::new();
+    let mut seen: HashMap<u64, Seen> = HashMap::new();
+    each_line(spans, |line| {
+        let record: Record<'_> = serde_json::from_str(line)?;
+        let name = record.svc.as_deref().unwrap_or("unknown");
+        let service = services.iter().position(|known| known == name).unwrap_or_else(|| {
+            services.push(name.to_owned());
+            services.len() - 1
+        }) as u32;
+        let (start, end) = (record.start, record.end.max(record.start));
+        let it = Seen { side: record.side()?, process: record.process(), service, start, end };
+        if seen.insert(record.id, it).is_some() {
+            bail!("id {} is not the only one", record.id);
+        }
+        Ok(())
+    })?;
+    let mut said: HashMap<u64, Link> = HashMap::new();
+    each_line(links, |line| {
+        let link: Link = serde_json::from_str(line)?;
+        said.insert(link.id, link);
+        Ok(())
+    })?;
+    let (mut scored, mut traces) = (Vec::new(), HashMap::new());
+    each_line(truth, |line| {
+        if line.starts_with("id,") {
+            return Ok(());
+        }
+        let mut fields = line.split(',');
+        let mut number = |name: &str| -> Result<i64> {
+            let field = fields.next().with_context(|| format!("no {name}"))?;
+            field.parse().with_context(|| format!("{name} is a number, not \"{field}\""))
+        };
+        let (id, trace, parent) = (number("id")? as u64, number("trace")?, number("parent")?);
+        traces.insert(id, trace);
+        let Some(call) = seen.get(&id).filter(|it| it.side == Side::Sent) else { return Ok(()) };
+        let truth = u64::try_from(parent).ok();
+        let served_here = |it: &Seen| it.side == Side::Served && it.process == call.process;
+        if truth.is_none_or(|parent| seen.get(&parent).is_some_and(served_here)) {
+            let link = said.get(&id);
+            scored.push(Scored {
+                call: id,
+                truth,
+                said: link.and_then(|link| link.parent),
+                confidence: link.map_or(0.0, |link| link.confidence),
+            });
+        }
+        Ok(())
+    })?;
+    scored.sort_by_key(|it: &Scored| it.call);
+    Ok(scores(&seen, &services, &scored, &traces))
+}
+
+fn scores(
+    seen: &HashMap<u64, Seen>,
+    services: &[String],
+    scored: &[Scored],
+    traces: &HashMap<u64, i64>,
+) -> Scores {
+    let ambiguous = ambiguous(seen, scored);
+    let right = |it: &&Scored| it.is_right();
+    let among = |wanted: &dyn Fn(&Scored) -> bool| {
+        let all = scored.iter().filter(|it| wanted(it)).count();
+        share(scored.iter().filter(|it| wanted(it)).filter(right).count(), all)
+    };
+    let mut wrong_requests: BTreeSet<u64> = BTreeSet::new();
+    let mut wrong_traces: BTreeSet<i64> = BTreeSet::new();
+    for it in scored.iter().filter(|it| !it.is_right()) {
+        for request in [it.truth, it.said].into_iter().flatten() {
+            wrong_requests.insert(request);
+            wrong_traces.extend(traces.get(&request));
+        }
+    }
+    let requests: Vec<u64> = seen
+        .iter()
+        .filter(|(id, it)| it.side == Side::Served && traces.contains_key(id))
+        .map(|(id, _)| *id)
+        .collect();
+    let all_traces: BTreeSet<i64> =
+        requests.iter().filter_map(|request| traces.get(request)).copied().collect();
+    let answered = scored.iter().filter(|it| it.said.is_some()).count();
+    let with_parent = scored.iter().filter(|it| it.truth.is_some()).count();
+    let found = scored.iter().filter(|it| it.said.is_some() && it.truth.is_some()).count();
+    let mut by_service = BTreeMap::new();
+    for (number, name) in (0_u32..).zip(services) {
+        let is_here = |it: &Scored| seen[&it.call].service == number;
+        if scored.iter().any(is_here) {
+            by_service.insert(name.clone(), among(&is_here));
+        }
+    }
+    let (calibration_error, calibration_interval) = calibration(scored);
+    Scores {
+        links: scored.len() as u64,
+        ambiguous_share: share(ambiguous.len(), scored.len()),
+        ambiguous_link: among(&|it| ambiguous.contains(&it.call)),
+        link: among(&|_| true),
+        services: by_service,
+        request: share(
+            requests.iter().filter(|request| !wrong_requests.contains(request)).count(),
+            requests.len(),
+        ),
+        trace: share(
+            all_traces.iter().filter(|trace| !wrong_traces.contains(trace)).count(),
+            all_traces.len(),
+        ),
+        precision: share(
+            scored.iter().filter(|it| it.said.is_some()).filter(right).count(),
+            answered,
+        ),
+        coverage: share(found, with_parent),
+        calibration_error,
+        calibration_interval,
+    }
+}
+
+/// Calls that more than one request of their process contains.
+fn ambiguous(seen: &HashMap<u64, Seen>, scored: &[Scored]) -> BTreeSet<u64> {
+    let mut processes: BTreeMap<u64, Vec<(i64, bool, u64)>> = BTreeMap::new();
+    for (id, it) in seen.iter().filter(|(_, it)| it.side == Side::Served) {
+        processes.entry(it.process).or_default().push((it.start, false, *id));
+    }
+    for it in scored {
+        let call = &seen[&it.call];
+        processes.entry(call.process).or_default().push((call.start, true, it.call));
+    }
+    let mut found = BTreeSet::new();
+    for mut moments in processes.into_values() {
+        moments.sort_unstable();
+        let mut open: Vec<i64> = Vec::new();
+        for (time, is_call, id) in moments {
+            let end = seen[&id].end;
+            if is_call {
+                open.retain(|open| *open >= time);
+                if open.iter().filter(|open| **open >= end).count() > 1 {
+                    found.insert(id);
+                }
+            } else {
+                open.push(end);
+            }
+        }
+    }
+    found
+}
+
+/// Expected calibration error of what was answered, and its interval by sampling again.
+fn calibration(scored: &[Scored]) -> (f64, [f64; 2]) {
+    let answered: Vec<&Scored> = scored.iter().filter(|it| it.said.is_some()).collect();
+    if answered.is_empty() {
+        return (0.0, [0.0; 2]);
+    }
+    let error = expected_error(answered.iter().copied());
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut pick = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        answered[(random % answered.len() as u64) as usize]
+    };
+    let mut errors: Vec<f64> =
+        (0..SAMPLES).map(|_| expected_error((0..answered.len()).map(|_| pick()))).collect();
+    errors.sort_unstable_by(f64::total_cmp);
+    (error, [errors[SAMPLES / 40], errors[SAMPLES - 1 - SAMPLES / 40]])
+}
+
+fn expected_error<'a>(answered: impl Iterator<Item = &'a Scored>) -> f64 {
+    let (mut bins, mut all) = ([(0.0, 0.0); BINS], 0.0);
+    for it in answered {
+        let bin = ((it.confidence * BINS as f32) as usize).min(BINS - 1);
+        bins[bin].0 += f64::from(it.confidence);
+        bins[bin].1 += f64::from(u8::from(it.is_right()));
+        all += 1.0;
+    }
+    bins.iter().map(|(said, right)| f64::abs(said - right)).sum::<f64>() / f64::max(all, 1.0)
+}
+
+fn share(some: usize, all: usize) -> f64 {
+    if all == 0 { 1.0 } else { some as f64 / all as f64 }
+}
