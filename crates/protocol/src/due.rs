@@ -112,6 +112,11 @@ impl<T> Due<T> {
         }
     }
 
+    /// The oldest request, where the next answer answers it.
+    pub(crate) fn oldest(&self) -> Option<&T> {
+        self.queue.front()
+    }
+
     /// Whether the next answer is stray.
     pub(crate) fn is_stray(&self) -> bool {
         self.is_astray && self.queue.is_empty()

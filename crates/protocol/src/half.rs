@@ -216,12 +216,13 @@ impl Half {
                 Verdict::Switch => {
                     return (bytes.len() - rest.len(), Ran::Stop(Stop::Switch));
                 }
-                Verdict::Skip(len) => len,
+                Verdict::Skip(len) => self.in_call(len, end),
                 Verdict::Stray(len) => {
                     work.counters.stray_answers += 1;
                     len
                 }
                 Verdict::Part { len, stream } => {
+                    let len = self.in_call(len, end);
                     let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
                     self.extend(work, rest, len, stream, touch, end);
                     len
@@ -238,6 +239,11 @@ impl Half {
         }
         let ran = if self.at < end { Ran::Cut } else { Ran::Stop(Stop::Drained) };
         (bytes.len(), ran)
+    }
+
+    /// The length that a verdict gives, where the last call ends at `end`.
+    fn in_call(&self, len: u64, end: u64) -> u64 {
+        if len == Verdict::CALL { end - self.at } else { len }
     }
 
     /// The end of a call is missing and `rest` of it was not enough: it waits to be lost with the

@@ -23,6 +23,7 @@ mod amqp;
 mod asked;
 mod brpc;
 mod cassandra;
+mod clickhouse;
 mod connection;
 mod counters;
 mod dns;
@@ -115,6 +116,8 @@ pub const TABLE: &[Protocol] = &[
     mongodb::PROTOCOL,
     // A header with a version, and a body that is what it announces.
     cassandra::PROTOCOL,
+    // A hello, a query with who asks, block info.
+    clickhouse::PROTOCOL,
     // A known operation on a path, or a session's opening.
     zookeeper::PROTOCOL,
     // Lengths within lengths, and an operation of one side.

@@ -162,6 +162,10 @@ pub enum Verdict {
 impl Verdict {
     /// Length of a part that lasts until the stream ends.
     pub const ENDLESS: u64 = 1 << 62;
+
+    /// Length of a part, or of what is skipped, that goes to the end of the call of which these bytes
+    /// are the last, whether that end was copied or not.
+    pub const CALL: u64 = u64::MAX;
 }
 
 /// What a message says, without where and when it was.
@@ -259,6 +263,14 @@ pub trait Parser: Send {
     fn end(&mut self, from: Side) -> Option<Draft> {
         let _ = from;
         None
+    }
+
+    /// Whether the message that is open in the direction of `from` is over though its end was not
+    /// told, because the other side went on as if it were. Asked after each call of the other side;
+    /// then [`lost`](Self::lost) is asked for that message.
+    fn is_overtaken(&mut self, from: Side) -> bool {
+        let _ = from;
+        false
     }
 
     /// Nothing moved in either direction for so long that no answer is under way but to what waits

@@ -30,6 +30,9 @@ const COUNTED: u32 = 8;
 const LENGTH_MAX: u32 = 1 << 26;
 /// Messages of a call that are looked at before it is believed.
 const LOOK_MAX: usize = 16;
+/// Bytes of a header, and what a call holds at least that filled its buffer.
+const HEADER: usize = 16;
+const BUFFER_MIN: usize = 1024;
 /// Flag of the type: a segment.
 const SEGMENT: u8 = 0x20;
 /// Highest bit of a method: an event.
@@ -220,10 +223,18 @@ fn recognise(head: &Head<'_>) -> Recognition {
     }
     let Some(side) = side.or(head.from) else { return Recognition::No };
     let is_too_long = at > head.call_len as u64 && !head.transport.is_stream();
-    if is_too_long || !head.may_be_from(side) {
+    // What goes on in the next call was read header first, or filled a buffer.
+    let is_begun = at > head.call_len as u64 && begins_alone(head.bytes, at);
+    let is_odd = is_begun && head.call_len != HEADER && head.call_len < BUFFER_MIN;
+    if is_too_long || is_odd || !head.may_be_from(side) {
         return Recognition::No;
     }
     if at == head.call_len as u64 { Recognition::Yes(side) } else { Recognition::Maybe(side) }
+}
+
+/// Whether the message that ends at `end` begins with these bytes.
+fn begins_alone(bytes: &[u8], end: u64) -> bool {
+    matches!(Message::read(bytes), Front::Message(message) if message.len == end)
 }
 
 /// Keeps nothing: ids and lengths are in every header.
@@ -284,7 +295,8 @@ mod tests {
         assert_eq!(says(&long, Transport::Udp), Recognition::No);
         let short = &message(0x5004, 20, 0, 0)[..20];
         assert_eq!(says(short, Transport::Udp), Recognition::No);
-        assert_eq!(says(short, Transport::Tcp), Recognition::Maybe(Side::Client));
+        assert_eq!(says(short, Transport::Tcp), Recognition::No);
+        assert_eq!(says(&short[..HEADER], Transport::Tcp), Recognition::Maybe(Side::Client));
         let mixed = [&request[..], &message(0x5004, 8, 0x80, 0)].concat();
         assert_eq!(says(&mixed, Transport::Udp), Recognition::No);
     }

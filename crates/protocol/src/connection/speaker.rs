@@ -204,7 +204,8 @@ impl Connection {
         }
         let finished = half.finished;
         let stop = half.feed(speaker.parser.as_mut(), &mut work, piece);
-        if half.finished > finished {
+        let (finished, from) = (half.finished > finished, work.from);
+        if finished {
             let doubt = &mut speaker.doubt[piece.direction as usize];
             *doubt = doubt.saturating_sub(1);
             speaker.misses = 0;
@@ -213,7 +214,17 @@ impl Connection {
                 self.know(stage);
             }
         }
+        self.overtake(piece.direction.opposite(), from.opposite(), stage);
         stop
+    }
+
+    /// Gives out the message that is open in `direction`, if what the other side said ends it.
+    fn overtake(&mut self, direction: Direction, from: Side, stage: &mut Stage<'_>) {
+        let Some(speaker) = &mut self.speaker else { return };
+        if speaker.parser.is_overtaken(from) {
+            let mut work = work(self.id, speaker.row, self.client, direction, stage);
+            self.halves[direction as usize].overtake(speaker.parser.as_mut(), &mut work);
+        }
     }
 
     /// The protocol is sure.

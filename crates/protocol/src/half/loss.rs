@@ -42,6 +42,14 @@ impl Half {
         true
     }
 
+    /// The open message is over, and its end was not told.
+    pub(crate) fn overtake(&mut self, parser: &mut dyn Parser, work: &mut Work<'_>) {
+        if self.synced {
+            self.lose(parser, work, Incomplete::Lost);
+            self.restart(self.next.unwrap_or(self.at), false);
+        }
+    }
+
     /// The end of a call was not copied and the parser wants it.
     pub(super) fn lose_cut(
         &mut self,
