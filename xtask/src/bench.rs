@@ -1,6 +1,7 @@
 //! `./x bench`: what DeepTrace costs and how fast it is, each bench one table of figures beside their
 //! aims. It measures and says so; missed aims fail only with `--strict`.
 
+mod arena;
 mod cost;
 mod floor;
 mod load;
@@ -22,7 +23,7 @@ use table::Table;
 /// Which bench, and how long.
 #[derive(clap::Args)]
 pub struct Options {
-    /// `overhead`, `pipeline` or `rest`; without it they are listed
+    /// `arena`, `overhead`, `pipeline` or `rest`; without it they are listed
     name: Option<String>,
     /// Rounds of which `overhead` takes the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
@@ -30,7 +31,7 @@ pub struct Options {
     /// Seconds of one measurement under load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
     seconds: u32,
-    /// Only the subject of this name, of those that `overhead` measures
+    /// Only the subject of this name, of those that `overhead` measures, or the fronts of `arena` that begin so
     #[arg(long, value_name = "SUBJECT")]
     only: Option<String>,
     /// Fail when an aim is missed
@@ -59,6 +60,11 @@ struct Bench {
 struct Row(&'static str, &'static str, fn(&Bench, &mut Table) -> Result<()>);
 
 const BENCHES: &[Row] = &[
+    Row(
+        "arena",
+        "how many calls get the right parent, for each way to hand work over",
+        arena::measure,
+    ),
     Row("overhead", "what a traced server loses, and what one event costs", overhead::measure),
     Row("pipeline", "events a second from a recording to spans, beside tshark", pipeline::measure),
     Row("rest", "what DeepTrace uses at rest, and how it gives way under load", rest::measure),

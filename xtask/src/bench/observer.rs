@@ -82,6 +82,11 @@ impl Observer {
         self.kept.pid()
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// An answer of the agent.
     pub fn agent(&self, path: &str) -> Result<Value> {
         get(AGENT_PORT, path)
