@@ -15,14 +15,14 @@ use deeptrace_model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use crate::{Exporter, Format, Framing};
+use crate::{Exporter, Format, Items};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
     name: "json",
     summary: "DeepTrace's own Span JSON: every field, an array or one span a line",
     media_type: "application/json",
-    make: |framing| Box::new(Json { framing, spans: 0 }),
+    make: |framing| Box::new(Json(Items::new(framing, ["[", "]"]))),
 };
 
 /// A span as it is printed.
@@ -235,32 +235,20 @@ impl<'de> Deserialize<'de> for PayloadJson<'_> {
 }
 
 /// Writes an array, or lines.
-struct Json {
-    framing: Framing,
-    spans: u64,
-}
+struct Json(Items);
 
 impl Exporter for Json {
-    fn span(&mut self, trace: TraceId, span: &TraceSpan, out: &mut dyn Write) -> io::Result<()> {
-        match (self.framing, self.spans) {
-            (Framing::Lines, _) => {}
-            (Framing::Document, 0) => out.write_all(b"[\n")?,
-            (Framing::Document, _) => out.write_all(b",\n")?,
-        }
-        self.spans += 1;
-        serde_json::to_writer(&mut *out, &SpanJson::new(trace, span))?;
-        if self.framing == Framing::Lines {
-            out.write_all(b"\n")?;
-        }
-        Ok(())
+    fn spans(
+        &mut self,
+        trace: TraceId,
+        spans: &[TraceSpan],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        spans.iter().try_for_each(|span| self.0.add(&SpanJson::new(trace, span), out))
     }
 
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        match (self.framing, self.spans) {
-            (Framing::Lines, _) => Ok(()),
-            (Framing::Document, 0) => out.write_all(b"[]\n"),
-            (Framing::Document, _) => out.write_all(b"\n]\n"),
-        }
+        self.0.end(out)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Spans at the process boundary: [`TABLE`] of formats, one file per format.
 #![forbid(unsafe_code)]
 
+mod jaeger;
 mod json;
+mod otel;
+mod otlp;
+mod zipkin;
 
 use std::io::{self, Write};
 
@@ -20,11 +24,12 @@ pub enum Framing {
 
 /// Writes spans in one format.
 ///
-/// The same spans in the same order MUST give the same bytes. A writer MUST NOT keep what was
-/// written; memory is bounded by one span.
+/// The same traces in the same order MUST give the same bytes. A writer MUST NOT keep what was
+/// written; memory is bounded by one trace.
 pub trait Exporter {
-    /// Writes one span, which is in the trace of that id.
-    fn span(&mut self, trace: TraceId, span: &TraceSpan, out: &mut dyn Write) -> io::Result<()>;
+    /// Writes spans of the trace of that id; all of them, where the format has an object for a trace.
+    fn spans(&mut self, trace: TraceId, spans: &[TraceSpan], out: &mut dyn Write)
+    -> io::Result<()>;
 
     /// Writes what comes after the last span. MUST be called once at the end, also without spans.
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()>;
@@ -47,9 +52,47 @@ pub struct Format {
 }
 
 /// All formats; the first is the default.
-pub const TABLE: &[Format] = &[json::FORMAT];
+pub const TABLE: &[Format] =
+    &[json::FORMAT, otlp::JSON, otlp::PROTOBUF, jaeger::FORMAT, zipkin::FORMAT];
 
 /// The format of that name.
 pub fn format(name: &str) -> Option<&'static Format> {
     TABLE.iter().find(|format| format.name == name)
+}
+
+/// Writes a list of objects into a document, or one a line.
+struct Items {
+    framing: Framing,
+    /// What comes before the first and after the last, in a document.
+    around: [&'static str; 2],
+    count: u64,
+}
+
+impl Items {
+    fn new(framing: Framing, around: [&'static str; 2]) -> Self {
+        Self { framing, around, count: 0 }
+    }
+
+    fn add(&mut self, item: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+        match (self.framing, self.count) {
+            (Framing::Lines, _) => {}
+            (Framing::Document, 0) => writeln!(out, "{}", self.around[0])?,
+            (Framing::Document, _) => out.write_all(b",\n")?,
+        }
+        self.count += 1;
+        serde_json::to_writer(&mut *out, item)?;
+        if self.framing == Framing::Lines {
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn end(&self, out: &mut dyn Write) -> io::Result<()> {
+        let [before, after] = self.around;
+        match (self.framing, self.count) {
+            (Framing::Lines, _) => Ok(()),
+            (Framing::Document, 0) => writeln!(out, "{before}{after}"),
+            (Framing::Document, _) => write!(out, "\n{after}\n"),
+        }
+    }
 }

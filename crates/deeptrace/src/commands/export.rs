@@ -58,9 +58,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let (mut traces, mut spans, mut after) = (0_u64, 0_u64, None);
     loop {
         let mut take = |trace: &Trace| -> Result<()> {
-            for span in &trace.spans {
-                exporter.span(trace.id, span, &mut out)?;
-            }
+            exporter.spans(trace.id, &trace.spans, &mut out)?;
             traces += 1;
             spans += trace.spans.len() as u64;
             Ok(())

@@ -168,9 +168,7 @@ fn print(store: &dyn Store, limits: Limits, format: Format, out: &mut dyn Write)
     for (_, id) in ids {
         if format == Format::Json {
             let Some(trace) = find(store, &id.to_string(), limits)? else { continue };
-            for span in &trace.spans {
-                lines.span(trace.id, span, out)?;
-            }
+            lines.spans(trace.id, &trace.spans, out)?;
         } else {
             let trace = answers::trace(store, &id.to_string(), limits)
                 .map_err(|error| anyhow::anyhow!(error.message))?;

@@ -1,0 +1,179 @@
+//! `otlp`, `otlp-protobuf`: OpenTelemetry's own format, as JSON and as protobuf: a `TracesData` of the
+//! OpenTelemetry protocol 1.x (`opentelemetry/proto/trace/v1/trace.proto`).
+//!
+//! JSON is the mapping of the "OTLP/JSON" section: ids in hex, numbers of 64 bits as text. As lines it
+//! is the OTLP file format: one `TracesData` a line. Protobuf has no lines: a `TracesData` may be
+//! written in pieces, since repeated fields of a message that follows are appended.
+
+use std::io::{self, Write};
+
+use deeptrace_model::{SpanKind, TraceId, TraceSpan, Value};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{
+    ResourceSpans, ScopeSpans, Span, Status, TracesData, span, status::StatusCode,
+};
+use prost::Message;
+
+use crate::otel::{Attribute, Told};
+use crate::{Exporter, Format, Framing, Items};
+
+/// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
+/// parent is in another process, and it is.
+const SAMPLED: u32 = 0x001;
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// Its rows in the table.
+pub(crate) const JSON: Format = Format {
+    name: "otlp",
+    summary: "OpenTelemetry protocol as JSON (TracesData)",
+    media_type: "application/json",
+    make: |framing| match framing {
+        Framing::Document => Box::new(Json(Items::new(framing, ["{\"resourceSpans\":[", "]}"]))),
+        Framing::Lines => Box::new(Lines(Items::new(framing, ["", ""]))),
+    },
+};
+/// The same in protobuf.
+pub(crate) const PROTOBUF: Format = Format {
+    name: "otlp-protobuf",
+    summary: "OpenTelemetry protocol as protobuf (TracesData)",
+    media_type: "application/x-protobuf",
+    make: |_| Box::new(Protobuf),
+};
+
+struct Json(Items);
+
+impl Exporter for Json {
+    fn spans(
+        &mut self,
+        trace: TraceId,
+        spans: &[TraceSpan],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        resources(trace, spans).iter().try_for_each(|resource| self.0.add(resource, out))
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.end(out)
+    }
+}
+
+struct Lines(Items);
+
+impl Exporter for Lines {
+    fn spans(
+        &mut self,
+        trace: TraceId,
+        spans: &[TraceSpan],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.0.add(&TracesData { resource_spans: resources(trace, spans) }, out)
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.end(out)
+    }
+}
+
+struct Protobuf;
+
+impl Exporter for Protobuf {
+    fn spans(
+        &mut self,
+        trace: TraceId,
+        spans: &[TraceSpan],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        out.write_all(&TracesData { resource_spans: resources(trace, spans) }.encode_to_vec())
+    }
+
+    fn end(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The spans of a trace by resource, in the order in which these appear.
+fn resources(trace: TraceId, spans: &[TraceSpan]) -> Vec<ResourceSpans> {
+    let mut all: Vec<(Vec<Attribute>, Vec<Span>)> = Vec::new();
+    for span in spans {
+        let mut told = Told::new(span);
+        let resource = std::mem::take(&mut told.resource);
+        let span = converted(trace, span, told);
+        match all.iter_mut().find(|(known, _)| *known == resource) {
+            Some((_, spans)) => spans.push(span),
+            None => all.push((resource, vec![span])),
+        }
+    }
+    let of_resource = |(resource, spans)| ResourceSpans {
+        resource: Some(Resource { attributes: key_values(resource), ..Resource::default() }),
+        scope_spans: vec![ScopeSpans {
+            scope: Some(InstrumentationScope {
+                name: "deeptrace".into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                ..InstrumentationScope::default()
+            }),
+            spans,
+            ..ScopeSpans::default()
+        }],
+        ..ResourceSpans::default()
+    };
+    all.into_iter().map(of_resource).collect()
+}
+
+fn converted(trace: TraceId, span: &TraceSpan, told: Told) -> Span {
+    let TraceSpan { span, parent, .. } = span;
+    let remote = if told.is_remote { IS_REMOTE } else { 0 };
+    Span {
+        trace_id: trace.0.to_be_bytes().to_vec(),
+        span_id: span.id.0.to_be_bytes().to_vec(),
+        parent_span_id: parent.map(|parent| parent.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        flags: SAMPLED | HAS_IS_REMOTE | remote,
+        name: span.name.to_string(),
+        kind: kind(span.kind) as i32,
+        start_time_unix_nano: span.start.0,
+        end_time_unix_nano: span.end.0,
+        attributes: key_values(told.attributes),
+        status: told.is_error.then(|| Status {
+            message: told.message.unwrap_or_default(),
+            code: StatusCode::Error as i32,
+        }),
+        ..Span::default()
+    }
+}
+
+fn kind(kind: SpanKind) -> span::SpanKind {
+    match kind {
+        SpanKind::Server => span::SpanKind::Server,
+        SpanKind::Client => span::SpanKind::Client,
+        SpanKind::Producer => span::SpanKind::Producer,
+        SpanKind::Consumer => span::SpanKind::Consumer,
+        SpanKind::Internal => span::SpanKind::Internal,
+    }
+}
+
+fn key_values(attributes: Vec<Attribute>) -> Vec<KeyValue> {
+    let converted = |(key, value): Attribute| KeyValue {
+        key: key.into_owned(),
+        value: Some(any_value(value)),
+        ..KeyValue::default()
+    };
+    attributes.into_iter().map(converted).collect()
+}
+
+fn any_value(value: Value) -> AnyValue {
+    let text = |text: String| AnyValue { value: Some(any_value::Value::StringValue(text)) };
+    AnyValue {
+        value: Some(match value {
+            Value::Text(text) => any_value::Value::StringValue(text.to_string()),
+            Value::Int(number) => any_value::Value::IntValue(number),
+            Value::Float(number) => any_value::Value::DoubleValue(number),
+            Value::Bool(yes) => any_value::Value::BoolValue(yes),
+            Value::Texts(texts) => any_value::Value::ArrayValue(ArrayValue {
+                values: texts.into_iter().map(text).collect(),
+            }),
+        }),
+    }
+}
