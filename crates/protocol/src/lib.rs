@@ -42,6 +42,7 @@ mod messaging;
 mod metadata;
 mod mongodb;
 mod mqtt;
+mod mssql;
 mod mysql;
 mod nats;
 mod open_message;
@@ -124,6 +125,8 @@ pub const TABLE: &[Protocol] = &[
     ldap::PROTOCOL,
     // Lengths that fit to the byte.
     postgresql::PROTOCOL,
+    // Headers before a request, options of a login, tokens up to the last.
+    mssql::PROTOCOL,
     // Greetings that name it, and commands with an address.
     smtp::PROTOCOL,
     // Frames of text, masked; others are only guessed.
