@@ -11,7 +11,7 @@ mod pipeline;
 mod rest;
 mod server;
 mod table;
-mod usage;
+pub mod usage;
 
 use std::path::PathBuf;
 

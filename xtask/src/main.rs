@@ -1,4 +1,4 @@
-//! All automation of the repository that is not cargo itself: `./x run|demo|test|bench|bpf`.
+//! All automation of the repository that is not cargo itself: `./x run|demo|test|bench|fuzz|docs|bpf`.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -7,6 +7,8 @@ mod bpf;
 mod build;
 mod child;
 mod demo;
+mod docs;
+mod fuzz;
 mod packages;
 mod servers;
 mod shop;
@@ -41,6 +43,14 @@ enum Task {
     Servers(servers::Options),
     /// Measure, and print one table.
     Bench(bench::Options),
+    /// Feed every parser and other door what breaks them, if anything does.
+    Fuzz(fuzz::Options),
+    /// Write the pages that are made of tables in the code.
+    Docs {
+        /// Compare with the committed ones instead of replacing them.
+        #[arg(long)]
+        check: bool,
+    },
     /// Rebuild the kernel object from its C sources.
     Bpf {
         /// Compare with the committed object instead of replacing it.
@@ -56,6 +66,8 @@ fn main() -> ExitCode {
         Task::Test(options) => test::test(&options),
         Task::Servers(options) => servers::servers(&options),
         Task::Bench(options) => bench::bench(&options),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
+        Task::Docs { check } => docs::docs(check),
         Task::Bpf { check } => bpf::build(check),
     };
     match result {

@@ -230,3 +230,10 @@ fn is_below(key: &str, keys: &[&str]) -> bool {
 pub fn validate(path: &Path) -> Result<Loaded, LayerError> {
     Loader { file: Some(path.to_owned()), ..Loader::default() }.load(None)
 }
+
+/// Checks the text of a file; `name` is what errors call it.
+pub fn check(name: &str, text: &str) -> Result<Loaded, LayerError> {
+    let mut layers = Layers::new(defaults(), FREE);
+    layers.file(Path::new(name), text)?;
+    Loaded::new(layers, None)
+}

@@ -20,7 +20,9 @@ mod value;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -29,6 +31,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[5672],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::Mixed("in order on each channel; messages are one-way"),
+        errors: "a close with a code; a message that is returned or refused",
+        context: "headers of messages (0-9-1), application properties (1.0)",
+        tls: "the protocol header of AMQP 1.0",
+        limits: &[
+            "confirms are not paired with what was published: one may stand for many",
+            "of 1.0 only transfers, outcomes and errors are told",
+        ],
+    },
     recognise,
     parser: || Box::<Amqp>::default(),
 };

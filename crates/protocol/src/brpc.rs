@@ -12,7 +12,8 @@ use deeptrace_model::Transport;
 use crate::reader::Reader;
 use crate::remote_call::{self, is_name};
 use crate::{
-    CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, TraceHeaders, Verdict,
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support,
+    TraceHeaders, Verdict,
 };
 
 /// The row of the table.
@@ -22,6 +23,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[8000],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("correlation id"),
+        errors: "an error code",
+        context: "user fields",
+        tls: "",
+        limits: &["frames of streaming RPC are passed over"],
+    },
     recognise,
     parser: || Box::new(Brpc),
 };

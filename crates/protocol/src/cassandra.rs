@@ -22,7 +22,9 @@ use std::sync::Arc;
 use deeptrace_model::{Transport, Value};
 
 use crate::sql::Statement;
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use envelope::{Envelope, Front, HEADER};
 use prepared::Prepared;
@@ -36,6 +38,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[9042, 9142],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("stream id"),
+        errors: "ERROR",
+        context: "the custom payload, comments of CQL",
+        tls: "",
+        limits: &[
+            "compressed segments (v5) and bodies (LZ4, Snappy) are not read: the operation at most",
+            "texts of statements prepared before the attach, or on another connection, are unknown",
+        ],
+    },
     recognise,
     parser: || Box::<Cassandra>::default(),
 };

@@ -15,7 +15,9 @@ use std::collections::VecDeque;
 
 use deeptrace_model::{SpanStatus, Text, Transport, Value, hash_bytes};
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use message::{Message, opcode_name, type_name};
 
@@ -26,6 +28,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Udp, Transport::Tcp],
     ports: &[53],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("transaction id and question"),
+        errors: "SERVFAIL, REFUSED and the like; NXDOMAIN is an answer",
+        context: "",
+        tls: "",
+        limits: &["multicast DNS is left out", "of a zone transfer the first message counts"],
+    },
     recognise,
     parser: || Box::<Dns>::default(),
 };

@@ -14,7 +14,9 @@ use deeptrace_model::{MessageRole, Text, Transport};
 
 use crate::reader::Reader;
 use crate::remote_call;
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -23,6 +25,15 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[20880],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id"),
+        errors: "a status other than OK, an exception",
+        context: "attachments",
+        tls: "",
+        limits: &[
+            "serialisations other than Hessian 2, JSONB, Kryo and fastjson: only id, length and outcome",
+        ],
+    },
     recognise,
     parser: || Box::new(Dubbo),
 };

@@ -15,7 +15,7 @@ use deeptrace_model::Transport;
 use self::params::Params;
 use self::record::{Front, Kind, Record, STREAM_WAIT_MAX};
 use self::response::Response;
-use crate::{CopyPolicy, Draft, Input, Parser, Protocol, Side, Verdict};
+use crate::{CopyPolicy, Draft, Input, Pairing, Parser, Protocol, Side, Support, Verdict};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -24,6 +24,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[9000],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id"),
+        errors: "status 5xx; an application that is overloaded or has another role",
+        context: "HTTP_TRACEPARENT and its like",
+        tls: "",
+        limits: &[],
+    },
     recognise: record::recognise,
     parser: || Box::<FastCgi>::default(),
 };

@@ -9,7 +9,7 @@
 use deeptrace_model::{SpanStatus, Transport};
 
 use crate::web::text;
-use crate::{CopyPolicy, Draft, Protocol, Recognition, http2};
+use crate::{CopyPolicy, Draft, Pairing, Protocol, Recognition, Support, http2};
 
 /// Name of the row.
 pub(crate) const NAME: &str = "grpc";
@@ -21,6 +21,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[50051],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("stream"),
+        errors: "every status but OK; a reset stream",
+        context: "metadata",
+        tls: "",
+        limits: &[
+            "a method that was in the encoder's table before the attach is unknown until it is sent again",
+            "messages are not decoded: their fields have no names without the schema",
+        ],
+    },
     recognise: |_| Recognition::No,
     parser: http2::PROTOCOL.parser,
 };

@@ -19,7 +19,9 @@ use deeptrace_model::Transport;
 use self::body::{Body, Progress};
 use self::heads::Summary;
 use crate::due::{Answers, Due};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub const PROTOCOL: Protocol = Protocol {
@@ -28,6 +30,13 @@ pub const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[80, 8080, 8000, 3000, 5000],
     copy: CopyPolicy::Head,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "status 5xx; 4xx too, for clients",
+        context: "headers",
+        tls: "",
+        limits: &["bodies are not read: what a request does is told by method, path and status"],
+    },
     recognise,
     parser: || Box::new(Http::default()),
 };

@@ -32,7 +32,7 @@ use self::fields::Fields;
 use self::frame::{Frame, HEADER, Kind, PREFACE};
 use self::hpack::Table;
 use self::stream::{COUNTED_MAX, Streams, Under};
-use crate::{CopyPolicy, Draft, Input, Parser, Protocol, Side, Verdict};
+use crate::{CopyPolicy, Draft, Input, Pairing, Parser, Protocol, Side, Support, Verdict};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -41,6 +41,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[80, 8080],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("stream"),
+        errors: "status 5xx; 4xx too, for clients; a reset stream",
+        context: "headers",
+        tls: "",
+        limits: &[
+            "header fields that the encoder's table had before the attach are unknown until they are sent again",
+            "of a call longer than 16 KiB the frames behind that are found again at the next call, not read",
+        ],
+    },
     recognise: recognition::recognise,
     parser: || Box::<Http2>::default(),
 };

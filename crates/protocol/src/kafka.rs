@@ -23,7 +23,9 @@ use std::collections::VecDeque;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use api::{Api, key};
 use request::{Front, Header};
@@ -36,6 +38,17 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[9092, 9093, 9094],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("correlation id"),
+        errors: "an error code near the front of the answer",
+        context: "headers of records",
+        tls: "",
+        limits: &[
+            "topic ids whose name was told on another connection stay ids",
+            "producers without acknowledgement are one-way, and unnamed where only their answer could name them",
+            "headers of compressed batches are not read",
+        ],
+    },
     recognise,
     parser: || Box::<Kafka>::default(),
 };

@@ -18,7 +18,9 @@ use std::collections::VecDeque;
 
 use deeptrace_model::{SpanStatus, Transport};
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use message::{
     ABANDON, BIND_RESPONSE, ENTRY, EXTENDED, EXTENDED_RESPONSE, Front, INTERMEDIATE, Message,
@@ -32,6 +34,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[389, 3268],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("message id"),
+        errors: "a result other than success, compare, referral and bind in progress",
+        context: "",
+        tls: "StartTLS",
+        limits: &["no datagrams (CLDAP)"],
+    },
     recognise,
     parser: || Box::<Ldap>::default(),
 };

@@ -76,7 +76,9 @@ mod zookeeper;
 
 pub use handler::{HANDLERS_MAX, Handler, HandlerError};
 pub use metadata::ProtocolMetadata;
-pub use parser::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+pub use parser::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 pub use protocols::{Options, Output, Protocols};
 pub use template::path_template;
 pub use trace_context::TraceHeaders;

@@ -14,7 +14,9 @@ mod text;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -23,6 +25,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[11211],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "ERROR, SERVER_ERROR, CLIENT_ERROR, a status of failure",
+        context: "",
+        tls: "",
+        limits: &["quiet gets and what ends them are one span"],
+    },
     recognise,
     parser: || Box::<Memcached>::default(),
 };

@@ -18,7 +18,9 @@ mod text;
 
 use deeptrace_model::{SpanStatus, Transport};
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use command::Command;
 use header::{Front, HEADER, MORE_TO_COME, Message, Opcode};
@@ -31,6 +33,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[27017, 27018, 27019],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id"),
+        errors: "ok: 0, write errors",
+        context: "the comment of a command",
+        tls: "",
+        limits: &["compressed messages: ids only, the command is unknown"],
+    },
     recognise,
     parser: || Box::<MongoDb>::default(),
 };

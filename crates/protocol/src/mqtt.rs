@@ -24,7 +24,9 @@ use self::packet::{Front, Kind, Packet};
 use self::publish::Aliases;
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, done};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -33,6 +35,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[1883],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("packet id"),
+        errors: "a reason code of failure (5.0), a refused connection",
+        context: "user properties (5.0)",
+        tls: "",
+        limits: &[
+            "publications of quality 0 are one-way",
+            "topic aliases that were made before the attach are unknown",
+        ],
+    },
     recognise,
     parser: || Box::<Mqtt>::default(),
 };

@@ -23,7 +23,9 @@ mod session;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use client::Client;
 use server::Server;
@@ -36,6 +38,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[3306, 4000, 6033],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "ERR",
+        context: "comments of SQL (sqlcommenter), query attributes",
+        tls: "the capability SSL",
+        limits: &[
+            "of compressed frames only what was too short to be compressed is read",
+            "texts of statements prepared before the attach are unknown",
+        ],
+    },
     recognise,
     parser: || Box::<MySql>::default(),
 };

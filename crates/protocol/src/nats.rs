@@ -25,7 +25,9 @@ use self::header::Headers;
 use self::inbox::{Inboxes, stream};
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, body_size, done, fail};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -34,6 +36,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[4222],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("reply inbox"),
+        errors: "-ERR, no responders, an error of JetStream",
+        context: "headers",
+        tls: "",
+        limits: &["who only listens to requests is taken for one that does not answer them"],
+    },
     recognise,
     parser: || Box::<Nats>::default(),
 };

@@ -26,7 +26,9 @@ use self::marshal::Destinations;
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, done};
 use crate::trace_context::TraceHeaders;
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -35,6 +37,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[61616],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("command id"),
+        errors: "an ExceptionResponse",
+        context: "properties of messages",
+        tls: "",
+        limits: &["destinations that were told before the attach are unknown"],
+    },
     recognise,
     parser: || Box::<OpenWire>::default(),
 };

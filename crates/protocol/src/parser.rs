@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use deeptrace_model::{Attributes, MessageRole, SpanStatus, Text, TraceContext, Transport};
 
+use crate::CARRIED;
+
 /// One protocol, as a row of [`TABLE`](crate::TABLE).
 pub struct Protocol {
     /// Name as in `deeptrace protocols` and in a span's `protocol`.
@@ -22,11 +24,69 @@ pub struct Protocol {
     pub ports: &'static [u16],
     /// What capture copies of each call once the protocol is known.
     pub copy: CopyPolicy,
+    /// What is understood of it, for people; held against the corpus.
+    pub support: Support,
     /// Looks at the first bytes of one call. MUST NOT say yes to bytes that another protocol could
     /// have sent, where it can tell.
     pub recognise: fn(&Head<'_>) -> Recognition,
     /// A parser for a new connection.
     pub parser: fn() -> Box<dyn Parser>,
+}
+
+impl Protocol {
+    /// Kinds of sockets on which it is looked for, in words; of a protocol that travels inside
+    /// another (see [`CARRIED`]) the name of that one.
+    pub fn over(&self) -> Vec<&'static str> {
+        let word = |kind: &Transport| match kind {
+            Transport::Tcp => "TCP",
+            Transport::Udp => "UDP",
+            Transport::UnixStream => "UNIX",
+            Transport::UnixDatagram => "UNIX datagrams",
+        };
+        match CARRIED.iter().find(|carried| carried.0 == self.name) {
+            Some((_, carrier)) => vec![carrier],
+            None => self.transports.iter().map(word).collect(),
+        }
+    }
+}
+
+/// What is understood of a protocol, in words for `deeptrace protocols`; empty: nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Support {
+    /// Which request a response answers.
+    pub pairing: Pairing,
+    /// What makes a span an error.
+    pub errors: &'static str,
+    /// Where the application's own trace context is found.
+    pub context: &'static str,
+    /// How a connection goes over to TLS in its middle, which is followed.
+    pub tls: &'static str,
+    /// What is not told, and when.
+    pub limits: &'static [&'static str],
+}
+
+/// Which request a response answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// The oldest one that is open on the connection.
+    InOrder,
+    /// The one with the same id: which one that is.
+    ById(&'static str),
+    /// It depends: on what.
+    Mixed(&'static str),
+    /// There are none: all messages are one-way.
+    OneWay,
+}
+
+impl Pairing {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InOrder => "in order",
+            Self::ById(words) | Self::Mixed(words) => words,
+            Self::OneWay => "one-way",
+        }
+    }
 }
 
 /// What capture copies of each call once the protocol is known.

@@ -15,7 +15,9 @@ mod prepared;
 
 use deeptrace_model::{MessageRole, Transport};
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use backend::Backend;
 use frontend::Frontend;
@@ -27,6 +29,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[5432, 6432],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "ErrorResponse",
+        context: "comments of SQL (sqlcommenter)",
+        tls: "SSLRequest",
+        limits: &[
+            "several Execute before one Sync are one span, a batch",
+            "texts of statements prepared before the attach are unknown",
+        ],
+    },
     recognise,
     parser: || Box::<PostgreSql>::default(),
 };

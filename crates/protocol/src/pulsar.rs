@@ -27,7 +27,9 @@ use self::frame::{Frame, Front};
 use self::topics::Topics;
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, body_size, done};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -36,6 +38,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[6650],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id; producer and sequence"),
+        errors: "an error answer",
+        context: "properties of messages",
+        tls: "",
+        limits: &[
+            "topics of producers and consumers made before the attach are unknown",
+            "of a compressed batch no properties are read",
+        ],
+    },
     recognise,
     parser: || Box::<Pulsar>::default(),
 };

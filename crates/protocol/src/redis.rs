@@ -15,7 +15,9 @@ use self::command::{Command, Silence};
 use self::element::{Step, Walk};
 use self::reply::Reply;
 use crate::due::{Answers, Due};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub const PROTOCOL: Protocol = Protocol {
@@ -24,6 +26,13 @@ pub const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[6379, 6380, 26379],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "an error reply",
+        context: "",
+        tls: "",
+        limits: &["RESP has no place for trace context"],
+    },
     recognise,
     parser: || Box::new(Redis::default()),
 };

@@ -14,7 +14,9 @@ use deeptrace_model::{SpanStatus, Text, Transport, Value};
 
 use self::header::{Front, Header};
 use crate::trace_context::TraceHeaders;
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -23,6 +25,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[9876, 10909, 10911],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("opaque"),
+        errors: "a code other than success",
+        context: "properties of messages",
+        tls: "",
+        limits: &["bodies are passed over"],
+    },
     recognise,
     parser: || Box::new(RocketMq),
 };

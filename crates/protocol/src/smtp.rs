@@ -17,7 +17,9 @@ use deeptrace_model::Transport;
 use self::command::{Command, Verb};
 use self::reply::Reply;
 use crate::due::{Answers, Due};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -26,6 +28,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[25, 587, 2525, 1025],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "replies 4xx and 5xx",
+        context: "",
+        tls: "STARTTLS",
+        limits: &["LMTP is not followed", "mails and addresses are never kept"],
+    },
     recognise,
     parser: || Box::<Smtp>::default(),
 };

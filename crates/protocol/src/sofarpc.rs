@@ -14,7 +14,8 @@ use deeptrace_model::{MessageRole, Text, TraceContext, Transport};
 use crate::reader::Reader;
 use crate::remote_call::{self, is_name};
 use crate::{
-    CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, TraceHeaders, Verdict,
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support,
+    TraceHeaders, Verdict,
 };
 
 use content::failure;
@@ -27,6 +28,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[12200],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id"),
+        errors: "a status other than success, an exception",
+        context: "the header map",
+        tls: "",
+        limits: &["content is not read beyond what went wrong"],
+    },
     recognise,
     parser: || Box::new(SofaRpc),
 };

@@ -11,7 +11,9 @@ use deeptrace_model::{MessageRole, Text, Transport, Value};
 
 use crate::reader::Reader;
 use crate::remote_call;
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -20,6 +22,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Udp, Transport::Tcp],
     ports: &[30509, 30490],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("service, method, client and session"),
+        errors: "a return code other than E_OK",
+        context: "",
+        tls: "",
+        limits: &[
+            "methods have numbers, no names",
+            "service discovery is passed over; of segmented messages the first counts",
+        ],
+    },
     recognise,
     parser: || Box::new(SomeIp),
 };

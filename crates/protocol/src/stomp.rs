@@ -18,7 +18,9 @@ use deeptrace_model::{SpanStatus, Transport, hash_bytes};
 use self::frame::{Fit, Frame, Front, Verb};
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, body_size, fail};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -27,6 +29,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[61613],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("receipt"),
+        errors: "ERROR",
+        context: "headers",
+        tls: "",
+        limits: &["frames without a receipt are one-way"],
+    },
     recognise,
     parser: || Box::<Stomp>::default(),
 };

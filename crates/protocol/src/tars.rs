@@ -10,7 +10,9 @@ mod packet;
 use deeptrace_model::{MessageRole, Text, Transport};
 
 use crate::remote_call::{self, is_name};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use packet::{Front, Packet};
 
@@ -21,6 +23,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[18993, 10000],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("request id"),
+        errors: "a result other than zero",
+        context: "context and status maps",
+        tls: "",
+        limits: &["parameters are not read"],
+    },
     recognise,
     parser: || Box::new(Tars),
 };

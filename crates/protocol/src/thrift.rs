@@ -18,7 +18,9 @@ use deeptrace_model::{MessageRole, SpanStatus, Text, Transport};
 
 use crate::due::{Answers, Due};
 use crate::remote_call::{self, tag};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use head::{Encoding, Front, Kind, Miss};
 use walk::{Facts, Walk, Walker};
@@ -30,6 +32,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream, Transport::Udp],
     ports: &[9090],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::Mixed("sequence id, or in order where all calls have the same"),
+        errors: "an exception, declared or not",
+        context: "headers of THeader",
+        tls: "",
+        limits: &[
+            "a declared exception has no name on the wire",
+            "transformed (compressed) headers hide name and outcome",
+        ],
+    },
     recognise,
     parser: || Box::<Thrift>::default(),
 };

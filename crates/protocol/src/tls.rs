@@ -17,7 +17,9 @@ use deeptrace_model::{SpanStatus, Transport};
 
 use self::hello::{ClientHello, ServerHello};
 use self::record::{Front, Kind, Record, handshake};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -26,6 +28,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[443, 8443],
     copy: CopyPolicy::Head,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "a fatal alert before the end",
+        context: "",
+        tls: "",
+        limits: &[
+            "only the hand-shake is told, not what follows",
+            "a connection found in its middle is known for what it is and has no span",
+        ],
+    },
     recognise,
     parser: || Box::<Tls>::default(),
 };

@@ -15,7 +15,7 @@ use memchr::memmem;
 
 use self::frame::{Frame, Front, Opcode};
 use crate::trace_context::TraceHeaders;
-use crate::{CopyPolicy, Draft, Input, Parser, Protocol, Side, Verdict};
+use crate::{CopyPolicy, Draft, Input, Pairing, Parser, Protocol, Side, Support, Verdict};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -24,6 +24,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[80, 443, 8080],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::OneWay,
+        errors: "a close with a code of failure",
+        context: "a field traceparent of JSON",
+        tls: "",
+        limits: &[
+            "nothing says what answers what: every message is one-way",
+            "messages are not decompressed",
+        ],
+    },
     recognise: frame::recognise,
     parser: || Box::<WebSocket>::default(),
 };

@@ -14,7 +14,9 @@ use deeptrace_model::{SpanStatus, Text, Transport, Value};
 
 use self::frame::{Frame, Front};
 use crate::due::{Answers, Due};
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 /// The row of the table.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -23,6 +25,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp, Transport::UnixStream],
     ports: &[5555, 5556],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "the command ERROR",
+        context: "",
+        tls: "",
+        limits: &[
+            "only REQ and REP are paired; other patterns are one-way",
+            "nothing is seen under CURVE",
+        ],
+    },
     recognise,
     parser: || Box::<Zmtp>::default(),
 };

@@ -16,7 +16,9 @@ use std::collections::VecDeque;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use packet::{AUTH, Body, Front, Kind, PING, Packet, SET_WATCHES, WATCH_EVENT};
 use reply::Asked;
@@ -28,6 +30,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[2181],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::ById("xid"),
+        errors: "an error code, but no node for exists",
+        context: "",
+        tls: "",
+        limits: &["replies alone do not tell the protocol"],
+    },
     recognise,
     parser: || Box::<ZooKeeper>::default(),
 };

@@ -10,3 +10,5 @@ mod mutations;
 mod recognition;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod support;

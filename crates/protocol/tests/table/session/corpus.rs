@@ -19,7 +19,10 @@ pub struct Entry {
 
 /// All files, in order.
 pub fn entries() -> Vec<Entry> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/protocol");
+    // Tests and fuzz targets of other crates share this file.
+    let corpus = ["../../corpus/protocol", "../corpus/protocol"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = corpus.map(|path| root.join(path)).into_iter().find(|path| path.is_dir()).unwrap();
     let mut all = Vec::new();
     for folder in sorted(&root).into_iter().filter(|path| path.is_dir()) {
         let protocol = folder.file_name().unwrap().to_string_lossy().into_owned();
