@@ -7,6 +7,7 @@ mod namespaces;
 mod network;
 mod processes;
 mod program;
+mod tls;
 mod watcher;
 mod witness;
 
@@ -59,6 +60,7 @@ const STEPS: &[Step] = &[
         root: true,
         ..step("containers", "container.id, monitor_containers", containers::containers)
     },
+    Step { root: true, ..step("tls", "HTTPS without keys: joined, none twice", tls::tls) },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough) },
