@@ -8,8 +8,11 @@ use anyhow::{Context, Result};
 
 use crate::{child, packages, root};
 
-/// Builds the release binary and returns its path.
+/// Builds the release binary and returns its path; or that of the one in `DEEPTRACE_BINARY`, as it is.
 pub fn binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("DEEPTRACE_BINARY") {
+        return Ok(binary.into());
+    }
     packages::ensure(packages::BUILD)?;
     child::cargo(&["build", "--release", "--package", "deeptrace", "--bin", "deeptrace"])?;
     Ok(target_dir().join("release/deeptrace"))

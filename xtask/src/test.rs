@@ -8,6 +8,7 @@ mod network;
 mod processes;
 mod program;
 mod rough;
+mod tls;
 pub mod watcher;
 mod witness;
 
@@ -59,6 +60,7 @@ const STEPS: &[Step] = &[
         root: true,
         ..step("containers", "container.id, monitor_containers", containers::containers)
     },
+    Step { root: true, ..step("tls", "HTTPS without keys: joined, none twice", tls::tls) },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step {
         root: true,

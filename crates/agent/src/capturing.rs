@@ -303,6 +303,7 @@ fn is_refused(event: &Event<'_>, refusing: bool, refused: &mut BTreeSet<Connecti
             refused.insert(open.connection)
         }
         EventBody::Call(call) => refused.contains(&call.connection),
+        EventBody::Plaintext(plain) => refused.contains(&plain.call.connection),
         EventBody::Close(close) => refused.remove(&close.connection),
         _ => false,
     }

@@ -30,6 +30,22 @@ pub struct Watched {
     pub watched: bool,
     /// Which rule decided that.
     pub watched_by: String,
+    /// The TLS libraries found in it.
+    #[serde(default)]
+    pub tls: Vec<TlsLibrary>,
+}
+
+/// A TLS library of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsLibrary {
+    /// As people know it.
+    pub library: String,
+    /// The file, as the process knows it.
+    pub path: String,
+    /// Whether its plaintext is seen.
+    pub plaintext: bool,
+    /// Why not, or at which cost.
+    pub detail: String,
 }
 
 /// A kernel program that we loaded.

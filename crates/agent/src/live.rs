@@ -6,7 +6,7 @@ use deeptrace_capture::service::Names;
 use deeptrace_model::Pid;
 
 use crate::config::{Config, Hook};
-use crate::control::{Answer, Ask, ControlError, Map, Program, Watched};
+use crate::control::{Answer, Ask, ControlError, Map, Program, TlsLibrary, Watched};
 
 /// How capture is to start; connections to `own_ports` are left out.
 pub fn options(config: &Config, own_ports: Vec<u16>) -> Result<live::Options, SourceError> {
@@ -74,7 +74,15 @@ impl From<live::Watched> for Watched {
             container_id: process.container_id,
             watched: found.watched,
             watched_by: process.watched_by,
+            tls: found.tls.into_iter().map(TlsLibrary::from).collect(),
         }
+    }
+}
+
+impl From<live::TlsLibrary> for TlsLibrary {
+    fn from(found: live::TlsLibrary) -> Self {
+        let live::TlsLibrary { name, path, plaintext, detail } = found;
+        Self { library: name.to_owned(), path, plaintext, detail }
     }
 }
 

@@ -20,13 +20,17 @@
 
 #include "record.bpf.h"
 #include "payload.bpf.h"
+#include "tls_records.bpf.h"
+#include "tls_calls.bpf.h"
 #include "call.bpf.h"
 #include "operation.bpf.h"
 #include "syscall.bpf.h"
 #include "lifecycle.bpf.h"
+#include "tls_probes.bpf.h"
 
 /* Keep the types in the object's BTF, for the test that compares layouts. */
 struct dt_open *emit_dt_open __attribute__((unused));
 struct dt_call *emit_dt_call __attribute__((unused));
+struct dt_plaintext *emit_dt_plaintext __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

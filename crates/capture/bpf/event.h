@@ -17,6 +17,9 @@ enum dt_kind {
 	DT_EXEC = 5,
 	DT_EXIT = 6,
 	DT_FORK = 7,
+	DT_RECORDS = 8,
+	DT_PLAINTEXT = 9,
+	DT_TLS_FREE = 10,
 };
 
 enum dt_transport { DT_TCP = 0, DT_UDP = 1, DT_UNIX_STREAM = 2, DT_UNIX_DATAGRAM = 3 };
@@ -53,6 +56,50 @@ struct dt_call {
 };
 _Static_assert(sizeof(struct dt_call) == 64, "dt_call");
 
+/* Where a TLS record begins in a stream (RFC 8446 section 5.1). */
+struct dt_tls_record {
+	__u32 position;	/* sequence number of its header */
+	__u16 len;	/* bytes after the header */
+	__u8 type;
+	__u8 pad;
+};
+
+#define DT_RECORDS_MAX 64
+
+/* The records whose headers are in the call that is told next. */
+struct dt_records {
+	struct dt_header h;	/* len: how many follow */
+	__u32 flags;	/* DT_SENT */
+	__u32 missed;	/* headers beyond DT_RECORDS_MAX */
+	struct dt_tls_record records[DT_RECORDS_MAX];
+};
+_Static_assert(sizeof(struct dt_records) == 552, "dt_records");
+
+/* Plaintext that a TLS library encrypted or decrypted. It lies as a dt_call does. */
+struct dt_plaintext {
+	struct dt_header h;	/* cookie: the socket that was used meanwhile; len: bytes of plaintext */
+	__u64 session;	/* names the library's session within its process */
+	__u32 copied;	/* bytes of plaintext that follow */
+	__u8 flags;	/* DT_SENT */
+	__u8 sockets;	/* calls on sockets meanwhile; 255: on more than one socket */
+	__u16 pad;
+	__u64 asked;	/* received: bytes that there was room for */
+	__u64 pad2;
+	__u8 payload[];
+};
+_Static_assert(sizeof(struct dt_plaintext) == sizeof(struct dt_call), "dt_plaintext");
+
+/* How a function of a TLS library is to be understood: its probe's cookie. */
+#define DT_TLS_SENT 1
+#define DT_TLS_COUNTED 2	/* it returns 1, and the bytes at its 4th or 5th argument; else the bytes */
+#define DT_TLS_GO 4	/* arguments as in Go: receiver, buffer, length, capacity in ax, bx, cx, di */
+
+/* Whose plaintext: that of a session in a process, or, where pid is 0, of a socket. */
+struct dt_session {
+	__u64 session;
+	__u64 pid;
+};
+
 struct dt_open {
 	struct dt_header h;
 	__u8 local[16];
@@ -84,8 +131,10 @@ struct dt_knobs {
 	__u32 policy_generation;	/* counts up when a policy is written */
 	__u32 ports_count;
 	__u16 ports[DT_PORTS_MAX];	/* our own listeners: their connections are left out */
+	__u32 tls;	/* whether a TLS library is probed */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct dt_knobs) == 40, "dt_knobs");
+_Static_assert(sizeof(struct dt_knobs) == 48, "dt_knobs");
 
 /* What the parsers ask for one socket, by cookie. */
 struct dt_policy {

@@ -27,6 +27,13 @@ struct dt_socket {
 	__u16 pad2;
 	__u64 skip_until[2];
 	__u64 count[2];
+	/* TLS, by direction: where the next record begins, or what of its header was seen. */
+	__u32 record_at[2];
+	__u8 header_seen[2];
+	__u8 is_tls;	/* 1: record_at holds for received bytes, 2: for sent ones */
+	__u8 header[2][5];
+	__u8 tls_misses;	/* calls that began with no record */
+	__u8 pad3[2];
 };
 
 struct {
@@ -131,6 +138,32 @@ struct {
 	__type(key, struct dt_ring_key);
 	__type(value, struct dt_ring_buffer);
 } uring SEC(".maps");
+
+/* What a thread, or a goroutine, is doing in a TLS library. The one not seen for longest makes room. */
+struct dt_tls_call {
+	__u64 session;	/* 0: nothing */
+	__u64 buffer;
+	__u64 len;
+	__u64 count_at;
+	__u64 cookie;	/* the socket that was used meanwhile */
+	__u32 sockets;
+	__u32 shape;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct dt_tls_call);
+} tls_calls SEC(".maps");
+
+/* Bytes of plaintext to copy of a call, where that is not the default. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct dt_session);
+	__type(value, __u32);
+} tls_policies SEC(".maps");
 
 static __always_inline void count_losses(__u32 cause, __u64 count)
 {

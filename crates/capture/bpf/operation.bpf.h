@@ -28,7 +28,7 @@ static __always_inline void uring_buffers(struct dt_user *u, struct sock *sk, bo
 
 static __always_inline int on_socket(struct sock *sk, int ret, int flags, bool sent)
 {
-	struct dt_moved m = { .thread = current_thread() };
+	struct dt_moved m = { .thread = current_thread(), .kind = DT_CALL };
 	struct dt_user u = { .len = ~0ULL };
 	const struct pt_regs *regs;
 	struct dt_socket *s;

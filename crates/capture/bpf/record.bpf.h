@@ -11,6 +11,9 @@ struct dt_moved {
 	__u64 name;	/* sockaddr of the peer, where it matters */
 	__u32 len;
 	__u32 flags;
+	__u16 kind;	/* DT_CALL or DT_PLAINTEXT */
+	__u16 sockets;	/* these are of the latter */
+	__u64 asked;
 };
 
 static __always_inline void header(struct dt_header *h, struct dt_thread thread, __u16 kind,
@@ -68,9 +71,15 @@ static __always_inline void user_peer(struct dt_call *r, __u64 name)
 
 static __always_inline void fill(struct dt_call *r, const struct dt_moved *m)
 {
-	header(&r->h, m->thread, DT_CALL, m->cookie, m->len);
+	header(&r->h, m->thread, m->kind, m->cookie, m->len);
 	r->start = m->start;
 	r->flags = m->flags;
+	if (m->kind == DT_PLAINTEXT) {
+		struct dt_plaintext *p = (struct dt_plaintext *)r;
+
+		p->sockets = m->sockets;
+		p->asked = m->asked;
+	}
 	if (m->name)
 		user_peer(r, m->name);
 }

@@ -27,7 +27,7 @@ static __always_inline int message(struct sock *sk, struct dt_socket *s, const s
 				   __u32 index, __u32 len, __u32 flags, __u32 after)
 {
 	struct dt_thread thread = current_thread();
-	struct dt_moved m = { .thread = thread, .len = len, .flags = flags & DT_SENT };
+	struct dt_moved m = { .thread = thread, .len = len, .flags = flags & DT_SENT, .kind = DT_CALL };
 	struct dt_user u = { .len = ~0ULL };
 
 	user_buffers(&u, regs, nr, index);

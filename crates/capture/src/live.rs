@@ -5,30 +5,33 @@
 //! are counted and dropped, whether we are slow, stopped or dead.
 
 mod complaint;
+mod deliver;
 mod describe;
 mod kernel;
 mod listening;
 mod probe;
 mod record;
 mod roster;
+mod tls;
 mod verdicts;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use deeptrace_model::{
-    BootTime, Call, Clock, Close, Demand, Duration, Event, EventBody, EventId, LossCause, Open, Pid,
+    BootTime, Clock, Demand, Duration, Event, EventBody, EventId, LossCause, Pid,
 };
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
-use self::describe::describe;
 use self::kernel::Kernel;
 use self::listening::Listening;
 pub use self::probe::{Check, CheckStatus, checks};
-use self::record::{Body, CallRecord, Header, decode, used};
+use self::record::{decode, used};
 use self::roster::Roster;
 pub use self::roster::Watched;
-use crate::host::{clock_now, host};
+pub use self::tls::TlsLibrary;
+use self::tls::{Join, Tls};
+use crate::host::{boot_time_now, clock_now, host};
 use crate::service::Names;
 use crate::watch::Rules;
 use crate::{Progress, Source, SourceError};
@@ -145,10 +148,14 @@ pub struct Live {
     kernel: Kernel,
     roster: Roster,
     listening: Listening,
+    tls: Tls,
+    /// Taken out while it tells.
+    join: Option<Box<Join>>,
     demands: Vec<Demand>,
     next: u64,
     clock: Option<Clock>,
     looked: BootTime,
+    is_probing: bool,
     lost: [u64; 4],
     counts: Counts,
 }
@@ -181,22 +188,28 @@ impl Live {
             knobs.ports = options.own_ports.clone();
             knobs.paused = false;
         })?;
+        let tls = Tls::new(&kernel);
         // What was missed while it was switched off at the start is no loss.
         let lost = kernel.losses();
-        Ok(Self {
+        let mut live = Self {
             ring,
             batch,
             spare: Vec::with_capacity(BATCH_BYTES),
             listening: Listening::read(&pids),
             kernel,
             roster,
+            tls,
+            join: Some(Box::default()),
             demands: Vec::new(),
             next: 0,
             clock: None,
             looked: BootTime(0),
+            is_probing: false,
             lost,
             counts: Counts::default(),
-        })
+        };
+        live.meet_all();
+        Ok(live)
     }
 
     /// The hook in use: never `Auto`.
@@ -207,12 +220,16 @@ impl Live {
     /// Watches a process from now on, with its future children, whatever the rules say. `None`: there
     /// is no such process.
     pub fn add_process(&mut self, pid: Pid) -> Option<Watched> {
-        self.roster.set_by_hand(&self.kernel, pid, true)
+        let added = self.roster.set_by_hand(&self.kernel, pid, true);
+        self.meet_all();
+        added
     }
 
     /// Watches a process no more. `None`: there is no such process.
     pub fn remove_process(&mut self, pid: Pid) -> Option<Watched> {
-        self.roster.set_by_hand(&self.kernel, pid, false)
+        let removed = self.roster.set_by_hand(&self.kernel, pid, false);
+        self.meet_all();
+        removed
     }
 
     /// Takes other rules and service names, down to the kernel's maps. Bad rules change nothing.
@@ -221,12 +238,25 @@ impl Live {
         let by_default = self.roster.watches_by_default();
         self.kernel.set(|knobs| knobs.watch_default = by_default)?;
         self.roster.scan(&self.kernel);
+        self.meet_all();
         Ok(())
+    }
+
+    /// Looks for TLS in whoever is watched now.
+    fn meet_all(&mut self) {
+        let now = boot_time_now();
+        let Self { roster, tls, .. } = self;
+        tls.keep_only(|pid| roster.is_watched(pid), now);
+        roster.watched_pids().for_each(|pid| tls.meet(pid, now));
     }
 
     /// Every process with the verdict on it, by pid.
     pub fn processes(&mut self) -> Vec<Watched> {
-        self.roster.all()
+        let mut all = self.roster.all();
+        for found in all.iter_mut().filter(|found| found.watched) {
+            found.tls = self.tls.libraries(found.process.key.pid);
+        }
+        all
     }
 
     /// Stops capture, or goes on. What happens meanwhile is counted as lost.
@@ -252,6 +282,23 @@ impl Live {
         self.kernel.maps()
     }
 
+    /// Hands on what the parsers ask for.
+    fn pass_demands(&mut self) -> Result<(), SourceError> {
+        if self.demands.is_empty() {
+            return Ok(());
+        }
+        let mut refused = self.kernel.demand(&self.demands)?;
+        for demand in self.demands.drain(..).filter(|demand| demand.plaintext) {
+            let whose = self.join.as_ref().and_then(|join| join.whose(demand.connection));
+            // A session that has ended needs nothing more.
+            let Some(whose) = whose else { continue };
+            let written = self.kernel.demand_plaintext(whose, demand.bytes_per_call);
+            refused += usize::from(!written);
+        }
+        self.counts.demands_refused += refused as u64;
+        Ok(())
+    }
+
     fn emit(&mut self, time: BootTime, body: EventBody<'_>, sink: &mut dyn FnMut(&Event<'_>)) {
         self.next += 1;
         self.counts.events += 1;
@@ -259,12 +306,18 @@ impl Live {
     }
 
     /// Host and clock at the start; the clock again and losses when it is time.
-    fn keep_house(&mut self, sink: &mut dyn FnMut(&Event<'_>)) {
+    fn keep_house(&mut self, sink: &mut dyn FnMut(&Event<'_>)) -> Result<(), SourceError> {
         let Clock { boot: now, wall } = clock_now();
         if self.next == 0 {
             self.emit(now, EventBody::Host(host()), sink);
-        } else if now.since(self.looked) < HOUSEKEEPING {
-            return;
+        }
+        let is_probing = self.tls.keep_house(&self.kernel, now);
+        if is_probing != self.is_probing {
+            self.kernel.set(|knobs| knobs.tls = is_probing)?;
+            self.is_probing = is_probing;
+        }
+        if self.next > 1 && now.since(self.looked) < HOUSEKEEPING {
+            return Ok(());
         }
         self.looked = now;
         let due = self.clock.is_none_or(|clock| {
@@ -283,70 +336,14 @@ impl Live {
             }
         }
         self.lost = lost;
-    }
-
-    /// Turns one record into events.
-    fn deliver(&mut self, header: Header, body: Body<'_>, sink: &mut dyn FnMut(&Event<'_>)) {
-        match body {
-            Body::Listen => self.listening.add(header.connection.0, header.len as u16),
-            Body::Exec => self.roster.changed(&self.kernel, header.pid),
-            // The parent's pid travels in the place of the cookie.
-            Body::Fork => self.roster.born(header.pid, Pid(header.connection.0 as u32)),
-            Body::Exit => {
-                if self.roster.ended(header.pid) {
-                    self.emit(header.time, EventBody::Exit(header.pid), sink);
-                }
-            }
-            Body::Close => {
-                let close = Close { connection: header.connection, errno: header.errno };
-                self.emit(header.time, EventBody::Close(close), sink);
-            }
-            Body::Open(record) => {
-                if self.introduce(header.pid, &record.comm, header.time, sink) {
-                    let open: Open = describe(&header, &record, &self.listening);
-                    self.emit(header.time, EventBody::Open(open), sink);
-                }
-            }
-            Body::Call(record) => {
-                if self.introduce(header.pid, "", header.time, sink) {
-                    self.emit(header.time, EventBody::Call(call(&header, &record)), sink);
-                }
-            }
-        }
-    }
-
-    /// Tells of a process before its first event. False: it is not watched after all.
-    fn introduce(
-        &mut self,
-        pid: Pid,
-        comm: &str,
-        time: BootTime,
-        sink: &mut dyn FnMut(&Event<'_>),
-    ) -> bool {
-        if self.roster.is_introduced(pid) {
-            return true;
-        }
-        match self.roster.introduce(&self.kernel, pid, comm) {
-            Some(process) => {
-                self.emit(time, EventBody::Process(process), sink);
-                true
-            }
-            None => {
-                self.counts.unwatched += 1;
-                false
-            }
-        }
+        Ok(())
     }
 }
 
 impl Source for Live {
     fn poll(&mut self, sink: &mut dyn FnMut(&Event<'_>)) -> Result<Progress, SourceError> {
-        self.keep_house(sink);
-        if !self.demands.is_empty() {
-            let refused = self.kernel.demand(&self.demands)?;
-            self.counts.demands_refused += refused as u64;
-            self.demands.clear();
-        }
+        self.keep_house(sink)?;
+        self.pass_demands()?;
         // Negative: the batch is full, and the rest stays for the next time.
         let taken = self.ring.consume_raw_n(BATCH_RECORDS);
         let records =
@@ -381,21 +378,10 @@ impl Source for Live {
         out("capture_unwatched_events_total", self.counts.unwatched);
         out("capture_demands_refused_total", self.counts.demands_refused);
         out("capture_verdicts_refused_total", self.roster.refused());
-    }
-}
-
-fn call<'a>(header: &Header, record: &CallRecord<'a>) -> Call<'a> {
-    Call {
-        connection: header.connection,
-        pid: header.pid,
-        tid: header.tid,
-        unit: deeptrace_model::UnitId(u64::from(header.tid.0)),
-        direction: record.direction,
-        start: record.start,
-        len: header.len,
-        payload: record.payload,
-        drained: record.drained,
-        peer: record.peer,
+        self.tls.counters(out);
+        if let Some(join) = &self.join {
+            join.counters(out);
+        }
     }
 }
 

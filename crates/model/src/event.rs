@@ -47,6 +47,22 @@ pub enum EventBody<'a> {
         /// How many, at least.
         count: u64,
     },
+    /// A TLS library encrypted or decrypted bytes of a connection. From the first of these on, the
+    /// calls that move its records are not told.
+    #[serde(borrow)]
+    Plaintext(Plaintext<'a>),
+}
+
+/// Plaintext of a TLS connection, from or to one record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plaintext<'a> {
+    /// As if it were a socket call of the same connection. Its positions count the bytes of plaintext,
+    /// from zero where the connection's beginning was seen.
+    #[serde(borrow)]
+    pub call: Call<'a>,
+    /// Where it is on the wire, alike for both ends: the sequence number of the record's header, and
+    /// one more for each byte of the record's plaintext before it.
+    pub position: u32,
 }
 
 /// The host that events come from.
@@ -220,6 +236,8 @@ pub struct Close {
 pub struct Demand {
     /// The socket.
     pub connection: ConnectionId,
+    /// Whether it is about plaintext of TLS, else about what the socket moves.
+    pub plaintext: bool,
     /// Bytes to copy of each call from now on: 0 for none, at most 16384.
     pub bytes_per_call: u32,
     /// Copy nothing of calls that end before this position (inside an announced body).

@@ -22,7 +22,7 @@ mod trace;
 pub use attribute::{Attribute, AttributeKey, AttributeSet, Attributes, Text, Value};
 pub use event::{
     Call, Close, Demand, Direction, Endpoint, Event, EventBody, Host, LossCause, Open, Origin,
-    Transport,
+    Plaintext, Transport,
 };
 pub use evidence::{Evidence, EvidenceKind};
 pub use id::{

@@ -22,7 +22,9 @@ mod session;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use client::Client;
 use server::Server;
@@ -35,6 +37,13 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[9000],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::InOrder,
+        errors: "Exception",
+        context: "the query's client info, comments of SQL (sqlcommenter)",
+        tls: "",
+        limits: &["packets in chunks (revision 54470, which must be asked for) are not understood"],
+    },
     recognise,
     parser: || Box::<ClickHouse>::default(),
 };

@@ -1,10 +1,11 @@
 //! Connection: two halves, the protocol they speak, and the calls that came too early.
 
 mod datagram;
+mod plaintext;
 mod speaker;
 
 use deeptrace_model::{
-    BootTime, Call, ConnectionId, Demand, Direction, Duration, Endpoint, Event, Message,
+    Attribute, BootTime, Call, ConnectionId, Demand, Direction, Duration, Endpoint, Event, Message,
     MessageRole, Open, Origin, Touch, Transport,
 };
 
@@ -67,6 +68,11 @@ pub(crate) struct Connection {
     /// Rows that were believed, though not sure, and given up.
     doubted: u128,
     demanded: u32,
+    is_plaintext: bool,
+    /// What a TLS library decrypted from, and encrypted for, this connection.
+    plaintext: Option<Box<Connection>>,
+    /// What its hand-shake told of it.
+    tls: Vec<Attribute>,
 }
 
 impl Connection {
@@ -89,6 +95,9 @@ impl Connection {
             rejected: 0,
             doubted: 0,
             demanded: 0,
+            is_plaintext: false,
+            plaintext: None,
+            tls: Vec::new(),
         }
     }
 
@@ -150,7 +159,7 @@ impl Connection {
             }
             return;
         }
-        let wraps = self.transport == Transport::Tcp;
+        let wraps = self.transport == Transport::Tcp && !self.is_plaintext;
         let start = call.start.min(POSITION_MAX);
         let next = *self.halves[call.direction as usize].next.get_or_insert(start);
         let mut piece = Piece {
@@ -185,6 +194,7 @@ impl Connection {
 
     /// The connection ended with `errno`.
     pub(crate) fn close(&mut self, errno: u16, stage: &mut Stage<'_>) {
+        self.on_plaintext(stage, |inner, stage| inner.close(errno, stage));
         self.release_all(stage);
         let first = self.client.unwrap_or(Direction::Received);
         self.end_half(first, errno, stage);
@@ -194,9 +204,17 @@ impl Connection {
 
     /// Gives up waiting for calls that are missing for too long.
     pub(crate) fn expire(&mut self, now: BootTime, stage: &mut Stage<'_>) {
+        self.on_plaintext(stage, |inner, stage| inner.expire(now, stage));
         while !self.queue.is_empty() && now.since(self.queue.since) >= stage.options.reorder_wait {
             self.give_up(now, stage);
         }
+    }
+
+    /// Since when a call waits for one before it.
+    pub(crate) fn waits_since(&self) -> Option<BootTime> {
+        let inner = self.plaintext.as_ref().and_then(|inner| inner.waits_since());
+        let own = (!self.queue.is_empty()).then_some(self.queue.since);
+        inner.into_iter().chain(own).min()
     }
 
     fn hold(&mut self, piece: &Piece<'_>, now: BootTime, stage: &mut Stage<'_>) {
@@ -266,6 +284,9 @@ impl Connection {
         let before = stage.out.messages.len();
         self.advance(piece, stage);
         self.order(piece.direction, before, stage);
+        if let Some(told) = stage.out.messages.get(before..) {
+            self.note_handshake(told);
+        }
         self.ask_skip(&piece, stage);
     }
 
@@ -304,6 +325,7 @@ impl Connection {
             stage.counters.demands += 1;
             stage.out.demands.push(Demand {
                 connection: self.id,
+                plaintext: self.is_plaintext,
                 bytes_per_call: bytes,
                 skip_until: None,
             });
@@ -319,11 +341,12 @@ impl Connection {
         }
         let until = half.at().min(end + SKIP_MAX);
         half.skip_asked = until;
-        let is_tcp = self.transport == Transport::Tcp;
-        let position = if is_tcp { u64::from(until as u32) } else { until };
+        let wraps = self.transport == Transport::Tcp && !self.is_plaintext;
+        let position = if wraps { u64::from(until as u32) } else { until };
         stage.counters.demands += 1;
         stage.out.demands.push(Demand {
             connection: self.id,
+            plaintext: self.is_plaintext,
             bytes_per_call: if self.demanded == 0 {
                 stage.options.head_bytes
             } else {

@@ -4,9 +4,11 @@
 //! Bytes inside an announced length are passed over by position, whether they were copied or not.
 
 mod loss;
+mod records;
 
 use deeptrace_model::{Incomplete, Message, MessageRole, Touch};
 
+use self::records::Records;
 use crate::counters::Counters;
 use crate::open_message::{OpenMessage, Who};
 use crate::payloads::Payloads;
@@ -39,6 +41,8 @@ pub(crate) struct Half {
     pending: Vec<u8>,
     /// Where calls begin whose bytes are in `pending`.
     marks: Vec<(u64, Touch)>,
+    /// Of plaintext: where its records are on the wire.
+    records: Records,
     open: Vec<OpenMessage>,
     /// A message that is known and whose announced end, `at`, was not reached.
     ending: Option<Box<(Draft, OpenMessage)>>,
@@ -89,6 +93,17 @@ impl Half {
         self.open.clear();
         self.ending = None;
         self.passing = None;
+    }
+
+    /// The byte of plaintext at `start` is at `position` on the wire.
+    pub(crate) fn note_record(&mut self, start: u64, position: u32) {
+        let needed = if self.pending.is_empty() { self.at } else { self.at.min(start) };
+        self.records.add(start, position, needed);
+    }
+
+    /// Where the next byte for the parser is, in the stream and on the wire.
+    fn place(&self) -> (u64, u64) {
+        (self.at, self.records.position(self.at).unwrap_or(self.at))
     }
 
     /// Keeps the bytes of a call for recognition; they start at `at` if they are the first.
@@ -285,7 +300,7 @@ impl Half {
             }
             let first = self.touch_at(self.at, touch);
             let lost = std::mem::take(&mut self.lost_events);
-            let mut open = OpenMessage::new(stream, self.at, first, lost);
+            let mut open = OpenMessage::new(stream, self.place(), first, lost);
             open.add(seen, len, last, payload_max);
             self.open.push(open);
         }
@@ -328,7 +343,7 @@ impl Half {
             return self.open.remove(index);
         }
         let first = self.touch_at(self.at, touch);
-        OpenMessage::new(stream, self.at, first, std::mem::take(&mut self.lost_events))
+        OpenMessage::new(stream, self.place(), first, std::mem::take(&mut self.lost_events))
     }
 
     fn give(

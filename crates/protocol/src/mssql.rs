@@ -24,7 +24,9 @@ use std::collections::BTreeMap;
 
 use deeptrace_model::Transport;
 
-use crate::{CopyPolicy, Draft, Head, Input, Parser, Protocol, Recognition, Side, Verdict};
+use crate::{
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+};
 
 use lane::Lane;
 use packet::{Front, Packet, Smp};
@@ -37,6 +39,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     transports: &[Transport::Tcp],
     ports: &[1433],
     copy: CopyPolicy::All,
+    support: Support {
+        pairing: Pairing::Mixed("in order, in each session of MARS"),
+        errors: "ERROR",
+        context: "comments of SQL (sqlcommenter)",
+        tls: "PRELOGIN",
+        limits: &[
+            "TLS inside packets is not read, its plaintext neither",
+            "texts of statements prepared before the attach are unknown",
+        ],
+    },
     recognise,
     parser: || Box::<MsSql>::default(),
 };

@@ -29,6 +29,8 @@ pub(crate) struct Who {
 pub(crate) struct OpenMessage {
     pub(crate) stream: u64,
     pub(crate) start: u64,
+    /// What its message says of where it starts.
+    position: u64,
     pub(crate) size: u64,
     pub(crate) first: Touch,
     pub(crate) last: Touch,
@@ -40,11 +42,17 @@ pub(crate) struct OpenMessage {
 }
 
 impl OpenMessage {
-    /// A message that begins at `start`, with no bytes as yet.
-    pub(crate) fn new(stream: u64, start: u64, touch: Touch, lost_events: u32) -> Self {
+    /// A message that begins at `start`, which both ends know as `position`, with no bytes as yet.
+    pub(crate) fn new(
+        stream: u64,
+        (start, position): (u64, u64),
+        touch: Touch,
+        lost_events: u32,
+    ) -> Self {
         Self {
             stream,
             start,
+            position,
             size: 0,
             first: touch,
             last: touch,
@@ -121,9 +129,9 @@ impl OpenMessage {
             role: draft.role,
             span: match draft.role {
                 MessageRole::Response => SpanId(0),
-                _ => SpanId::derive(who.boot, stream, who.direction, self.start),
+                _ => SpanId::derive(who.boot, stream, who.direction, self.position),
             },
-            start: self.start,
+            start: self.position,
             size: self.size,
             first: self.first,
             last: self.last,

@@ -117,7 +117,17 @@ impl Protocols {
     /// Takes the next event. Events that are not of sockets are ignored.
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Output) {
         match &event.body {
-            EventBody::Call(call) => self.call(event, call, out),
+            EventBody::Call(call) => {
+                self.call(call, out, |connection, stage| match connection.transport.is_stream() {
+                    true => connection.call(event, call, stage),
+                    false => connection.datagram(event, call, stage),
+                })
+            }
+            EventBody::Plaintext(plain) => {
+                self.call(&plain.call, out, |connection, stage| {
+                    connection.plaintext(event, plain, stage);
+                });
+            }
             EventBody::Host(host) => self.boot = host.boot,
             EventBody::Open(open) => {
                 if let Some(known) = self.connections.get_mut(open.connection) {
@@ -154,9 +164,10 @@ impl Protocols {
             };
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.expire(now, &mut stage);
-            connection.queue.watched = !connection.queue.is_empty();
-            if connection.queue.watched {
-                self.waiting.push_back((connection.queue.since.plus(wait), id));
+            let waits = connection.waits_since();
+            connection.queue.watched = waits.is_some();
+            if let Some(since) = waits {
+                self.waiting.push_back((since.plus(wait), id));
             }
         }
     }
@@ -169,12 +180,21 @@ impl Protocols {
         out("protocol_reorder_bytes", self.held_bytes as u64);
     }
 
-    /// The connections followed, each with the name of its protocol once that is known.
+    /// The connections followed, each with the name of its protocol once that is known: under TLS, if
+    /// its plaintext is seen.
     pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, Option<&'static str>)> {
-        self.connections.iter().map(|(id, c)| (id, c.row().map(|row| self.rows.name(row))))
+        self.connections.iter().map(|(id, c)| {
+            let row = c.plaintext_row().or_else(|| c.row());
+            (id, row.map(|row| self.rows.name(row)))
+        })
     }
 
-    fn call(&mut self, event: &Event<'_>, call: &Call<'_>, out: &mut Output) {
+    fn call(
+        &mut self,
+        call: &Call<'_>,
+        out: &mut Output,
+        take: impl FnOnce(&mut Connection, &mut Stage<'_>),
+    ) {
         self.counters.calls += 1;
         if !self.connections.touch(call.connection) {
             let new = Connection::unknown(call.connection, transport_of(call));
@@ -191,14 +211,11 @@ impl Protocols {
             out,
         };
         let Some(connection) = self.connections.touched() else { return };
-        if !connection.transport.is_stream() {
-            return connection.datagram(event, call, &mut stage);
-        }
-        connection.call(event, call, &mut stage);
-        if !connection.queue.is_empty() && !connection.queue.watched {
+        take(connection, &mut stage);
+        let waits = connection.waits_since();
+        if let Some(since) = waits.filter(|_| !connection.queue.watched) {
             connection.queue.watched = true;
-            let due = connection.queue.since.plus(self.options.reorder_wait);
-            self.waiting.push_back((due, call.connection));
+            self.waiting.push_back((since.plus(self.options.reorder_wait), call.connection));
         }
     }
 

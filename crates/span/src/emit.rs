@@ -52,7 +52,10 @@ impl Emitter {
                 let lost = self.gaps.lost(before, event.time, *cause, *count);
                 out.gaps.extend(lost.and_then(|lost| lost.closed(&self.clock)));
             }
-            EventBody::Open(_) | EventBody::Call(_) | EventBody::Close(_) => {}
+            EventBody::Open(_)
+            | EventBody::Call(_)
+            | EventBody::Close(_)
+            | EventBody::Plaintext(_) => {}
         }
     }
 

@@ -27,11 +27,16 @@ impl Program {
         let mut words = wrapper.iter().map(String::as_str).chain([python]);
         let mut command = Command::new(words.next().unwrap_or(python));
         command.args(words).arg(root().join("xtask/src/test/exchange.py")).args(arguments);
+        Self::run(&mut command)
+    }
+
+    /// Starts any program that is told what to do in this way, and waits until it is ready.
+    pub fn run(command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut kept = Kept::start("exchange.py", &mut command)?;
+        let mut kept = Kept::start("a program", command)?;
         let (say, hear) = kept.pipes()?;
         let mut program = Self { kept, say, hear: BufReader::new(hear) };
-        program.answer().context("exchange.py did not start")?;
+        program.answer().with_context(|| format!("it did not start: {command:?}"))?;
         Ok(program)
     }
 
@@ -48,7 +53,7 @@ impl Program {
     /// Has it do something; fails if it could not.
     pub fn say(&mut self, command: &str) -> Result<String> {
         writeln!(self.say, "{command}")?;
-        self.answer().with_context(|| format!("exchange.py: {command}"))
+        self.answer().with_context(|| format!("failed: {command}"))
     }
 
     /// The same; the answer is a process id.

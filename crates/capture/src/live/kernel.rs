@@ -1,8 +1,13 @@
 //! Kernel: our programs and maps in it. Loading, attaching, and the settings that change live.
 
-use deeptrace_model::{Demand, Direction, Pid};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, Program};
+use std::path::Path;
 
+use deeptrace_model::{Demand, Direction, Pid};
+use libbpf_rs::{
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, Program, UprobeMultiOpts, UprobeOpts,
+};
+
+use super::probe::Probing;
 use super::verdicts::{self, Verdicts};
 use super::{Hook, Options, probe};
 use crate::SourceError;
@@ -24,9 +29,12 @@ pub(super) struct Kernel {
     policies: MapHandle,
     knobs: MapHandle,
     losses: MapHandle,
+    tls_policies: Option<MapHandle>,
     settings: Knobs,
     /// The hook in use: never `Auto`.
     pub(super) hook: Hook,
+    /// How functions of TLS libraries are probed.
+    pub(super) probing: Probing,
 }
 
 /// `struct dt_knobs`.
@@ -38,6 +46,7 @@ pub(super) struct Knobs {
     pub(super) paused: bool,
     policy_generation: u32,
     pub(super) ports: Vec<u16>,
+    pub(super) tls: bool,
 }
 
 /// Most ports of our own that are left out.
@@ -57,18 +66,29 @@ impl Knobs {
         let mut ports = self.ports.clone();
         ports.resize(PORTS_MAX, 0);
         let words = words.iter().flat_map(|word| word.to_ne_bytes());
-        words.chain(ports.iter().flat_map(|port| port.to_ne_bytes())).collect()
+        let ports = ports.iter().flat_map(|port| port.to_ne_bytes());
+        let tls = u64::from(self.tls).to_le_bytes();
+        words.chain(ports).chain(tls).collect()
     }
 }
 
 impl Kernel {
-    /// Loads and attaches. Nothing stays behind when it fails.
+    /// Loads and attaches. Nothing stays behind when it fails. Where the kernel refuses the programs for
+    /// TLS, it goes without.
     pub(super) fn load(options: &Options) -> Result<Self, SourceError> {
         let hook = probe::choose(options.hook)?;
+        match probe::probing() {
+            Probing::Nothing => Self::load_with(options, hook, Probing::Nothing),
+            probing => Self::load_with(options, hook, probing)
+                .or_else(|_| Self::load_with(options, hook, Probing::Nothing)),
+        }
+    }
+
+    fn load_with(options: &Options, hook: Hook, probing: Probing) -> Result<Self, SourceError> {
         let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(refused)?;
         for mut program in open.progs_mut() {
             let name = program.name().to_string_lossy().into_owned();
-            program.set_autoload(wanted(&name, hook));
+            program.set_autoload(wanted(&name, hook) || probes(&name, probing));
         }
         for mut map in open.maps_mut() {
             match map.name().to_str() {
@@ -77,7 +97,9 @@ impl Kernel {
                     let values = verdicts::values(map.value_size());
                     map.set_max_entries(values).map_err(refused)?;
                 }
-                Some(name) if !has_use(name, hook) => map.set_autocreate(false).map_err(refused)?,
+                Some(name) if !has_use(name, hook, probing) => {
+                    map.set_autocreate(false).map_err(refused)?
+                }
                 _ => {}
             }
         }
@@ -92,9 +114,11 @@ impl Kernel {
             policies: handle("policies")?,
             knobs: handle(KNOBS)?,
             losses: handle("losses")?,
+            tls_policies: handle("tls_policies").ok(),
             links: Vec::new(),
             settings: Knobs::default(),
             hook,
+            probing,
             object,
         };
         kernel.settings.paused = true;
@@ -134,13 +158,47 @@ impl Kernel {
     /// could not be written.
     pub(super) fn demand(&mut self, demands: &[Demand]) -> Result<usize, SourceError> {
         let mut failed = 0;
-        for demand in demands {
+        for demand in demands.iter().filter(|demand| !demand.plaintext) {
             let value = policy(demand);
             let key = demand.connection.0.to_ne_bytes();
             failed += usize::from(self.policies.update(&key, &value, MapFlags::ANY).is_err());
         }
         self.set(|knobs| knobs.policy_generation = knobs.policy_generation.wrapping_add(1))?;
         Ok(failed)
+    }
+
+    /// Writes how many bytes of plaintext to copy of a call (`struct dt_session`). False: it could not
+    /// be written.
+    pub(super) fn demand_plaintext(&self, whose: (u64, Pid), bytes: u32) -> bool {
+        let key = [whose.0, u64::from(whose.1.0)].map(u64::to_ne_bytes).concat();
+        let Some(map) = &self.tls_policies else { return false };
+        map.update(&key, &bytes.to_ne_bytes(), MapFlags::ANY).is_ok()
+    }
+
+    /// Puts one of our programs on `offsets` of a file, for all processes.
+    pub(super) fn attach(
+        &self,
+        program: &str,
+        path: &Path,
+        places: &[(u64, u64)],
+    ) -> Result<Vec<Link>, libbpf_rs::Error> {
+        let found = self.object.progs_mut().find(|p| p.name() == program);
+        let program = found.ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
+        if self.probing == Probing::Sessions && program.name() == "deeptrace_tls_both" {
+            let options = UprobeMultiOpts {
+                offsets: places.iter().map(|(offset, _)| *offset as usize).collect(),
+                cookies: places.iter().map(|(_, cookie)| *cookie).collect(),
+                session: true,
+                ..UprobeMultiOpts::default()
+            };
+            return Ok(vec![program.attach_uprobe_multi_with_opts(-1, path, "", options)?]);
+        }
+        let attach = |(offset, cookie): &(u64, u64)| {
+            let retprobe = program.name() == "deeptrace_tls_return";
+            let options = UprobeOpts { cookie: *cookie, retprobe, ..UprobeOpts::default() };
+            program.attach_uprobe_with_opts(-1, path, *offset as usize, options)
+        };
+        places.iter().map(attach).collect()
     }
 
     /// Events lost since the start, by cause: ring full, copy failed, map full, paused.
@@ -206,13 +264,23 @@ fn wanted(program: &str, hook: Hook) -> bool {
         "deeptrace_send" | "deeptrace_recv" | "deeptrace_state" => hook == Hook::SocketTracepoints,
         "deeptrace_uring" => hook == Hook::SocketTracepoints && probe::has_uring_tracepoint(),
         "deeptrace_exit" | "deeptrace_state_by_address" => hook == Hook::SyscallExit,
-        _ => true,
+        _ => !program.starts_with("deeptrace_tls_"),
+    }
+}
+
+/// Whether a program is needed to probe TLS libraries.
+fn probes(program: &str, probing: Probing) -> bool {
+    match program {
+        "deeptrace_tls_both" => probing == Probing::Sessions,
+        "deeptrace_tls_enter" | "deeptrace_tls_return" => probing == Probing::Pairs,
+        _ => program.starts_with("deeptrace_tls_") && probing != Probing::Nothing,
     }
 }
 
 /// Whether a map is used by the programs that [`wanted`] names; memory of others is spared.
-fn has_use(map: &str, hook: Hook) -> bool {
+fn has_use(map: &str, hook: Hook, probing: Probing) -> bool {
     match map {
+        "tls_policies" => probing != Probing::Nothing,
         "sockets" | "vectors" | "uring" => hook == Hook::SocketTracepoints,
         "addresses" | "exits" => hook == Hook::SyscallExit,
         _ => true,

@@ -67,6 +67,36 @@ pub(super) fn has_uring_tracepoint() -> bool {
     has_tracepoint("io_uring_submit_req")
 }
 
+/// How functions of TLS libraries are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probing {
+    /// Not at all: probes have no cookies before Linux 5.15.
+    Nothing,
+    /// By one probe at the beginning and another one at the return.
+    Pairs,
+    /// By one for both (Linux 6.13): who is not watched does not return by way of us.
+    Sessions,
+}
+
+/// The best way to probe that this kernel has.
+pub(super) fn probing() -> Probing {
+    match (
+        has_value("bpf_func_id", "BPF_FUNC_get_attach_cookie"),
+        has_value("bpf_attach_type", "BPF_TRACE_UPROBE_SESSION"),
+    ) {
+        (false, _) => Probing::Nothing,
+        (true, false) => Probing::Pairs,
+        (true, true) => Probing::Sessions,
+    }
+}
+
+/// Whether an enumeration of the kernel has a value of this name.
+fn has_value(enumeration: &str, value: &str) -> bool {
+    let Ok(btf) = kernel_types() else { return false };
+    let found = btf.type_by_name::<libbpf_rs::btf::types::Enum<'_>>(enumeration);
+    found.is_some_and(|found| found.iter().any(|known| known.name.is_some_and(|n| n == value)))
+}
+
 /// The kernel's description of its types. Where there is none, libbpf would say so in lines of its own.
 fn kernel_types() -> libbpf_rs::Result<Btf<'static>> {
     let printing = libbpf_rs::set_print(None);

@@ -14,8 +14,12 @@ pub(super) const OPEN: usize = 352;
 /// Bytes of a path in it.
 const PATH: usize = 108;
 
-/// `dt_header.kind` of a call.
+/// `dt_header.kind` of a call, and of plaintext.
 const DT_CALL: u16 = 2;
+const DT_PLAINTEXT: u16 = 9;
+/// Bytes of `struct dt_records` before the records, and of one of them.
+pub(super) const RECORDS: usize = 40;
+pub(super) const TLS_RECORD: usize = 8;
 
 /// What every record starts with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +42,46 @@ pub(super) enum Body<'a> {
     Exec,
     Exit,
     Fork,
+    Records(RecordsRecord<'a>),
+    Plaintext(PlaintextRecord<'a>),
+    /// A TLS session was freed; its name travels in the place of the cookie.
+    TlsFree,
+}
+
+/// `struct dt_records`.
+#[derive(Debug, PartialEq)]
+pub(super) struct RecordsRecord<'a> {
+    pub(super) direction: Direction,
+    /// The chain of records was lost, or there were more than are told.
+    pub(super) is_broken: bool,
+    records: &'a [u8],
+}
+
+impl<'a> RecordsRecord<'a> {
+    /// As the kernel tells `records`.
+    #[cfg(test)]
+    pub(super) fn of(direction: Direction, records: &'a [u8]) -> Self {
+        Self { direction, is_broken: false, records }
+    }
+
+    /// Position of the header, bytes after it, and type.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u16, u8)> {
+        self.records
+            .chunks_exact(TLS_RECORD)
+            .filter_map(|record| Some((u32_at(record, 0)?, u16_at(record, 4)?, *record.get(6)?)))
+    }
+}
+
+/// `struct dt_plaintext`.
+#[derive(Debug, PartialEq)]
+pub(super) struct PlaintextRecord<'a> {
+    pub(super) session: u64,
+    pub(super) direction: Direction,
+    /// Calls on sockets meanwhile; 255: on more than one.
+    pub(super) sockets: u8,
+    /// Bytes that there was room for.
+    pub(super) asked: u64,
+    pub(super) payload: &'a [u8],
 }
 
 /// `struct dt_open`.
@@ -87,6 +131,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
         5 => Body::Exec,
         6 => Body::Exit,
         7 => Body::Fork,
+        8 => Body::Records(records(bytes, header.len)?),
+        DT_PLAINTEXT => Body::Plaintext(plaintext(bytes)?),
+        10 => Body::TlsFree,
         _ => return None,
     };
     Some((header, body))
@@ -95,7 +142,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
 /// A record without the room behind its payload: what is reserved in the ring is rounded up.
 pub(super) fn used(record: &[u8]) -> &[u8] {
     match (u16_at(record, 24), u32_at(record, 40)) {
-        (Some(DT_CALL), Some(copied)) => {
+        // Both have the count at the same place.
+        (Some(DT_CALL | DT_PLAINTEXT), Some(copied)) => {
             let end = CALL.saturating_add(copied as usize);
             record.get(..end).unwrap_or(record)
         }
@@ -108,11 +156,34 @@ fn call(bytes: &[u8]) -> Option<CallRecord<'_>> {
     let flags = *bytes.get(44)?;
     Some(CallRecord {
         start: u64_at(bytes, 32)?,
-        direction: if flags & 1 != 0 { Direction::Sent } else { Direction::Received },
+        direction: direction(u32::from(flags)),
         drained: flags & 2 != 0,
         peer: if flags & 8 != 0 { Some(address(bytes, 48, u16_at(bytes, 46)?)?) } else { None },
         payload: bytes.get(CALL..CALL + copied)?,
     })
+}
+
+fn records(bytes: &[u8], count: u32) -> Option<RecordsRecord<'_>> {
+    Some(RecordsRecord {
+        direction: direction(u32_at(bytes, 32)?),
+        is_broken: u32_at(bytes, 36)? != 0,
+        records: bytes.get(RECORDS..RECORDS + count as usize * TLS_RECORD)?,
+    })
+}
+
+fn plaintext(bytes: &[u8]) -> Option<PlaintextRecord<'_>> {
+    let copied = u32_at(bytes, 40)? as usize;
+    Some(PlaintextRecord {
+        session: u64_at(bytes, 32)?,
+        direction: direction(u32::from(*bytes.get(44)?)),
+        sockets: *bytes.get(45)?,
+        asked: u64_at(bytes, 48)?,
+        payload: bytes.get(CALL..CALL + copied)?,
+    })
+}
+
+fn direction(flags: u32) -> Direction {
+    if flags & 1 != 0 { Direction::Sent } else { Direction::Received }
 }
 
 fn open(bytes: &[u8]) -> Option<OpenRecord> {

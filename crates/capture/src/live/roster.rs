@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deeptrace_model::{Pid, Process, ProcessKey};
 
+use super::TlsLibrary;
 use super::kernel::Kernel;
 use crate::SourceError;
 use crate::process::{Facts, pids, read};
@@ -17,6 +18,8 @@ pub struct Watched {
     pub process: Process,
     /// Whether it is watched.
     pub watched: bool,
+    /// The TLS libraries found in it; none where it is not watched.
+    pub tls: Vec<TlsLibrary>,
 }
 
 /// Every process that was looked at.
@@ -87,6 +90,16 @@ impl Roster {
             Some((_, verdict)) => Some(verdict),
             None => above,
         }
+    }
+
+    /// The processes that are watched, as far as they were looked at.
+    pub(super) fn watched_pids(&self) -> impl Iterator<Item = Pid> {
+        self.verdicts.iter().filter(|(_, verdict)| verdict.watched).map(|(pid, _)| *pid)
+    }
+
+    /// Whether a process is watched that was looked at.
+    pub(super) fn is_watched(&self, pid: Pid) -> bool {
+        self.verdicts.get(&pid).is_some_and(|verdict| verdict.watched)
     }
 
     /// Whether downstream knows the process.
@@ -183,7 +196,7 @@ impl Roster {
 
     fn watched(&self, facts: &Facts, verdict: &Verdict) -> Watched {
         let process = facts.describe(&self.names, &verdict.rule);
-        Watched { process, watched: verdict.watched }
+        Watched { process, watched: verdict.watched, tls: Vec::new() }
     }
 
     /// Verdicts that the kernel's map had no room for.

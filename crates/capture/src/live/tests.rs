@@ -86,6 +86,20 @@ fn offsets_agree_with_the_kernel_object() {
                 ("policy_generation", 16),
                 ("ports_count", 20),
                 ("ports", 24),
+                ("tls", 40),
+            ],
+        ),
+        ("dt_records", &[("flags", 32), ("missed", 36), ("records", record::RECORDS)]),
+        ("dt_tls_record", &[("", record::TLS_RECORD), ("position", 0), ("len", 4), ("type", 6)]),
+        (
+            "dt_plaintext",
+            &[
+                ("session", 32),
+                ("copied", 40),
+                ("flags", 44),
+                ("sockets", 45),
+                ("asked", 48),
+                ("payload", record::CALL),
             ],
         ),
     ];
@@ -96,7 +110,8 @@ fn offsets_agree_with_the_kernel_object() {
         }
     }
     let skip_until = Some((Direction::Sent, 7));
-    let demand = Demand { connection: ConnectionId(1), bytes_per_call: 3, skip_until };
+    let demand =
+        Demand { connection: ConnectionId(1), plaintext: false, bytes_per_call: 3, skip_until };
     let bytes = policy(&demand);
     assert_eq!(bytes.len(), layout(&btf, "dt_policy")[""]);
     assert_eq!((bytes[0], bytes[4], bytes[16]), (3, 2, 7));

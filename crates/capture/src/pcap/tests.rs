@@ -137,6 +137,7 @@ fn line(event: &Event<'_>) -> Option<String> {
         EventBody::Close(close) => format!("close {} {}", close.connection.0, close.errno),
         EventBody::Lost { count, .. } => format!("lost {count}"),
         EventBody::Exit(_) => "exit".to_owned(),
+        EventBody::Plaintext(_) => return None,
     })
 }
 

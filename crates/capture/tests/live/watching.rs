@@ -121,8 +121,12 @@ fn as_much_is_copied_as_is_asked_for() {
         let seen = session.round();
         let call = seen.calls.iter().find(|call| call.sent && call.len == 1000).unwrap();
         assert_eq!(call.payload, "0".repeat(256), "{hook:?}: the default");
-        let mut demand =
-            Demand { connection: call.connection, bytes_per_call: 16384, skip_until: None };
+        let mut demand = Demand {
+            connection: call.connection,
+            plaintext: false,
+            bytes_per_call: 16384,
+            skip_until: None,
+        };
 
         session.live.demand(demand);
         session.drain();

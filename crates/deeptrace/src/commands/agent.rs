@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use deeptrace_agent::control::Watched;
+use deeptrace_agent::control::{TlsLibrary, Watched};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -140,11 +140,21 @@ fn list(target: &Target, common: &Common) -> Result<()> {
                 plain(&p.service),
                 p.service_source.clone(),
                 p.watched_by.clone(),
+                p.tls.iter().map(tls).collect::<Vec<_>>().join("; "),
             ]
         };
         let cells: Vec<Vec<String>> = all.iter().map(row).collect();
-        table(out, &["PID", "NAME", "SERVICE", "NAMED BY", "WATCHED BY"], &cells)
+        table(out, &["PID", "NAME", "SERVICE", "NAMED BY", "WATCHED BY", "TLS"], &cells)
     })
+}
+
+/// A library, whether its plaintext is seen, and why not.
+fn tls(found: &TlsLibrary) -> String {
+    let seen = if found.plaintext { "plaintext" } else { "no plaintext" };
+    match found.detail.as_str() {
+        "" => format!("{}: {seen}", found.library),
+        detail => format!("{}: {seen} ({detail})", found.library),
+    }
 }
 
 /// The report first, then every counter that is not zero.

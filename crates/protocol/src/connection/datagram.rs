@@ -88,7 +88,7 @@ impl Connection {
                 Verdict::Done { len, draft } if len > 0 => {
                     let taken = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
                     let lost = std::mem::take(&mut half.lost_events);
-                    let mut message = OpenMessage::new(0, call.start, touch, lost);
+                    let mut message = OpenMessage::new(0, (call.start, call.start), touch, lost);
                     let len = len.min(rest.len() as u64 + unseen);
                     message.truncated = unseen > 0;
                     stage.counters.messages += 1;

@@ -1,0 +1,257 @@
+//! `tls`: HTTPS between real servers and clients, each with its own TLS library, without keys. Half of the
+//! connections are older than deeptrace. Each exchange must be seen once on each side, joined to the other
+//! and to nothing else, with the sizes of its plaintext. The number in each path is the truth.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::program::{PYTHON, Program};
+use super::watcher::{LIMITS, Watcher, told};
+use crate::child::{self, Kept};
+use crate::{build, packages, root};
+
+/// Requests on an older connection, and on a newer one.
+const REQUESTS: usize = 20;
+/// Bytes of answers, and of a header of the requests: in one record, and in several.
+const SIZES: [usize; 5] = [0, 90, 5_000, 16_500, 70_000];
+const FILLS: [usize; 4] = [0, 300, 36, 2_000];
+
+/// Starts programs that are watched as its children from their first moment.
+const SHELL: &str = "echo ok; while read -r line; do $line && echo ok || echo failed; done";
+
+/// What speaks: its name, and its words before the role.
+struct Peer {
+    name: &'static str,
+    words: Vec<String>,
+    /// The role of its client; none where it is a server only.
+    ask: Option<&'static str>,
+    serves: bool,
+}
+
+struct Bench {
+    folder: PathBuf,
+    certificate: String,
+    key: String,
+}
+
+/// A client with the server it talks to.
+struct Pair {
+    name: String,
+    client: Program,
+}
+
+/// Does it.
+pub fn tls() -> Result<()> {
+    let binary = build::binary()?;
+    let bench = Bench::make()?;
+    let peers = bench.peers()?;
+    let (mut servers, mut ports) = (Vec::new(), BTreeMap::new());
+    for (number, peer) in peers.iter().filter(|peer| peer.serves).enumerate() {
+        let port = (29_310 + number).to_string();
+        let arguments = ["serve", &port, &bench.certificate, &bench.key];
+        servers.push(Program::run(&mut bench.command(peer, &arguments))?);
+        ports.insert(peer.name, port);
+    }
+    let nginx = bench.nginx("29300")?;
+    ports.insert("nginx", "29300".to_owned());
+    let mut shell = Program::run(Command::new("sh").args(["-c", SHELL]))?;
+    let mut pairs = Vec::new();
+    for peer in &peers {
+        let Some(role) = peer.ask else { continue };
+        for (server, port) in &ports {
+            let arguments = [role, port.as_str(), &bench.certificate];
+            let client = Program::run(&mut bench.command(peer, &arguments))?;
+            pairs.push(Pair { name: format!("{}-{server}", peer.name), client });
+        }
+    }
+    for pair in &mut pairs {
+        pair.client.say("open old")?;
+        pair.client.say("get old /before/10 0")?;
+    }
+    let pids = servers.iter().map(Program::pid).chain(pairs.iter().map(|pair| pair.client.pid()));
+    let pids: Vec<u32> = pids.chain([nginx.pid(), shell.pid()]).collect();
+    let config = format!("{LIMITS}[agents.trace]\npids = {pids:?}\n");
+    let watcher = Watcher::start(&binary, &bench.folder, &config)?;
+    covered(&watcher, &pids[..pids.len() - 1])?;
+    for pair in &mut pairs {
+        // Who waits for a request inside of a call is not seen to begin it.
+        pair.client.say("get old /before/10 0")?;
+        pair.ask("old", 0)?;
+        pair.client.say("open new")?;
+        pair.ask("new", REQUESTS)?;
+    }
+    bench.curl(&mut shell, &ports)?;
+    let curls = REQUESTS * ports.len();
+    let count = 2 * (2 * REQUESTS * pairs.len() + curls);
+    watcher.settle(count + pairs.len())?;
+    let spans = watcher.export()?;
+    let mut wrong = Vec::new();
+    let names = pairs.iter().map(|pair| (pair.name.clone(), 2 * REQUESTS));
+    let of_curl = ports.keys().map(|server| (format!("curl-{server}"), REQUESTS));
+    for (name, expected) in names.chain(of_curl) {
+        check(&spans, &name, expected, &mut wrong);
+    }
+    let is_asked =
+        |span: &&Value| told(span, "protocol") != "tls" && told(span, "url.path") != "/before/10";
+    let http = spans.iter().filter(is_asked).count();
+    if http != count {
+        wrong.push(format!("{http} spans under TLS of {count}"));
+    }
+    wrong.iter().take(10).for_each(|what| println!("{what}"));
+    if !wrong.is_empty() {
+        println!("lost or given up: {}", watcher.losses()?);
+    }
+    watcher.stop()?;
+    match wrong.first() {
+        Some(first) => bail!("{} things are wrong, the first: {first}", wrong.len()),
+        None => Ok(()),
+    }
+}
+
+/// Waits until the libraries of all these processes are probed.
+fn covered(watcher: &Watcher, pids: &[u32]) -> Result<()> {
+    watcher.until("the TLS library of each process is probed", |watcher| {
+        let processes = watcher.agent("/processes?limit=1000")?;
+        let all = processes["processes"].as_array().context("no processes")?;
+        let is_covered = |pid: &u32| {
+            let process = all.iter().find(|process| process["pid"] == *pid);
+            let libraries = process.and_then(|process| process["tls"].as_array());
+            libraries.is_some_and(|all| all.iter().any(|library| library["plaintext"] == true))
+        };
+        Ok(pids.iter().all(is_covered))
+    })
+}
+
+/// A path that tells its pair, its number and the size of its answer.
+fn path(name: &str, number: usize) -> String {
+    format!("/{name}/{number}/{}", SIZES[number % SIZES.len()])
+}
+
+impl Pair {
+    fn ask(&mut self, connection: &str, first: usize) -> Result<()> {
+        for number in first..first + REQUESTS {
+            let fill = FILLS[number % FILLS.len()];
+            let path = path(&self.name, number);
+            self.client
+                .say(&format!("get {connection} {path} {fill}"))
+                .with_context(|| self.name.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// Holds the spans of a pair to what was asked.
+fn check(spans: &[Value], name: &str, expected: usize, wrong: &mut Vec<String>) {
+    let before = wrong.len();
+    for number in 0..expected {
+        let path = path(name, number);
+        let size = SIZES[number % SIZES.len()] as u64;
+        let of = |kind: &str| -> Vec<&Value> {
+            let all = spans.iter().filter(|span| told(span, "url.path") == path);
+            all.filter(|span| told(span, "kind") == kind).collect()
+        };
+        let (clients, servers) = (of("client"), of("server"));
+        let (&[client], &[server]) = (clients.as_slice(), servers.as_slice()) else {
+            let (clients, servers) = (clients.len(), servers.len());
+            wrong.push(format!("{path}: {clients} client and {servers} server spans"));
+            continue;
+        };
+        if server["parent_span_id"] != client["span_id"] {
+            wrong.push(format!("{path}: the server's parent is {}", server["parent_span_id"]));
+        }
+        let sizes =
+            |span: &Value| [&span["request_size"], &span["response_size"]].map(Value::as_u64);
+        if sizes(client) != sizes(server) || sizes(client)[1] < Some(size) {
+            wrong.push(format!("{path}: sizes {:?} and {:?}", sizes(client), sizes(server)));
+        }
+        for span in [client, server] {
+            if told(span, "url.scheme") != "https" || told(span, "tls.protocol.name") != "tls" {
+                wrong.push(format!("{path}: does not say that it is under TLS"));
+            }
+        }
+    }
+    println!(
+        "{name:24} {} of {expected} exchanges right",
+        expected.saturating_sub(wrong.len() - before)
+    );
+}
+
+impl Bench {
+    fn make() -> Result<Self> {
+        packages::ensure(&["python3", "nginx", "curl", "openssl", "nodejs"])?;
+        let folder = root().join("out/test-tls");
+        fs::create_dir_all(&folder)?;
+        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let (certificate, key) = (file("cert.pem"), file("key.pem"));
+        let mut make = Command::new("openssl");
+        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+        make.args(["-nodes", "-days", "9", "-subj", "/CN=localhost", "-addext"]);
+        make.args(["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key]);
+        child::succeed(make.args(["-out", &certificate]).stderr(Stdio::null()))?;
+        for size in SIZES {
+            fs::create_dir_all(folder.join("files"))?;
+            fs::write(folder.join(format!("files/{size}")), "x".repeat(size))?;
+        }
+        Ok(Self { folder, certificate, key })
+    }
+
+    fn peers(&self) -> Result<Vec<Peer>> {
+        let source = |name: &str| {
+            root().join("xtask/src/test/tls").join(name).to_string_lossy().into_owned()
+        };
+        let python = |name, kind: &str| {
+            let words = vec![PYTHON.to_owned(), source("peer.py"), kind.to_owned()];
+            Peer { name, words, ask: Some("ask"), serves: true }
+        };
+        let node = vec!["node".to_owned(), source("peer.js")];
+        Ok(vec![
+            python("blocking", "blocking"),
+            python("asyncio", "asyncio"),
+            Peer { name: "node", words: node, ask: Some("ask"), serves: true },
+        ])
+    }
+
+    fn command(&self, peer: &Peer, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&peer.words[0]);
+        command.args(&peer.words[1..]).args(arguments);
+        command
+    }
+
+    fn nginx(&self, port: &str) -> Result<Kept> {
+        let folder = self.folder.display();
+        let (certificate, key) = (&self.certificate, &self.key);
+        let text = format!(
+            "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;\n\
+             events {{}}\n\
+             http {{ access_log off; keepalive_requests 100000; keepalive_timeout 600;\n\
+             server {{ listen 127.0.0.1:{port} ssl http2; root {folder};\n\
+             ssl_certificate {certificate}; ssl_certificate_key {key};\n\
+             location / {{ rewrite ^/.*/([0-9]+)$ /files/$1 break; }} }} }}\n"
+        );
+        let file = self.folder.join("nginx.conf");
+        fs::write(&file, text)?;
+        Kept::start("nginx", Command::new("nginx").arg("-c").arg(&file))
+    }
+
+    /// Each request by a process of its own, over HTTP/1.1 and HTTP/2.
+    fn curl(&self, shell: &mut Program, ports: &BTreeMap<&str, String>) -> Result<()> {
+        for (server, port) in ports {
+            for number in 0..REQUESTS {
+                let path = path(&format!("curl-{server}"), number);
+                let version = if number % 2 == 0 { "--http1.1" } else { "--http2" };
+                let certificate = &self.certificate;
+                let url = format!("https://localhost:{port}{path}");
+                shell.say(&format!(
+                    "curl --silent --show-error --fail --output /dev/null {version} \
+                     --cacert {certificate} {url}"
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
