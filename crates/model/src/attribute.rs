@@ -98,8 +98,8 @@ impl AttributeSet {
         &self.attributes
     }
 
-    fn get(&self, name: &str) -> Option<&Value> {
-        if self.names & name_bit(name) == 0 {
+    fn get(&self, name: &str, bit: u64) -> Option<&Value> {
+        if self.names & bit == 0 {
             return None;
         }
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -180,16 +180,18 @@ impl Attributes {
 
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        if self.names & name_bit(name) == 0 {
+        let bit = name_bit(name);
+        if self.names & bit == 0 {
             return None;
         }
         let own = self.own.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-        own.or_else(|| self.shared.iter().flatten().find_map(|set| set.get(name)))
+        own.or_else(|| self.shared.iter().flatten().find_map(|set| set.get(name, bit)))
     }
 
     /// Adds a set; its values win.
     pub fn share(&mut self, set: &Arc<AttributeSet>) {
-        if set.attributes.iter().any(|(key, _)| self.get(key).is_some()) {
+        let has = |(key, _): &Attribute| self.get(key).is_some();
+        if self.names & set.names != 0 && set.attributes.iter().any(has) {
             set.attributes.iter().cloned().for_each(|(key, value)| self.set(key, value));
         } else {
             self.share_new(set);
@@ -250,7 +252,7 @@ impl Attributes {
     /// Takes the set that has `name` apart, so that it can be changed here.
     fn detach(&mut self, name: &str) {
         let has = |slot: &&mut Option<Arc<AttributeSet>>| {
-            slot.as_ref().is_some_and(|set| set.get(name).is_some())
+            slot.as_ref().is_some_and(|set| set.get(name, name_bit(name)).is_some())
         };
         if let Some(set) = self.shared.iter_mut().find(has).and_then(Option::take) {
             self.own.extend_from_slice(&set.attributes);

@@ -126,18 +126,19 @@ pub fn hash64(parts: &[u64]) -> u64 {
 /// [`hash64`] of bytes, sixteen at a time, little-endian, with their length.
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = SEED ^ bytes.len() as u64;
-    let word = |half: &[u8]| {
-        let mut word = [0; 8];
-        word[..half.len()].copy_from_slice(half);
-        u64::from_le_bytes(word)
-    };
+    let mut add = |chunk: u128| hash = fold(chunk as u64 ^ hash, (chunk >> 64) as u64 ^ STEP);
     let (whole, rest) = bytes.as_chunks::<16>();
-    for chunk in whole {
-        hash = fold(word(&chunk[..8]) ^ hash, word(&chunk[8..]) ^ STEP);
-    }
+    whole.iter().for_each(|chunk| add(u128::from_le_bytes(*chunk)));
     if !rest.is_empty() {
-        let (low, high) = rest.split_at(rest.len().min(8));
-        hash = fold(word(low) ^ hash, word(high) ^ STEP);
+        // Filled up with zeros; where there is more before it, read with that, which is shifted out.
+        add(match bytes.last_chunk::<16>() {
+            Some(last) => u128::from_le_bytes(*last) >> (128 - 8 * rest.len()),
+            None => {
+                let mut last = [0; 16];
+                last[..rest.len()].copy_from_slice(rest);
+                u128::from_le_bytes(last)
+            }
+        });
     }
     fold(hash ^ STEP, SEED)
 }
