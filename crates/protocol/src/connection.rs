@@ -177,15 +177,15 @@ impl Connection {
                 if by >= piece.len {
                     return;
                 }
-                piece.trim(by);
+                piece = piece.trimmed(by);
                 piece.start = next;
             }
         }
         let ready = piece.start == next;
         if ready && self.queue.is_empty() {
-            self.deliver(piece, stage);
+            self.deliver(&piece, stage);
         } else if ready && self.queue.stuck() == Some(piece.direction) {
-            self.deliver(piece, stage);
+            self.deliver(&piece, stage);
             self.drain(event.time, stage);
         } else {
             self.hold(&piece, event.time, stage);
@@ -266,12 +266,11 @@ impl Connection {
         while let Some(held) = self.queue.pop_ready(next(&self.halves)) {
             let half = &mut self.halves[held.direction as usize];
             let at = half.next.unwrap_or(held.start);
-            let mut piece = held.piece();
+            let piece = held.piece();
             if piece.end() <= at {
                 stage.counters.duplicates += 1;
             } else {
-                piece.trim(at - piece.start);
-                self.deliver(piece, stage);
+                self.deliver(&piece.trimmed(at - piece.start), stage);
             }
         }
         *stage.held_bytes -= before - self.queue.bytes;
@@ -279,7 +278,7 @@ impl Connection {
     }
 
     /// A call that is next in its direction.
-    fn deliver(&mut self, piece: Piece<'_>, stage: &mut Stage<'_>) {
+    fn deliver(&mut self, piece: &Piece<'_>, stage: &mut Stage<'_>) {
         self.halves[piece.direction as usize].next = Some(piece.end());
         let before = stage.out.messages.len();
         self.advance(piece, stage);
@@ -287,13 +286,15 @@ impl Connection {
         if let Some(told) = stage.out.messages.get(before..) {
             self.note_handshake(told);
         }
-        self.ask_skip(&piece, stage);
+        self.ask_skip(piece, stage);
     }
 
-    fn advance(&mut self, mut piece: Piece<'_>, stage: &mut Stage<'_>) {
+    fn advance(&mut self, piece: &Piece<'_>, stage: &mut Stage<'_>) {
+        let mut rest;
+        let mut piece = piece;
         loop {
             if self.speaker.is_none() {
-                match self.recognise(&piece, stage) {
+                match self.recognise(piece, stage) {
                     Some(Stop::Drained) | None => return,
                     Some(Stop::NotMine) => return self.failed(piece.direction, stage),
                     Some(Stop::Switch) => {}
@@ -315,7 +316,8 @@ impl Connection {
                 return;
             }
             if at > piece.start {
-                piece.trim(at - piece.start);
+                rest = piece.trimmed(at - piece.start);
+                piece = &rest;
             }
         }
     }

@@ -45,7 +45,7 @@ pub(crate) struct Half {
     records: Records,
     open: Vec<OpenMessage>,
     /// A message that is known and whose announced end, `at`, was not reached.
-    ending: Option<Box<(Draft, OpenMessage)>>,
+    ending: Option<Box<(Box<Draft>, OpenMessage)>>,
     /// Stream of the open message that lasts until `at`.
     passing: Option<u64>,
 }
@@ -131,7 +131,7 @@ impl Half {
     pub(crate) fn replay(&mut self, parser: &mut dyn Parser, work: &mut Work<'_>) -> Stop {
         let Some((_, touch)) = self.marks.last().copied() else { return Stop::Drained };
         let end = self.at + self.pending.len() as u64;
-        self.run_pending(parser, work, touch, end, false)
+        self.run_pending(parser, work, &touch, end, false)
     }
 
     /// Takes the next call. It starts where the last one ended, or there was a gap and
@@ -140,15 +140,18 @@ impl Half {
         &mut self,
         parser: &mut dyn Parser,
         work: &mut Work<'_>,
-        mut piece: Piece<'_>,
+        piece: &Piece<'_>,
     ) -> Stop {
+        let rest;
+        let mut piece = piece;
         let end = piece.end();
         if self.at > piece.start {
-            self.pass(&piece, work);
+            self.pass(piece, work);
             if self.at >= end {
                 return Stop::Drained;
             }
-            piece.trim(self.at - piece.start);
+            rest = piece.trimmed(self.at - piece.start);
+            piece = &rest;
         }
         let is_cut = (piece.bytes.len() as u64) < piece.len;
         if is_cut && piece.bytes.is_empty() && self.pending.is_empty() {
@@ -157,9 +160,9 @@ impl Half {
         if !self.pending.is_empty() {
             self.marks.push((piece.start, piece.touch));
             self.pending.extend_from_slice(piece.bytes);
-            return self.run_pending(parser, work, piece.touch, end, is_cut);
+            return self.run_pending(parser, work, &piece.touch, end, is_cut);
         }
-        let (used, stop) = self.run(parser, work, piece.bytes, piece.touch, end, is_cut);
+        let (used, stop) = self.run(parser, work, piece.bytes, &piece.touch, end, is_cut);
         match stop {
             Ran::Stop(stop) => stop,
             Ran::Cut => self.lose_cut(parser, work, piece.touch, end),
@@ -176,7 +179,7 @@ impl Half {
         &mut self,
         parser: &mut dyn Parser,
         work: &mut Work<'_>,
-        touch: Touch,
+        touch: &Touch,
         end: u64,
         is_cut: bool,
     ) -> Stop {
@@ -191,7 +194,7 @@ impl Half {
                 Stop::Drained
             }
             Ran::Waits => Stop::NotMine,
-            Ran::Cut => self.lose_cut(parser, work, touch, end),
+            Ran::Cut => self.lose_cut(parser, work, *touch, end),
             Ran::Stop(stop) => {
                 self.pending.clear();
                 self.marks.clear();
@@ -206,7 +209,7 @@ impl Half {
         parser: &mut dyn Parser,
         work: &mut Work<'_>,
         bytes: &[u8],
-        touch: Touch,
+        touch: &Touch,
         end: u64,
         is_cut: bool,
     ) -> (usize, Ran) {
@@ -217,7 +220,7 @@ impl Half {
                 Verdict::More => {
                     let ran = if is_cut { Ran::Cut } else { Ran::Waits };
                     if is_cut {
-                        self.keep_rest(rest, touch);
+                        self.keep_rest(rest, *touch);
                     }
                     return (bytes.len() - rest.len(), ran);
                 }
@@ -244,7 +247,7 @@ impl Half {
                 }
                 Verdict::Done { len, draft } => {
                     let len = len.min(Verdict::ENDLESS.saturating_sub(self.at)).max(1);
-                    self.finish(work, rest, len, *draft, touch, end);
+                    self.finish(work, rest, len, draft, touch, end);
                     len
                 }
             };
@@ -273,9 +276,9 @@ impl Half {
     }
 
     /// The call that moved the byte at `position`.
-    fn touch_at(&self, position: u64, current: Touch) -> Touch {
+    fn touch_at(&self, position: u64, current: &Touch) -> Touch {
         let mark = self.marks.iter().rev().find(|mark| mark.0 <= position);
-        mark.map_or(current, |mark| mark.1)
+        mark.map_or(*current, |mark| mark.1)
     }
 
     /// `len` bytes at `at` belong to the open message of `stream`.
@@ -285,7 +288,7 @@ impl Half {
         rest: &[u8],
         len: u64,
         stream: u64,
-        touch: Touch,
+        touch: &Touch,
         end: u64,
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
@@ -313,13 +316,14 @@ impl Half {
         work: &mut Work<'_>,
         rest: &[u8],
         len: u64,
-        draft: Draft,
-        touch: Touch,
+        draft: Box<Draft>,
+        touch: &Touch,
         end: u64,
     ) {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
         if self.open.is_empty() && self.marks.is_empty() && self.at.saturating_add(len) <= end {
-            let mut message = self.take_open(draft.stream, touch);
+            let lost = std::mem::take(&mut self.lost_events);
+            let mut message = OpenMessage::new(draft.stream, self.at, *touch, lost);
             self.note_loss(&draft, &mut message);
             self.finished += 1;
             work.counters.messages += 1;
@@ -338,7 +342,7 @@ impl Half {
     }
 
     /// The open message of `stream`, or a new one at `at`.
-    fn take_open(&mut self, stream: u64, touch: Touch) -> OpenMessage {
+    fn take_open(&mut self, stream: u64, touch: &Touch) -> OpenMessage {
         if let Some(index) = self.open.iter().position(|open| open.stream == stream) {
             return self.open.remove(index);
         }
@@ -349,7 +353,7 @@ impl Half {
     fn give(
         &mut self,
         work: &mut Work<'_>,
-        draft: Draft,
+        draft: Box<Draft>,
         mut message: OpenMessage,
         end: Option<Incomplete>,
     ) {

@@ -82,7 +82,7 @@ impl OpenMessage {
     /// The message, now that it is known what it says.
     pub(crate) fn finish(
         mut self,
-        draft: Draft,
+        draft: Box<Draft>,
         who: &Who,
         payloads: &mut Payloads,
         end: Option<Incomplete>,
@@ -96,7 +96,7 @@ impl OpenMessage {
         mut self,
         bytes: &[u8],
         len: u64,
-        draft: Draft,
+        draft: Box<Draft>,
         who: &Who,
         payloads: &mut Payloads,
     ) -> Box<Message> {
@@ -107,7 +107,7 @@ impl OpenMessage {
     fn build(
         self,
         bytes: &[u8],
-        mut draft: Draft,
+        mut draft: Box<Draft>,
         who: &Who,
         payloads: &mut Payloads,
         end: Option<Incomplete>,

@@ -28,11 +28,10 @@ impl Piece<'_> {
     }
 
     /// Without its first `count` bytes.
-    pub(crate) fn trim(&mut self, count: u64) {
-        self.start += count;
-        self.len -= count;
+    pub(crate) fn trimmed(&self, count: u64) -> Self {
         let seen = usize::try_from(count).map_or(self.bytes.len(), |n| n.min(self.bytes.len()));
-        self.bytes = &self.bytes[seen..];
+        let (start, len, bytes) = (self.start + count, self.len - count, &self.bytes[seen..]);
+        Self { start, len, bytes, ..*self }
     }
 }
 

@@ -85,7 +85,7 @@ impl Connection {
         let mut rest = bytes;
         while !rest.is_empty() {
             match speaker.parser.parse(Input { bytes: rest, from, is_last: true }) {
-                Verdict::Done { len, draft } if len > 0 => {
+                Verdict::Done { len, mut draft } if len > 0 => {
                     let taken = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
                     let lost = std::mem::take(&mut half.lost_events);
                     let mut message = OpenMessage::new(0, (call.start, call.start), touch, lost);
@@ -96,7 +96,7 @@ impl Connection {
                     // do without the peer as well. Who asks chooses the ids of its own socket.
                     let is_asked = (call.direction == Direction::Received)
                         == (draft.role == MessageRole::Request);
-                    let draft = addressed(*draft, call.peer, is_asked && self.tells_peers);
+                    address(&mut draft, call.peer, is_asked && self.tells_peers);
                     let seen = &rest[..taken];
                     let message = message.finish_whole(seen, len, draft, &who, stage.payloads);
                     stage.out.messages.push(message);
@@ -116,7 +116,7 @@ impl Connection {
 
 /// Where one socket talks with many peers, the peer is an attribute and, if `in_key`, part of the
 /// stream's key.
-fn addressed(mut draft: Draft, peer: Option<SocketAddr>, in_key: bool) -> Draft {
+fn address(draft: &mut Draft, peer: Option<SocketAddr>, in_key: bool) {
     if let Some(peer) = peer {
         if in_key {
             draft.stream = draft.stream & 0xffff_ffff | peer_hash(peer) << 32;
@@ -125,7 +125,6 @@ fn addressed(mut draft: Draft, peer: Option<SocketAddr>, in_key: bool) -> Draft 
         draft.attributes.push(("network.peer.address".into(), address.into()));
         draft.attributes.push(("network.peer.port".into(), i64::from(peer.port()).into()));
     }
-    draft
 }
 
 /// 32 bits that name a peer on its socket, never zero.

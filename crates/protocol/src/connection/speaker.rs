@@ -151,7 +151,7 @@ impl Connection {
             self.replay(direction, stage)
         } else {
             half.restart(piece.start, true);
-            self.parse(*piece, stage)
+            self.parse(piece, stage)
         }
     }
 
@@ -185,7 +185,7 @@ impl Connection {
     }
 
     /// Gives a call to the parser, if the direction is in step or the call starts a message.
-    pub(super) fn parse(&mut self, piece: Piece<'_>, stage: &mut Stage<'_>) -> Stop {
+    pub(super) fn parse(&mut self, piece: &Piece<'_>, stage: &mut Stage<'_>) -> Stop {
         let Some(speaker) = &mut self.speaker else { return Stop::Drained };
         let half = &mut self.halves[piece.direction as usize];
         let mut work = work(self.id, speaker.row, self.client, piece.direction, stage);

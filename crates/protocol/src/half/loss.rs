@@ -63,10 +63,10 @@ impl Half {
         match known {
             Some(draft) => {
                 let rest = std::mem::take(&mut self.pending);
-                let mut message = self.take_open(draft.stream, touch);
+                let mut message = self.take_open(draft.stream, &touch);
                 message.add(&rest, end.saturating_sub(self.at), touch, work.who.payload_max);
                 message.truncated = true;
-                self.give(work, draft, message, None);
+                self.give(work, Box::new(draft), message, None);
             }
             None => work.counters.lost_messages += 1,
         }
@@ -87,16 +87,16 @@ impl Half {
             // A parser tells, or remembers, what it can of bytes that will never grow.
             let input = Input { bytes: &self.pending, from: work.from, is_last: true };
             if let Verdict::Done { draft, .. } = parser.parse(input) {
-                whole = Some(*draft);
+                whole = Some(draft);
             }
         }
-        let begun = parser.lost(work.from);
+        let begun = parser.lost(work.from).map(Box::new);
         if let Some(draft) = whole.or(begun) {
             let begun = self.open.iter().any(|open| open.stream == draft.stream);
             if begun || !self.pending.is_empty() {
                 let rest = std::mem::take(&mut self.pending);
                 let touch = self.marks.last().map_or(Touch::default(), |mark| mark.1);
-                let mut message = self.take_open(draft.stream, touch);
+                let mut message = self.take_open(draft.stream, &touch);
                 if !rest.is_empty() {
                     message.add(&rest, rest.len() as u64, touch, work.who.payload_max);
                 }
@@ -129,7 +129,7 @@ impl Half {
         {
             let mut message = self.open.remove(index);
             self.cut_short(&mut message, Incomplete::Closed(0));
-            self.give(work, draft, message, None);
+            self.give(work, Box::new(draft), message, None);
         }
         self.lose(parser, work, Incomplete::Closed(errno));
         self.synced = false;

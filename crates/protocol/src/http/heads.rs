@@ -77,12 +77,18 @@ pub(super) fn recall(bytes: &[u8]) -> Option<Summary> {
     HEADS.with_borrow(|slots| {
         let slot = slots.get(place(bytes).1)?;
         let said = slot.said.as_ref().filter(|_| bytes.starts_with(&slot.bytes))?;
-        let mut draft = Box::new(Draft::request(said.name.clone()));
-        draft.role = said.role;
+        // The memory is taken first, so that the draft is made where it stays.
+        let mut draft = Box::write(
+            Box::new_uninit(),
+            Draft {
+                role: said.role,
+                status: said.status,
+                trace_context: said.trace_context,
+                interim: said.interim,
+                ..Draft::request(said.name.clone())
+            },
+        );
         draft.attributes.share_new(&said.attributes);
-        draft.status = said.status;
-        draft.trace_context = said.trace_context;
-        draft.interim = said.interim;
         Some(Summary { draft, framing: said.framing })
     })
 }
