@@ -37,21 +37,21 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The span of `pending` on a connection.
-    pub fn assemble(
+    /// Adds the span of `pending` on a connection to `spans`.
+    pub fn assemble<'a>(
         &self,
+        spans: &'a mut Vec<Span>,
         (ends, surroundings): (&Ends, &mut Surroundings),
         pending: Pending,
         process: Option<&Known>,
         exchange: Exchange,
         outcome: Outcome,
-    ) -> Span {
+    ) -> &'a mut Span {
         let Pending { message: request, lost_before, .. } = pending;
-        let request = *request;
         let kind = kind(request.role, request.direction);
         let mut lost = self.lost_total.saturating_sub(lost_before);
         lost = lost.max(u64::from(request.lost_events));
-        let mut span = Span {
+        let begun = Span {
             id: request.span,
             kind,
             name: request.name,
@@ -76,16 +76,17 @@ impl Scene<'_> {
             truncated: request.truncated,
             lost_events: u32::try_from(lost).unwrap_or(u32::MAX),
         };
+        let span = place(spans, begun);
         if span.name.is_empty() {
             span.name = Text::new_static(request.protocol);
         }
         match outcome {
-            Outcome::Answered(response) => self.answer(&mut span, response),
+            Outcome::Answered(response) => self.answer(span, response),
             // What asks for no answer may itself tell of an error.
             Outcome::OneWay if request.status == SpanStatus::Error => {
                 span.status = SpanStatus::Error;
                 span.status_message = request.status_message;
-                judge(&mut span);
+                judge(span);
             }
             Outcome::OneWay => span.status = one_way_status(request.incomplete),
             Outcome::Closed(0, time) => {
@@ -94,7 +95,7 @@ impl Scene<'_> {
             }
             Outcome::Closed(number, time) => {
                 span.end = self.clock.wall(time.max(request.last.time));
-                self.cut_off(&mut span, number);
+                self.cut_off(span, number);
             }
             Outcome::GivenUp(why, time) => {
                 span.end = self.clock.wall(time.max(request.last.time));
@@ -158,7 +159,6 @@ impl Scene<'_> {
     }
 
     fn answer(&self, span: &mut Span, response: Box<Message>) {
-        let response = *response;
         span.end = self.clock.wall(response.last.time.max(span.request[1].time));
         span.status = response.status;
         span.status_message = response.status_message;
@@ -193,6 +193,13 @@ impl Scene<'_> {
         span.status_message = Some(text.to_owned());
         span.attributes.set(Cow::Borrowed("error.type"), Value::from(symbol));
     }
+}
+
+/// Puts a span last and goes on with it there: it is large.
+fn place(spans: &mut Vec<Span>, span: Span) -> &mut Span {
+    let at = spans.len();
+    spans.push(span);
+    &mut spans[at]
 }
 
 /// Semantic conventions, HTTP spans: 5xx is an error on both sides, 4xx on the client's only.

@@ -80,11 +80,10 @@ impl Emitter {
         let process = pending.process.take();
         let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
         let scene = self.scene();
-        let mut span =
-            scene.assemble((ends, surroundings), pending, process.as_deref(), exchange, outcome);
+        let (place, spans) = ((ends, surroundings), &mut out.spans);
+        let span = scene.assemble(spans, place, pending, process.as_deref(), exchange, outcome);
         self.names.limit(&span.service, &mut span.name, &mut span.attributes);
         self.spans += 1;
-        out.spans.push(span);
     }
 
     /// Makes the span of a `connect` that failed at `time`, on a socket that moved no byte.

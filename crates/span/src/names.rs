@@ -14,28 +14,30 @@ const SERVICES_MAX: usize = 4096;
 pub(crate) struct Names {
     per_service: usize,
     seen: FxHashMap<u64, FxHashSet<u64>>,
+    /// Service and name that were kept last: often they come again.
+    last: (Text, Text),
     /// Spans whose name became `{other}`.
     pub replaced: u64,
 }
 
 impl Names {
     pub fn new(per_service: usize) -> Self {
-        Self { per_service, seen: FxHashMap::default(), replaced: 0 }
+        Self { per_service, seen: FxHashMap::default(), last: Default::default(), replaced: 0 }
     }
 
     /// Replaces `name` when its service has too many. The first word stays: it is the method.
-    pub fn limit(&mut self, service: &str, name: &mut Text, attributes: &mut Attributes) {
+    pub fn limit(&mut self, service: &Text, name: &mut Text, attributes: &mut Attributes) {
+        if self.last.1 == *name && self.last.0 == *service {
+            return;
+        }
         let mut key = hash_bytes(service.as_bytes());
         if self.seen.len() >= SERVICES_MAX && !self.seen.contains_key(&key) {
             key = 0;
         }
         let seen = self.seen.entry(key).or_default();
         let hash = hash_bytes(name.as_bytes());
-        if seen.contains(&hash) {
-            return;
-        }
-        if seen.len() < self.per_service {
-            seen.insert(hash);
+        if seen.contains(&hash) || (seen.len() < self.per_service && seen.insert(hash)) {
+            self.last = (service.clone(), name.clone());
             return;
         }
         self.replaced += 1;
@@ -58,7 +60,7 @@ mod tests {
         let mut names = Names::new(2);
         let mut limited = |service: &str, name: &str| {
             let mut name = Text::new(name);
-            names.limit(service, &mut name, &mut Attributes::new());
+            names.limit(&service.into(), &mut name, &mut Attributes::new());
             name
         };
         assert_eq!(limited("shop", "GET /a"), "GET /a");
