@@ -57,20 +57,24 @@ impl Pipeline {
 
     /// Takes an event. What it finishes goes to `out`; what capture should copy to `demand`.
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
+        self.swap_spans(out);
         self.protocols.feed(event, &mut self.parsed);
         self.messages(out, demand);
         // After its messages: what a connection still said is known when it is closed.
         self.contexts.feed(ContextInput::Event(event), &mut self.evidence);
         self.spans(out, |spans, finished| spans.feed(SpanInput::Event(event), finished));
+        self.swap_spans(out);
     }
 
     /// Lets the stages give up what waited for too long. To be called about ten times a second.
     pub fn tick(&mut self, now: BootTime, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
+        self.swap_spans(out);
         self.protocols.tick(now, &mut self.parsed);
         self.messages(out, demand);
         self.contexts.tick(now, &mut self.evidence);
         self.spans(out, |spans, finished| spans.tick(now, finished));
         self.correlator.tick(now, &mut out.links);
+        self.swap_spans(out);
     }
 
     /// Tells each counter of each stage with its value since the start.
@@ -107,19 +111,23 @@ impl Pipeline {
         self.spans(out, |spans, finished| spans.feed(SpanInput::Message(message), finished));
     }
 
+    /// Spans are finished where they stay, in a batch that is lent to the stage: they are large.
+    fn swap_spans(&mut self, out: &mut Batch) {
+        std::mem::swap(&mut self.finished.spans, &mut out.spans);
+    }
+
     /// Lets `act` finish spans. Evidence goes before the span of the answer that gave it.
     fn spans(&mut self, out: &mut Batch, act: impl FnOnce(&mut Spans, &mut SpanOutput)) {
-        let known = out.spans.len();
-        // Finished where they stay: a span is large.
-        std::mem::swap(&mut self.finished.spans, &mut out.spans);
+        let known = self.finished.spans.len();
         act(&mut self.spans, &mut self.finished);
-        std::mem::swap(&mut self.finished.spans, &mut out.spans);
         for evidence in self.evidence.drain(..) {
             self.correlator.feed(CorrelateInput::Evidence(evidence), &mut out.links);
         }
-        for span in &out.spans[known..] {
+        for span in &self.finished.spans[known..] {
             self.correlator.feed(CorrelateInput::Span(span), &mut out.links);
         }
-        out.gaps.append(&mut self.finished.gaps);
+        if !self.finished.gaps.is_empty() {
+            out.gaps.append(&mut self.finished.gaps);
+        }
     }
 }

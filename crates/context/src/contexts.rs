@@ -169,7 +169,7 @@ impl Contexts {
             return;
         }
         let pid = message.first.pid;
-        if !self.processes.contains_key(&pid) && self.processes.len() >= self.options.processes_max
+        if self.processes.len() >= self.options.processes_max && !self.processes.contains_key(&pid)
         {
             self.processes.pop_first();
         }

@@ -141,6 +141,9 @@ impl Process {
         };
         let (writer, now) = (message.first.unit, message.last.time);
         let is_reader = writer == request.reader && writer == message.last.unit;
+        if writer != request.reader {
+            self.unread(&request);
+        }
         let mut calls = std::mem::take(&mut self.found);
         calls.clear();
         let Some(unit) = self.units.get_mut(&writer) else {
@@ -151,6 +154,9 @@ impl Process {
             self.found = calls;
             return;
         };
+        if writer == request.reader {
+            unit.unread(request.span);
+        }
         unit.used = now;
         let pinned = pin::is_pinned(&request, is_reader, unit);
         let sequential = thread::is_sequential(unit, now) && unit.reading.is_empty();
@@ -238,7 +244,6 @@ impl Process {
             self.requests.remove(&stream);
         }
         self.open -= 1;
-        self.unread(&request);
         Some(request)
     }
 

@@ -111,7 +111,12 @@ impl Process {
     /// A request was answered, or given up.
     pub(crate) fn closed(&mut self, span: &Span) {
         let start = span.request[1].time;
-        let found = find(&self.requests, (start, span.id), |r| (r.start, r.span));
+        self.settle_first();
+        // Mostly the oldest that is open: then there is nothing to search.
+        let found = match self.requests.get(self.settled) {
+            Some(oldest) if (oldest.start, oldest.span) == (start, span.id) => Some(self.settled),
+            _ => find(&self.requests, (start, span.id), |r| (r.start, r.span)),
+        };
         let Some(request) = found.and_then(|at| self.requests.get_mut(at)) else { return };
         if request.end.is_some() {
             return;
@@ -188,12 +193,17 @@ impl Process {
         if self.open == 0 {
             return BootTime(u64::MAX);
         }
-        while self.requests.get(self.settled).is_some_and(|request| request.end.is_some()) {
-            self.settled += 1;
-        }
+        self.settle_first();
         let rest = self.requests.range(self.settled.min(self.requests.len())..);
         let mut open = rest.filter(|request| request.end.is_none() && request.start >= since);
         open.next().map_or(BootTime(u64::MAX), |request| request.start)
+    }
+
+    /// Passes over the first requests that are answered.
+    fn settle_first(&mut self) {
+        while self.requests.get(self.settled).is_some_and(|request| request.end.is_some()) {
+            self.settled += 1;
+        }
     }
 
     /// Decides what is held up by slow requests although it is known already.
