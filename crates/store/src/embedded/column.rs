@@ -15,16 +15,17 @@ pub(crate) enum Layout {
 }
 
 /// Appends a column.
-pub(crate) fn write(layout: Layout, numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+pub(crate) fn write(layout: Layout, numbers: impl Iterator<Item = u64> + Clone, out: &mut Vec<u8>) {
     match layout {
-        Layout::Plain => numbers.for_each(|number| put(number, out)),
-        Layout::Signed => numbers.for_each(|number| put(zigzag(number), out)),
+        Layout::Plain => put_all(numbers, out),
+        Layout::Signed => put_all(numbers.map(zigzag), out),
         Layout::Delta => {
             let mut last = 0_u64;
-            for number in numbers {
-                put(zigzag(number.wrapping_sub(last)), out);
-                last = number;
-            }
+            let step = move |number| {
+                let difference = u64::wrapping_sub(number, std::mem::replace(&mut last, number));
+                zigzag(difference)
+            };
+            put_all(numbers.map(step), out);
         }
         Layout::Fixed => numbers.for_each(|number| out.extend_from_slice(&number.to_le_bytes())),
     }
@@ -56,6 +57,15 @@ pub(crate) fn read(
         each(index, number);
     }
     Some(())
+}
+
+/// Appends varints. Those of most columns are all of one byte, which is done faster.
+fn put_all(numbers: impl Iterator<Item = u64> + Clone, out: &mut Vec<u8>) {
+    if numbers.clone().all(|number| number < 0x80) {
+        out.extend(numbers.map(|number| number as u8));
+    } else {
+        numbers.for_each(|number| put(number, out));
+    }
 }
 
 /// Appends a varint.

@@ -70,8 +70,8 @@ pub(super) fn spans(
             if writing.len() == BATCH_LEN_MAX || writing.bytes() > BATCH_BYTES_MAX {
                 break;
             }
-            writing.push(span);
-            summary.add(span);
+            let (service, name) = writing.push(span);
+            summary.add(span, (service, name, span.kind as u8));
             if writing.len().is_multiple_of(STEP) {
                 pace.step();
             }
@@ -93,24 +93,24 @@ pub(super) fn spans(
 }
 
 /// What is known of a batch without reading it.
-struct Summary<'a> {
+struct Summary {
     entry: Entry,
     rows: Vec<OperationRow>,
-    /// Where in `rows` an operation is: service, name, kind.
-    places: FxHashMap<(&'a str, &'a str, u8), usize>,
+    /// Where in `rows` an operation is: numbers of service and name in the block, kind.
+    places: FxHashMap<(u32, u32, u8), usize>,
 }
 
-impl<'a> Summary<'a> {
+impl Summary {
     fn new() -> Self {
         let entry = Entry::new(Kind::Spans);
         Self { entry, rows: Vec::new(), places: FxHashMap::default() }
     }
 
-    fn add(&mut self, span: &'a Span) {
-        let (service, name, kind) = (span.service.as_str(), span.name.as_str(), span.kind);
-        let place = *self.places.entry((service, name, kind as u8)).or_insert_with(|| {
-            self.entry.name(service, name);
-            let (service, name) = (service.to_owned(), name.to_owned());
+    fn add(&mut self, span: &Span, operation: (u32, u32, u8)) {
+        let place = *self.places.entry(operation).or_insert_with(|| {
+            self.entry.name(&span.service, &span.name);
+            let (service, name, kind) =
+                (span.service.to_string(), span.name.to_string(), span.kind);
             let (spans, errors, total, longest) = (0, 0, 0, 0);
             self.rows.push(OperationRow { service, name, kind, spans, errors, total, longest });
             self.rows.len() - 1

@@ -1,6 +1,7 @@
 //! Row: what a batch stores of one span, as numbers; and what many spans have in common, stored once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use deeptrace_model::{
     Attributes, ConnectionId, Exchange, ExchangeKind, Pid, ProcessKey, Span, SpanKind, SpanStatus,
@@ -56,6 +57,18 @@ impl Callers {
             Self::Each(callers) => callers[index],
         }
     }
+}
+
+/// Whether two spans have the same [`Common`]; `calls` are the second one's.
+pub(super) fn is_common(one: &Span, other: &Span, calls: &[Touch; 4]) -> bool {
+    let caller = |touch: &Touch| (touch.pid, touch.tid, touch.unit);
+    one.process == other.process
+        && one.connection == other.connection
+        && one.exchange.confidence.to_bits() == other.exchange.confidence.to_bits()
+        && touches(one).iter().map(caller).eq(calls.iter().map(caller))
+        && one.attributes.shared().map(Arc::as_ptr).eq(other.attributes.shared().map(Arc::as_ptr))
+        && one.service == other.service
+        && one.protocol == other.protocol
 }
 
 impl Common {

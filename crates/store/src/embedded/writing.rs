@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use deeptrace_model::{AttributeSet, Payload, Span, Text};
+use deeptrace_model::{AttributeSet, ConnectionId, Payload, Span, Text, Touch};
 use rustc_hash::FxHashMap;
 
 use super::column::put;
 use super::filter::span_hash;
 use super::pace::Pace;
-use super::row::{Common, Extra, NONE, Row, touches};
+use super::row::{Common, Extra, NONE, Row, is_common, touches};
 use crate::SpanKey;
 
 /// Room that one block after the other is written in: fresh memory would cost as much as writing.
@@ -30,11 +30,23 @@ pub(super) struct Writing<'a> {
     sets: Numbered<*const AttributeSet, &'a AttributeSet>,
     payloads: Numbered<*const u8, &'a Payload>,
     commons: Numbered<Common, Common>,
+    /// The last span of each connection: the next one is mostly like it.
+    latest: Numbered<ConnectionId, Option<Latest<'a>>>,
     extras: Vec<Extra>,
     /// Positions of the last span of each common.
     last: Vec<(u64, u64)>,
     bytes: usize,
     room: &'a mut Room,
+}
+
+/// A span with the numbers of what it shares.
+#[derive(Clone, Copy)]
+struct Latest<'a> {
+    span: &'a Span,
+    common: u32,
+    name: u32,
+    request_payload: u32,
+    response_payload: u32,
 }
 
 /// Values, each with the number under which it is stored.
@@ -70,6 +82,7 @@ impl<'a> Writing<'a> {
             sets: Numbered::default(),
             payloads: Numbered::default(),
             commons: Numbered::default(),
+            latest: Numbered::default(),
             extras: Vec::new(),
             last: Vec::new(),
             bytes: 0,
@@ -77,21 +90,23 @@ impl<'a> Writing<'a> {
         }
     }
 
-    /// Appends a span.
-    pub(super) fn push(&mut self, span: &'a Span) {
+    /// Appends a span; returns the numbers of its service and name.
+    pub(super) fn push(&mut self, span: &'a Span) -> (u32, u32) {
         let calls = touches(span);
         let mut row = Row::of(span, &calls);
-        let common = self.common(span, Common::of(span, &calls));
+        let Latest { common, name, request_payload, response_payload, .. } =
+            self.shared(span, &calls);
         row.common = common.into();
-        row.name = self.string(&span.name).into();
-        row.request_payload = self.payload(&span.request_payload).into();
-        row.response_payload = self.payload(&span.response_payload).into();
+        row.name = name.into();
+        row.request_payload = request_payload.into();
+        row.response_payload = response_payload.into();
         row.extra = self.extra(span);
         self.key(&SpanKey::Id(span.id));
         span.exchange.key().into_iter().for_each(|key| self.key(&SpanKey::Exchange(key)));
         self.key(&SpanKey::Request(span.exchange.request_key()));
         let context = span.trace_context;
         context.into_iter().for_each(|it| self.key(&SpanKey::Application(it.trace)));
+        let service = self.commons.values[common as usize].service;
         let last = &mut self.last[common as usize];
         let now = (row.request, row.response);
         row.request = now.0.wrapping_sub(last.0);
@@ -99,6 +114,39 @@ impl<'a> Writing<'a> {
         *last = now;
         self.room.rows.push(row);
         self.bytes += size_of::<Row>();
+        (service, name)
+    }
+
+    /// What it shares: as the last span of its connection, as far as it is like that.
+    fn shared(&mut self, span: &'a Span, calls: &[Touch; 4]) -> Latest<'a> {
+        let at = self.latest.number(span.connection, |_| None) as usize;
+        let latest = self.latest.values[at];
+        let like = |is_like: &dyn Fn(&Span) -> bool| latest.filter(|it| is_like(it.span));
+        let now = Latest {
+            span,
+            common: match like(&|it| is_common(it, span, calls)) {
+                Some(latest) => latest.common,
+                None => self.common(span, Common::of(span, calls)),
+            },
+            name: match like(&|it| it.name == span.name) {
+                Some(latest) => latest.name,
+                None => self.string(&span.name),
+            },
+            request_payload: match like(&|it| {
+                it.request_payload.is_shared_with(&span.request_payload)
+            }) {
+                Some(latest) => latest.request_payload,
+                None => self.payload(&span.request_payload),
+            },
+            response_payload: match like(&|it| {
+                it.response_payload.is_shared_with(&span.response_payload)
+            }) {
+                Some(latest) => latest.response_payload,
+                None => self.payload(&span.response_payload),
+            },
+        };
+        self.latest.values[at] = Some(now);
+        now
     }
 
     fn key(&mut self, key: &SpanKey) {
