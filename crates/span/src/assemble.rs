@@ -11,6 +11,7 @@ use deeptrace_model::{
 
 use crate::connection::{Ends, Pending};
 use crate::errno;
+use crate::judge::judge;
 use crate::processes::Known;
 use crate::surroundings::Surroundings;
 
@@ -48,7 +49,7 @@ impl Scene<'_> {
         outcome: Outcome,
     ) -> &'a mut Span {
         let Pending { message: request, lost_before, .. } = pending;
-        let kind = kind(request.role, request.direction);
+        let kind = kind(&request);
         let mut lost = self.lost_total.saturating_sub(lost_before);
         lost = lost.max(u64::from(request.lost_events));
         let begun = Span {
@@ -202,32 +203,15 @@ fn place(spans: &mut Vec<Span>, span: Span) -> &mut Span {
     &mut spans[at]
 }
 
-/// Semantic conventions, HTTP spans: 5xx is an error on both sides, 4xx on the client's only.
-/// Everywhere: an error has an `error.type`.
-fn judge(span: &mut Span) {
-    let code = span.attributes.get("http.response.status_code").and_then(Value::as_int);
-    if let Some(code) = code {
-        let is_error = code >= 500 || (code >= 400 && span.kind == SpanKind::Client);
-        span.status = if is_error { SpanStatus::Error } else { SpanStatus::Ok };
-        if !is_error {
-            span.attributes.remove("error.type");
-        }
-    }
-    if span.status == SpanStatus::Error && span.attributes.get("error.type").is_none() {
-        let other = || {
-            let database = span.attributes.get("db.response.status_code");
-            database.or_else(|| span.attributes.get("rpc.response.status_code")).cloned()
-        };
-        let kind = code.map(|code| Value::from(code.to_string())).or_else(other);
-        span.attributes.push((Cow::Borrowed("error.type"), kind.unwrap_or("_OTHER".into())));
-    }
-}
-
-/// Which side saw the request. What asks for no answer is an item, sent or taken.
-fn kind(role: MessageRole, direction: Direction) -> SpanKind {
-    match (role, direction) {
-        (MessageRole::OneWay, Direction::Sent) => SpanKind::Producer,
+/// Which side saw the request. What asks for no answer is an item, sent or taken; so is what a
+/// client gives to a broker (semantic conventions, messaging spans, "Span kind").
+fn kind(request: &Message) -> SpanKind {
+    let operation = request.attributes.get("messaging.operation.type");
+    let is_item = operation.and_then(Value::as_text) == Some("send");
+    match (request.role, request.direction) {
         (MessageRole::OneWay, Direction::Received) => SpanKind::Consumer,
+        (MessageRole::OneWay, Direction::Sent) => SpanKind::Producer,
+        (_, Direction::Sent) if is_item => SpanKind::Producer,
         (_, Direction::Sent) => SpanKind::Client,
         (_, Direction::Received) => SpanKind::Server,
     }

@@ -13,7 +13,8 @@ const MS: u64 = 1_000_000;
 
 /// Runs steps of the form `TIME ACTION ARGUMENTS`, separated by `;`, times in milliseconds:
 /// `open C connected|accepted|found`, `close C ERRNO`, `lost N`, `tick`, or a message
-/// `req|res|one DIRECTION C[.STREAM] [THREAD] [lost] [interim] [404] [since=MS] [cut=ERRNO]`, with direction
+/// `req|res|one DIRECTION C[.STREAM] [THREAD] [lost] [interim] [404] [since=MS] [cut=ERRNO] [grpc=CODE]
+/// [failed] [send|receive]`, with direction
 /// `<` for received and `>` for sent.
 fn run(script: &str) -> (Vec<Span>, BTreeMap<&'static str, u64>) {
     let mut stage = Spans::new(Options::default());
@@ -135,6 +136,16 @@ fn message(
                 let code = word.parse::<i64>().expect("as the notation has it");
                 attributes.push(("http.response.status_code".into(), Value::Int(code)));
             }
+            word if word.starts_with("grpc=") => {
+                attributes.push(("rpc.system.name".into(), "grpc".into()));
+                attributes.push(("rpc.response.status_code".into(), word[5..].to_owned().into()));
+                attributes.push(("error.type".into(), word[5..].to_owned().into()));
+                status = SpanStatus::Error;
+            }
+            "send" | "receive" => {
+                attributes.push(("messaging.operation.type".into(), word.to_string().into()));
+            }
+            "failed" => status = SpanStatus::Error,
             word if word.starts_with("since=") => {
                 since = word[6..].parse().expect("as the notation has it")
             }
@@ -315,6 +326,27 @@ fn scenarios() {
             "not found is the client's error only",
             "0 open 1 connected; 0 open 2 accepted; 1 req > 1; 2 req < 2; 3 res > 2 404; 4 res < 1 404",
             &["server 2-3 ok", "client 1-4 error 404"],
+            &[],
+        ),
+        (
+            "what gRPC calls the client's error is the client's only",
+            "0 open 1 connected; 0 open 2 accepted; 1 req > 1; 2 req < 2; 3 res > 2 grpc=NOT_FOUND; \
+             4 res < 1 grpc=NOT_FOUND",
+            &["server 2-3 ok", "client 1-4 error NOT_FOUND"],
+            &[],
+        ),
+        (
+            "and the server's is everybody's",
+            "0 open 1 connected; 0 open 2 accepted; 1 req > 1; 2 req < 2; 3 res > 2 grpc=INTERNAL; \
+             4 res < 1 grpc=INTERNAL",
+            &["server 2-3 error INTERNAL", "client 1-4 error INTERNAL"],
+            &[],
+        ),
+        (
+            "what a client gives to a broker is an item, what it asks for is none yet",
+            "0 open 1 connected; 0 open 2 accepted; 1 req > 1 send; 2 req < 2 send; 3 res > 2; 4 res < 1; \
+             5 req > 1 receive; 6 res < 1",
+            &["server 2-3 ok", "producer 1-4 ok", "client 5-6 ok"],
             &[],
         ),
         (
