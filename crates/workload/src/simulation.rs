@@ -179,7 +179,7 @@ impl Simulation<'_> {
         let met = self.met.entry((trace, service, operation)).or_default();
         *met += 1;
         let mut steps: Vec<Step> = plan.steps.iter().rev().cloned().collect();
-        if plan.joins > 0 && *met % plan.joins != 0 {
+        if plan.joins > 0 && !met.is_multiple_of(plan.joins) {
             steps = vec![Step::Work(20.0, 0.3)];
         } else if self.random.chance(plan.fails) {
             let kept = self.random.below(steps.len()) + 1;
