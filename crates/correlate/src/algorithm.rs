@@ -34,8 +34,8 @@ pub struct Request {
     pub class: u64,
     /// Execution context, or else thread, at the request and at the response.
     pub units: [Option<u64>; 2],
-    /// Which arrival of its trace in this process it is, of how many; `(1, 1)` for most.
-    pub arrival: (u8, u8),
+    /// Requests of one trace that are open together in this process share it.
+    pub meeting: u32,
     /// Hashes of values in its payloads, ordered.
     pub tokens: Vec<u64>,
 }

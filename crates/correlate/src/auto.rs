@@ -12,6 +12,7 @@ pub(crate) const ROW: Row = Row {
             order: true,
             soft_end: true,
             background: true,
+            meetings: true,
         }))
     },
 };

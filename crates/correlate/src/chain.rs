@@ -4,20 +4,22 @@
 mod density;
 mod lattice;
 mod learn;
+mod meeting;
 mod model;
 mod search;
 mod state;
 mod timeline;
 
-use deeptrace_model::{Method, hash64};
+use deeptrace_model::Method;
 
 use crate::algorithm::{Algorithm, Guess, Window};
 use lattice::NOBODY;
 use learn::{Start, fresh, learn, start};
-pub use model::Ingredients;
+use meeting::Joined;
+pub(crate) use model::Ingredients;
 use model::Model;
 use search::{Found, search};
-use timeline::timeline;
+use timeline::{Moment, timeline};
 
 /// Rounds of learning.
 const ROUNDS: usize = 5;
@@ -30,67 +32,78 @@ const DECAY: f32 = 0.5;
 /// The model of one process, window by window.
 pub(crate) struct Chain {
     ingredients: Ingredients,
-    model: Option<Model>,
+    plain: Option<Model>,
+    /// Of meetings, where requests of one trace meet.
+    joined: Option<Model>,
 }
 
 impl Chain {
     pub(crate) fn new(ingredients: Ingredients) -> Self {
-        Self { ingredients, model: None }
+        Self { ingredients, plain: None, joined: None }
     }
+}
 
-    fn learned(&self, window: &Window, moments: &[timeline::Moment], classes: &[u64]) -> Model {
-        if let Some(model) = &self.model {
-            return model.clone();
-        }
-        let run = |model: &Model| {
-            search(model, window, moments, classes, WIDTH_LEARNING, self.ingredients.background)
-        };
-        let mut best: Option<(f64, Vec<u32>)> = None;
-        for how in [Start::Alone, Start::First, Start::Latest] {
-            let Some((mut parents, only)) = start(window, moments, how) else { continue };
-            let mut only = only.as_deref();
-            let mut likelihood = f64::MIN;
-            for _ in 0..ROUNDS {
-                let model = fresh(window, moments, classes, &parents, only, self.ingredients);
-                only = None;
-                let found = run(&model);
-                likelihood = found.likelihood;
-                if found.parents == parents {
-                    break;
-                }
-                parents = found.parents;
-            }
-            if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
-                best = Some((likelihood, parents));
-            }
-        }
-        let parents = best.map_or_else(|| vec![NOBODY; window.calls.len()], |(_, parents)| parents);
-        fresh(window, moments, classes, &parents, None, self.ingredients)
+/// What one model says of a window; `model` is that of earlier windows, and then of this one as well.
+fn solve(
+    model: &mut Option<Model>,
+    window: &Window,
+    moments: &[Moment],
+    ingredients: Ingredients,
+) -> Found {
+    let known = model.take();
+    let is_first = known.is_none();
+    let mut next = known.unwrap_or_else(|| first_model(window, moments, ingredients));
+    let found = search(&next, window, moments, WIDTH, ingredients.background);
+    if is_first {
+        next = Model::new(next.resolution);
+    } else {
+        next.decay(DECAY);
     }
+    learn(&mut next, window, moments, &found.parents, None);
+    next.freeze(ingredients);
+    *model = Some(next);
+    found
+}
+
+/// Learns from nothing: from several first assignments, the likeliest outcome.
+fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) -> Model {
+    let mut best: Option<(f64, Vec<u32>)> = None;
+    for how in [Start::Alone, Start::First, Start::Latest] {
+        let Some((mut parents, only)) = start(window, moments, how) else { continue };
+        let mut only = only.as_deref();
+        let mut likelihood = f64::MIN;
+        for _ in 0..ROUNDS {
+            let model = fresh(window, moments, &parents, only, ingredients);
+            only = None;
+            let found = search(&model, window, moments, WIDTH_LEARNING, ingredients.background);
+            likelihood = found.likelihood;
+            if found.parents == parents {
+                break;
+            }
+            parents = found.parents;
+        }
+        if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
+            best = Some((likelihood, parents));
+        }
+    }
+    let parents = best.map_or_else(|| vec![NOBODY; window.calls.len()], |(_, parents)| parents);
+    fresh(window, moments, &parents, None, ingredients)
 }
 
 impl Algorithm for Chain {
     fn infer(&mut self, window: &Window) -> Vec<Option<Guess>> {
-        let moments = timeline(window);
-        let classes: Vec<u64> = window
-            .requests
-            .iter()
-            .map(|r| match r.arrival {
-                (_, 0 | 1) => r.class,
-                (nth, of) => hash64(&[r.class, nth.into(), of.into()]),
-            })
-            .collect();
-        let mut model = self.learned(window, &moments, &classes);
-        let Found { parents, confidence, .. } =
-            search(&model, window, &moments, &classes, WIDTH, self.ingredients.background);
-        if self.model.is_some() {
-            model.decay(DECAY);
-        } else {
-            model = Model::new(model.resolution);
+        if window.calls.is_empty() {
+            return Vec::new();
         }
-        learn(&mut model, window, &moments, &classes, &parents, None);
-        model.freeze(self.ingredients);
-        self.model = Some(model);
+        let mut found = solve(&mut self.plain, window, &timeline(window), self.ingredients);
+        if self.ingredients.meetings
+            && let Some(joined) = Joined::new(window, &found.parents)
+        {
+            let meetings =
+                solve(&mut self.joined, &joined.window, &joined.moments, self.ingredients);
+            found.parents = joined.requests(window, &meetings.parents);
+            found.confidence = meetings.confidence;
+        }
         let guess = |(request, confidence): (u32, f32)| {
             (request != NOBODY).then_some(Guess {
                 request: request as usize,
@@ -98,6 +111,6 @@ impl Algorithm for Chain {
                 confidence: confidence.clamp(0.0, 1.0),
             })
         };
-        parents.into_iter().zip(confidence).map(guess).collect()
+        found.parents.into_iter().zip(found.confidence).map(guess).collect()
     }
 }

@@ -28,6 +28,7 @@ pub const SETS: &[Set] = &[
         title: "the same callee up to eight times, many shapes",
         make: repeated,
     },
+    Set { name: "few", title: "the same with a tenth of the requests", make: few },
     Set {
         name: "join",
         title: "five requests of a trace meet; the last to come makes the calls",
@@ -168,6 +169,10 @@ fn repeated() -> Workload {
         rate: 160.0,
         ..Workload::default()
     }
+}
+
+fn few() -> Workload {
+    Workload { requests: 120, ..repeated() }
 }
 
 fn join() -> Workload {

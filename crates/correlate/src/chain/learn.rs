@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::lattice::NOBODY;
 use super::model::{Ingredients, Model};
-use super::state::State;
+use super::state::{JOINED, LEFT, State};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
 
@@ -27,6 +27,10 @@ pub(super) fn start(
     how: Start,
 ) -> Option<(Vec<u32>, Option<Vec<bool>>)> {
     let mut parents = vec![NOBODY; window.calls.len()];
+    let mut complete = vec![i64::MIN; window.requests.len()];
+    for (time, _, at) in moments.iter().filter(|moment| moment.1 == Happening::Joined) {
+        complete[*at as usize] = *time;
+    }
     let mut alone = vec![true; window.requests.len()];
     let mut open: Vec<u32> = Vec::new();
     let mut made: FxHashMap<(u32, u64), ()> = FxHashMap::default();
@@ -40,9 +44,18 @@ pub(super) fn start(
             }
             Happening::Called => {
                 let call = &window.calls[*at as usize];
-                let contains = |request: &&u32| window.requests[**request as usize].end >= call.end;
+                let within = |slack: i64| {
+                    move |request: &&u32| {
+                        window.requests[**request as usize].end.saturating_add(slack) >= call.end
+                    }
+                };
+                let slack = if open.iter().any(|request| within(0)(&request)) { 0 } else { SLACK };
+                // A meeting goes on when all have come, unless that never is.
+                let is_complete = |request: &&u32| complete[**request as usize] <= call.start;
+                let some = open.iter().filter(within(slack)).any(|request| is_complete(&request));
                 let free = |request: &&u32| !made.contains_key(&(**request, call.class));
-                let containing = || open.iter().filter(contains);
+                let possible = |request: &&u32| !some || is_complete(request);
+                let containing = || open.iter().filter(within(slack)).filter(possible);
                 let chosen = match (call.known, how) {
                     (Some(known), _) => Some(known as u32),
                     (None, Start::Latest) => containing().next_back().copied(),
@@ -54,7 +67,14 @@ pub(super) fn start(
                 }
             }
             Happening::Closed => open.retain(|request| request != at),
-            Happening::Returned | Happening::ReturnedAtOnce => {}
+            Happening::Joined => {
+                // The order is that in which they are complete.
+                if let Some(slot) = open.iter().position(|request| request == at) {
+                    let request = open.remove(slot);
+                    open.push(request);
+                }
+            }
+            Happening::Returned | Happening::ReturnedAtOnce | Happening::Left => {}
         }
     }
     if how != Start::Alone {
@@ -64,6 +84,8 @@ pub(super) fn start(
     (many >= ALONE_MIN && many * 20 >= alone.len()).then_some((parents, Some(alone)))
 }
 
+/// Nanoseconds by which a call may end after its request, where no other request contains it.
+const SLACK: i64 = 1_000_000;
 /// Requests that were alone, without which they are not learned from.
 const ALONE_MIN: usize = 30;
 
@@ -72,7 +94,6 @@ pub(super) fn learn(
     model: &mut Model,
     window: &Window,
     moments: &[Moment],
-    classes: &[u64],
     parents: &[u32],
     only: Option<&[bool]>,
 ) {
@@ -84,7 +105,13 @@ pub(super) fn learn(
         match happening {
             Happening::Opened => {
                 let unit = window.requests[at as usize].units[0];
-                open.push(State::new(at, classes[at as usize], time, unit));
+                open.push(State::new(at, window.requests[at as usize].class, time, unit));
+            }
+            Happening::Joined | Happening::Left => {
+                let Some(slot) = find(&open, at) else { continue };
+                let what = if happening == Happening::Joined { JOINED } else { LEFT };
+                model.add(&open[slot], what, time, 1.0);
+                open[slot] = open[slot].met(what, time);
             }
             Happening::Called => {
                 let call = &window.calls[at as usize];
@@ -99,7 +126,8 @@ pub(super) fn learn(
                     continue;
                 };
                 for (other, state) in open.iter().enumerate() {
-                    if other != slot && state.is_level_with(&open[slot]) {
+                    let contains = window.requests[state.request as usize].end >= call.end;
+                    if other != slot && contains && state.is_level_with(&open[slot]) {
                         model.add_order(other > slot);
                     }
                 }
@@ -139,13 +167,12 @@ pub(super) fn learn(
 pub(super) fn fresh(
     window: &Window,
     moments: &[Moment],
-    classes: &[u64],
     parents: &[u32],
     only: Option<&[bool]>,
     ingredients: Ingredients,
 ) -> Model {
     let mut model = Model::new(window.tick.max(1000) as f32 / 2.0);
-    learn(&mut model, window, moments, classes, parents, only);
+    learn(&mut model, window, moments, parents, only);
     model.freeze(ingredients);
     model
 }

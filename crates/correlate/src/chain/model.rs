@@ -8,6 +8,9 @@ use crate::algorithm::{Call, Request};
 
 /// Examples that weigh as much as what the next coarser level says.
 const BACK_OFF: f32 = 5.0;
+/// The same for delays, and for those of the whole process.
+const BACK_OFF_DELAY: f32 = 10.0;
+const EVERYWHERE: f32 = 20.0;
 /// Probability of what never was seen.
 const NEVER: f32 = 1e-5;
 const FLOOR: f32 = 1e-9;
@@ -27,21 +30,25 @@ struct After {
 
 /// Which parts of the model are in use: all, but where it is measured what one is worth.
 #[derive(Clone, Copy, Debug)]
-pub struct Ingredients {
+pub(crate) struct Ingredients {
     /// Threads and contexts.
-    pub units: bool,
+    pub(crate) units: bool,
     /// First in, first out among requests in the same state.
-    pub order: bool,
+    pub(crate) order: bool,
     /// A call may end a little after its request.
-    pub soft_end: bool,
+    pub(crate) soft_end: bool,
     /// Calls that no request caused.
-    pub background: bool,
+    pub(crate) background: bool,
+    /// Requests of one trace that meet are one walk.
+    pub(crate) meetings: bool,
 }
 
 /// Statistics of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     levels: [FxHashMap<u64, After>; 3],
+    /// Over all states.
+    all: After,
     /// Nanoseconds below which delays cannot be told apart.
     pub(super) resolution: f32,
     /// How often the call's unit is that of the request's last event: of the request that made it,
@@ -72,9 +79,10 @@ impl Model {
     pub(super) fn new(resolution: f32) -> Self {
         Self {
             levels: Default::default(),
+            all: After::default(),
             resolution,
             units: [(1.0, 2.0); 2],
-            order: (1.0, 2.0),
+            order: (0.0, 0.0),
             overrun: (0.0, 0.0),
             overruns: Density::default(),
             background: FxHashMap::default(),
@@ -91,8 +99,8 @@ impl Model {
     /// From `state` came `class` at `time`.
     pub(super) fn add(&mut self, state: &State, class: u64, time: i64, weight: f32) {
         let delay = self.delay(time - state.last);
-        for (level, key) in self.levels.iter_mut().zip(state.keys) {
-            let after = level.entry(key).or_default();
+        let after = self.levels.iter_mut().zip(state.keys).map(|(level, key)| level.entry(key));
+        for after in after.map(|entry| entry.or_default()).chain([&mut self.all]) {
             after.next.entry(class).or_default().add(delay, weight);
             after.any.add(delay, weight);
         }
@@ -103,6 +111,9 @@ impl Model {
     pub(super) fn step(&self, state: &State, class: u64, time: i64) -> f32 {
         let delay = self.delay(time - state.last);
         let (mut choice, mut when) = (NEVER, 1.0 / BINS as f32);
+        let all = self.all.any.weight;
+        let trust = all / (all + EVERYWHERE);
+        when = (1.0 - trust) * when + trust * self.all.any.probability(delay);
         for (level, key) in self.levels.iter().zip(state.keys).rev() {
             let Some(after) = level.get(&key) else { continue };
             let all = after.any.weight;
@@ -112,7 +123,7 @@ impl Model {
                 continue;
             };
             choice = (1.0 - trust) * choice + trust * next.weight / all;
-            let trust = next.weight / (next.weight + BACK_OFF);
+            let trust = next.weight / (next.weight + BACK_OFF_DELAY);
             when = (1.0 - trust) * when + trust * next.probability(delay);
         }
         choice.max(FLOOR).ln() + when.max(FLOOR).ln() - delay.log_width()
@@ -207,6 +218,8 @@ impl Model {
 
     /// Forgets by `factor`, so that a deploy is forgotten; the rarest make room.
     pub(super) fn decay(&mut self, factor: f32) {
+        self.all.any.scale(factor);
+        self.all.next.values_mut().for_each(|density| density.scale(factor));
         for level in &mut self.levels {
             level.retain(|_, after| {
                 after.any.scale(factor);
@@ -248,8 +261,8 @@ impl Model {
             self.factors.same_unit = (right / wrong).ln();
             self.factors.other_unit = ((1.0 - right) / (1.0 - wrong)).ln();
         }
-        let kept = (self.order.0 + 1.0) / (self.order.1 + 2.0);
-        if ingredients.order && kept >= ORDER_MIN && self.order.1 >= ORDER_EXAMPLES {
+        let kept = ((self.order.0 + 0.5) / (self.order.1 + 1.0)).clamp(0.5, SURE);
+        if ingredients.order && self.order.1 >= ORDER_EXAMPLES && kept >= ORDER_MIN {
             self.factors.in_order = (2.0 * kept).ln();
             self.factors.overtaken = (2.0 * (1.0 - kept)).ln();
         }
@@ -259,7 +272,7 @@ impl Model {
     pub(super) const END: u64 = END;
 }
 
-/// Share of pairs in order from which on the order is used: it harms where it does not hold.
-const ORDER_MIN: f32 = 0.95;
+/// Share of pairs in order from which on the order is used.
+const ORDER_MIN: f32 = 0.9;
 /// Pairs without which it is not.
 const ORDER_EXAMPLES: f32 = 30.0;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::lattice::{Lattice, NOBODY};
 use super::model::Model;
-use super::state::State;
+use super::state::{JOINED, LEFT, State};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
 
@@ -52,6 +52,13 @@ struct Answer {
     next: u32,
 }
 
+impl Answer {
+    /// Logarithm of the rate at which the call comes, given that nothing came so far.
+    fn hazard(self) -> f32 {
+        self.step - self.stay
+    }
+}
+
 /// A way for a hypothesis to go on.
 #[derive(Clone, Copy, Debug)]
 struct Choice {
@@ -78,15 +85,13 @@ pub(super) struct Search<'a> {
     spare: Vec<Vec<u32>>,
     seen: FxHashMap<u64, u32>,
     has_background: bool,
-    classes: &'a [u64],
 }
 
-/// Assigns the calls of `window`; `classes` are those of its requests. `width`: hypotheses at a time.
+/// Assigns the calls of `window`. `width`: hypotheses at a time.
 pub(super) fn search(
     model: &Model,
     window: &Window,
     moments: &[Moment],
-    classes: &[u64],
     width: usize,
     has_background: bool,
 ) -> Found {
@@ -110,7 +115,6 @@ pub(super) fn search(
         spare: Vec::new(),
         seen: FxHashMap::default(),
         has_background,
-        classes,
     };
     search.restart();
     for moment in moments {
@@ -133,6 +137,8 @@ impl Search<'_> {
     fn happens(&mut self, (time, happening, at): Moment) {
         match happening {
             Happening::Opened => self.opened(at, time),
+            Happening::Joined => self.met(at, JOINED, time),
+            Happening::Left => self.met(at, LEFT, time),
             Happening::Called => self.called(at, time),
             Happening::Returned | Happening::ReturnedAtOnce => self.returned(at, time),
             Happening::Closed => self.closed(at, time),
@@ -147,13 +153,33 @@ impl Search<'_> {
 
     fn opened(&mut self, at: u32, time: i64) {
         let request = &self.window.requests[at as usize];
-        let state = State::new(at, self.classes[at as usize], time, request.units[0]);
+        let state = State::new(at, request.class, time, request.units[0]);
         let hash = state.hash;
         let index = self.intern(state);
         self.open.push(at);
         for hypothesis in &mut self.hypotheses {
             hypothesis.states.push(index);
             hypothesis.hash = hypothesis.hash.wrapping_add(hash);
+        }
+    }
+
+    fn met(&mut self, at: u32, what: u64, time: i64) {
+        let Some(slot) = self.open.iter().position(|open| *open == at) else { return };
+        self.asked += 1;
+        for h in 0..self.hypotheses.len() {
+            let before = self.hypotheses[h].states[slot];
+            if self.answers[before as usize].asked != self.asked {
+                let state = &self.states[before as usize];
+                let (step, next) = (self.model.step(state, what, time), state.met(what, time));
+                let next = self.intern(next);
+                self.answers[before as usize] =
+                    Answer { asked: self.asked, step, next, ..Answer::default() };
+            }
+            let Answer { step, next, .. } = self.answers[before as usize];
+            self.replace(h, slot, next);
+            let hypothesis = &mut self.hypotheses[h];
+            hypothesis.score += step;
+            self.lattice.extend(hypothesis.node, step);
         }
     }
 
@@ -257,13 +283,32 @@ impl Search<'_> {
         self.take(at, time);
     }
 
-    /// What the order says if the request in `slot` makes the call.
+    /// What the order says if the request in `slot` makes the call: how often those that came earlier
+    /// go first, against what the delays alone say of those in the same state. Sums to what the delays
+    /// say, so that a model with order is no likelier for that alone.
     fn order(&self, states: &[u32], slot: usize) -> f32 {
         let own = &self.states[states[slot] as usize];
-        let level = |index: &&u32| self.states[**index as usize].is_level_with(own);
-        let overtaken = states[..slot].iter().filter(level).count();
-        let behind = states[slot + 1..].iter().filter(level).count();
-        self.model.order(overtaken, behind)
+        let (mut total, mut weighted, mut own_weight, mut nth) = (0.0_f32, 0.0_f32, 0.0_f32, 0);
+        let own_hazard = self.answers[states[slot] as usize].hazard();
+        let is_level = |index: &u32| {
+            self.answers[*index as usize].step > f32::NEG_INFINITY
+                && self.states[*index as usize].is_level_with(own)
+        };
+        let many = states.iter().filter(|index| is_level(index)).count();
+        if many < 2 {
+            return 0.0;
+        }
+        for (other, index) in states.iter().enumerate().filter(|(_, index)| is_level(index)) {
+            let hazard = (self.answers[*index as usize].hazard() - own_hazard).clamp(-40.0, 40.0);
+            let weight = self.model.order(nth, many - 1 - nth);
+            if other == slot {
+                own_weight = weight;
+            }
+            total += hazard.exp();
+            weighted += (hazard + weight).exp();
+            nth += 1;
+        }
+        own_weight + (total / weighted).ln()
     }
 
     /// Goes on with the best choices.

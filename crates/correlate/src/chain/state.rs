@@ -6,6 +6,10 @@ use deeptrace_model::hash64;
 const OUTSTANDING_MAX: usize = 10;
 /// A class that is none: the request's end.
 pub(super) const END: u64 = u64::MAX;
+/// The same: another request of its trace came.
+pub(super) const JOINED: u64 = u64::MAX - 1;
+/// The same: one of them was answered.
+pub(super) const LEFT: u64 = u64::MAX - 2;
 
 /// One request on its walk. What is the same is interchangeable.
 #[derive(Clone, Debug)]
@@ -58,6 +62,16 @@ impl State {
             *room = call;
             next.waits += 1;
         }
+        next.seal();
+        next
+    }
+
+    /// Another request of its trace came, or was answered.
+    pub(super) fn met(&self, what: u64, time: i64) -> Self {
+        let mut next = self.clone();
+        next.calls = [what, self.calls[0], self.calls[1]];
+        next.made = self.made.saturating_add(1);
+        next.last = time;
         next.seal();
         next
     }

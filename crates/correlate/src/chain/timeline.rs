@@ -7,6 +7,10 @@ use crate::algorithm::Window;
 pub(super) enum Happening {
     /// A request arrives.
     Opened,
+    /// Another request of its trace arrives.
+    Joined,
+    /// Another request of its trace is answered.
+    Left,
     /// The answer to a call arrives.
     Returned,
     /// A call is made.

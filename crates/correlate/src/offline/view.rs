@@ -14,7 +14,7 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(held: &[Held], process: &'a Process) -> Self {
-        let arrivals = arrivals(held, &process.requests);
+        let meetings = meetings(held, &process.requests);
         let mut numbers: BTreeMap<u64, usize> = BTreeMap::new();
         let mut requests = Vec::with_capacity(process.requests.len());
         for (number, at) in process.requests.iter().enumerate() {
@@ -25,7 +25,7 @@ impl<'a> View<'a> {
                 end: seen.end,
                 class: seen.class,
                 units: seen.units,
-                arrival: arrivals[number],
+                meeting: meetings[number],
                 tokens: seen.tokens.clone(),
             });
         }
@@ -67,28 +67,20 @@ impl<'a> View<'a> {
     }
 }
 
-/// Of each request: which it is, of how many of its trace that are open together.
-fn arrivals(held: &[Held], requests: &[usize]) -> Vec<(u8, u8)> {
-    let mut arrivals = vec![(1, 1); requests.len()];
-    // Requests of one trace of which each begins before all earlier ones have ended.
-    let mut groups: BTreeMap<u64, (i64, Vec<usize>)> = BTreeMap::new();
-    let mut close = |group: Vec<usize>| {
-        let of = u8::try_from(group.len()).unwrap_or(u8::MAX);
-        for (nth, number) in (1_usize..).zip(group) {
-            arrivals[number] = (u8::try_from(nth).unwrap_or(u8::MAX), of);
-        }
-    };
-    for (number, at) in requests.iter().enumerate() {
+/// For each request, the number of its meeting: of the requests of its trace of which each begins before
+/// all earlier ones have ended.
+fn meetings(held: &[Held], requests: &[usize]) -> Vec<u32> {
+    let mut open: BTreeMap<u64, (i64, u32)> = BTreeMap::new();
+    let number = |(number, at): (u32, &usize)| {
         let it = &held[*at];
-        let (end, group) = groups.entry(it.root).or_insert_with(|| (i64::MIN, Vec::new()));
+        let (end, meeting) = open.entry(it.root).or_insert((i64::MIN, number));
         if it.seen.start > *end {
-            close(std::mem::take(group));
+            *meeting = number;
         }
         *end = it.seen.end.max(*end);
-        group.push(number);
-    }
-    groups.into_values().for_each(|(_, group)| close(group));
-    arrivals
+        *meeting
+    };
+    (0_u32..).zip(requests).map(number).collect()
 }
 
 /// The step of the clock: the greatest number of which all times differ by multiples.
