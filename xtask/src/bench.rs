@@ -7,6 +7,7 @@ mod floor;
 mod load;
 mod observer;
 mod overhead;
+mod parse;
 mod pipeline;
 mod rest;
 mod server;
@@ -23,7 +24,7 @@ use table::Table;
 /// Which bench, and how long.
 #[derive(clap::Args)]
 pub struct Options {
-    /// `arena`, `overhead`, `pipeline` or `rest`; without it they are listed
+    /// Its name; without it they are listed
     name: Option<String>,
     /// Rounds of which `overhead` takes the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
@@ -31,7 +32,8 @@ pub struct Options {
     /// Seconds of one measurement under load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
     seconds: u32,
-    /// Only the subject of this name, of those that `overhead` measures, or the fronts of `arena` that begin so
+    /// Only the subject of this name, of those that `overhead` or `parse` measures, or the fronts of
+    /// `arena` that begin so
     #[arg(long, value_name = "SUBJECT")]
     only: Option<String>,
     /// Fail when an aim is missed
@@ -56,39 +58,67 @@ struct Bench {
     only: Option<String>,
 }
 
-/// A bench: name, what it answers, and how.
-struct Row(&'static str, &'static str, fn(&Bench, &mut Table) -> Result<()>);
+/// A bench: name, what it answers, what it needs, and how.
+struct Row(&'static str, &'static str, Needs, fn(&Bench, &mut Table) -> Result<()>);
+
+/// What a bench needs.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    /// The binary, servers, load, and root to watch them.
+    Host,
+    /// The sources.
+    Nothing,
+}
 
 const BENCHES: &[Row] = &[
     Row(
         "arena",
         "how many calls get the right parent, for each way to hand work over",
+        Needs::Host,
         arena::measure,
     ),
-    Row("overhead", "what a traced server loses, and what one event costs", overhead::measure),
-    Row("pipeline", "events a second from a recording to spans, beside tshark", pipeline::measure),
-    Row("rest", "what DeepTrace uses at rest, and how it gives way under load", rest::measure),
+    Row(
+        "overhead",
+        "what a traced server loses, and what one event costs",
+        Needs::Host,
+        overhead::measure,
+    ),
+    Row(
+        "pipeline",
+        "events a second from a recording to spans, beside tshark",
+        Needs::Host,
+        pipeline::measure,
+    ),
+    Row(
+        "rest",
+        "what DeepTrace uses at rest, and how it gives way under load",
+        Needs::Host,
+        rest::measure,
+    ),
+    Row("parse", "messages a CPU second for each protocol", Needs::Nothing, parse::measure),
 ];
 
 /// Runs the one that is named, or lists them.
 pub fn bench(options: &Options) -> Result<()> {
     let Some(name) = &options.name else {
-        for Row(name, answers, _) in BENCHES {
+        for Row(name, answers, ..) in BENCHES {
             println!("./x bench {name:<10} {answers}");
         }
         return Ok(());
     };
-    let Some(Row(name, _, measure)) = BENCHES.iter().find(|row| row.0 == name) else {
+    let Some(Row(name, _, needs, measure)) = BENCHES.iter().find(|row| row.0 == name) else {
         let names: Vec<&str> = BENCHES.iter().map(|row| row.0).collect();
         bail!("there is no bench '{name}'; there are {}", names.join(", "));
     };
-    if !rustix::process::geteuid().is_root() {
+    let needs_host = *needs == Needs::Host;
+    if needs_host && !rustix::process::geteuid().is_root() {
         bail!("watching other processes needs root: run 'sudo ./x bench {name}'");
     }
-    packages::ensure(packages::BENCH)?;
+    packages::ensure(if needs_host { packages::BENCH } else { packages::BUILD })?;
     let binary = match &options.binary {
         Some(binary) => std::path::absolute(binary)?,
-        None => build::binary()?,
+        None if needs_host => build::binary()?,
+        None => PathBuf::new(),
     };
     let folder = root().join("out/bench").join(name);
     std::fs::remove_dir_all(&folder).ok();
