@@ -323,7 +323,7 @@ impl Half {
         let seen = &rest[..usize::try_from(len).map_or(rest.len(), |n| n.min(rest.len()))];
         if self.open.is_empty() && self.marks.is_empty() && self.at.saturating_add(len) <= end {
             let lost = std::mem::take(&mut self.lost_events);
-            let mut message = OpenMessage::new(draft.stream, self.at, *touch, lost);
+            let mut message = OpenMessage::new(draft.stream, self.place(), *touch, lost);
             self.note_loss(&draft, &mut message);
             self.finished += 1;
             work.counters.messages += 1;
