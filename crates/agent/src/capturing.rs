@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deeptrace_capture::live::{Hook, Live};
 use deeptrace_capture::{Progress, Source, SourceError, host};
-use deeptrace_model::{ConnectionId, Demand, Event, EventBody};
+use deeptrace_model::{ConnectionId, Demand, Event, EventBody, EvidenceKind};
 use deeptrace_protocol::Handler;
 
 use crate::config::Config;
@@ -126,9 +126,11 @@ impl Loop {
             link_wait: config.link_wait,
             handlers: std::mem::take(&mut parts.handlers),
         };
+        let mut pipeline = Pipeline::new(options);
+        pipeline.set_unwanted(unwanted(config));
         Self {
             live,
-            pipeline: Pipeline::new(options),
+            pipeline,
             parts,
             governor: Governor::new(config.budget, Meter::processors()),
             meter: Meter::default(),
@@ -204,6 +206,7 @@ impl Loop {
     fn tick(&mut self) {
         let Self { live, pipeline, batch, .. } = self;
         pipeline.tick(host::boot_time_now(), batch, &mut |demand| live.demand(demand));
+        pipeline.follows(&mut |ask| live.follow(ask));
     }
 
     fn flush(&mut self) {
@@ -258,6 +261,7 @@ impl Loop {
             }
             Ask::Apply(config) => {
                 self.pipeline.set_link_wait(config.link_wait);
+                self.pipeline.set_unwanted(unwanted(config));
                 self.pipeline.set_max_payload_size(config.max_payload_size as usize);
                 self.governor.set_budget(config.budget);
                 self.config = (**config).clone();
@@ -266,6 +270,20 @@ impl Loop {
         }
         Ok(answer)
     }
+}
+
+/// Kinds of evidence that are made of socket calls alone, and switched off.
+fn unwanted(config: &Config) -> Vec<EvidenceKind> {
+    let kinds = [
+        ("thread", EvidenceKind::Pin),
+        ("thread", EvidenceKind::Thread),
+        ("turns", EvidenceKind::Turn),
+    ];
+    kinds
+        .into_iter()
+        .filter(|(name, _)| config.evidence.is_off(name))
+        .map(|(_, kind)| kind)
+        .collect()
 }
 
 /// How long to rest between two batches.

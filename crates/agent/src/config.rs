@@ -23,8 +23,6 @@ pub const NOT_YET: &[&str] = &[
     "agents.sender",
     "correlation.default_algorithm",
     "correlation.window_size",
-    "correlation.probe_budget_us_per_s",
-    "correlation.evidence",
 ];
 
 /// Keys (and what lies below them) that change without a restart.
@@ -37,6 +35,8 @@ pub const LIVE: &[&str] = &[
     "agents.limits",
     "correlation.similarity_threshold",
     "correlation.link_wait_ms",
+    "correlation.probe_budget_us_per_s",
+    "correlation.evidence",
     "services",
 ];
 
@@ -63,7 +63,28 @@ pub struct Config {
     pub threshold: f32,
     /// What the agent may use.
     pub budget: Budget,
+    /// What may be told beside socket calls.
+    pub evidence: Evidence,
 }
+
+/// What may be told of who works for whom inside a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Kinds that are switched off.
+    pub off: Vec<String>,
+    /// What the probes in one process may cost: microseconds of CPU a second.
+    pub budget_us_per_s: u64,
+}
+
+impl Evidence {
+    /// Whether a kind is switched off.
+    pub fn is_off(&self, name: &str) -> bool {
+        self.off.iter().any(|off| off == name)
+    }
+}
+
+/// Names of the kinds of evidence.
+const EVIDENCE: &[&str] = &["thread", "turns", "wakes", "contexts", "copies", "goroutines"];
 
 /// Where in the kernel calls are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,8 +143,23 @@ impl Config {
             link_wait: Duration::from_millis(correlation.link_wait_ms),
             threshold: correlation.similarity_threshold as f32,
             budget: budget(&agents.limits)?,
+            evidence: evidence(correlation)?,
         })
     }
+}
+
+fn evidence(correlation: &Correlation) -> Result<Evidence, ConfigError> {
+    for name in correlation.evidence.keys() {
+        if !EVIDENCE.contains(&name.as_str()) {
+            let message = format!("no evidence is named `{name}`: {}", EVIDENCE.join(", "));
+            return Err(ConfigError::at(&format!("correlation.evidence.{name}"), message));
+        }
+    }
+    let off = correlation.evidence.iter().filter(|(_, is_on)| !**is_on);
+    Ok(Evidence {
+        off: off.map(|(name, _)| name.clone()).collect(),
+        budget_us_per_s: correlation.probe_budget_us_per_s,
+    })
 }
 
 /// Keys without effect yet are checked all the same, so that a file stays right when they get one.

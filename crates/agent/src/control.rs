@@ -33,6 +33,9 @@ pub struct Watched {
     /// The TLS libraries found in it.
     #[serde(default)]
     pub tls: Vec<TlsLibrary>,
+    /// What is told beside its socket calls, where these left calls unexplained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// A TLS library of a process.
@@ -46,6 +49,19 @@ pub struct TlsLibrary {
     pub plaintext: bool,
     /// Why not, or at which cost.
     pub detail: String,
+}
+
+/// What is told of who works for whom inside a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Kinds in use, as `[correlation.evidence]` names them.
+    pub kinds: Vec<String>,
+    /// The language's runtime that is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Why there is not more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// A kernel program that we loaded.

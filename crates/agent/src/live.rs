@@ -6,7 +6,7 @@ use deeptrace_capture::service::Names;
 use deeptrace_model::Pid;
 
 use crate::config::{Config, Hook};
-use crate::control::{Answer, Ask, ControlError, Map, Program, TlsLibrary, Watched};
+use crate::control::{Answer, Ask, ControlError, Evidence, Map, Program, TlsLibrary, Watched};
 
 /// How capture is to start; connections to `own_ports` are left out.
 pub fn options(config: &Config, own_ports: Vec<u16>) -> Result<live::Options, SourceError> {
@@ -17,6 +17,7 @@ pub fn options(config: &Config, own_ports: Vec<u16>) -> Result<live::Options, So
         Hook::SyscallExit => live::Hook::SyscallExit,
     };
     options.own_ports = own_ports;
+    options.allowed = allowed(config);
     Ok(options)
 }
 
@@ -30,16 +31,28 @@ pub fn answer(live: &mut Live, ask: &Ask) -> Result<Answer, ControlError> {
         Ask::Apply(config) => {
             let names = names(config).map_err(refused)?;
             live.set_rules(config.rules.clone(), names).map_err(refused)?;
+            live.allow(allowed(config));
             Ok(Answer::Done)
         }
         Ask::Processes => {
-            Ok(Answer::Processes(live.processes().into_iter().map(Watched::from).collect()))
+            let all = live.processes().into_iter().map(|found| {
+                let evidence = live.following(found.process.key.pid).map(Evidence::from);
+                Watched { evidence, ..Watched::from(found) }
+            });
+            Ok(Answer::Processes(all.collect()))
         }
         Ask::Programs => {
             Ok(Answer::Programs(live.programs().into_iter().map(Program::from).collect()))
         }
         Ask::Maps => Ok(Answer::Maps(live.maps().into_iter().map(Map::from).collect())),
     }
+}
+
+/// What may be told beside socket calls.
+fn allowed(config: &Config) -> live::Allowed {
+    let is_off = |name: &str| config.evidence.is_off(name);
+    let off = live::EVIDENCE.iter().filter(|(_, name)| is_off(name)).map(|(kind, _)| *kind);
+    live::Allowed { off: off.collect(), budget_us_per_s: config.evidence.budget_us_per_s }
 }
 
 fn names(config: &Config) -> Result<Names, SourceError> {
@@ -75,6 +88,17 @@ impl From<live::Watched> for Watched {
             watched: found.watched,
             watched_by: process.watched_by,
             tls: found.tls.into_iter().map(TlsLibrary::from).collect(),
+            evidence: None,
+        }
+    }
+}
+
+impl From<&live::Following> for Evidence {
+    fn from(following: &live::Following) -> Self {
+        Self {
+            kinds: following.evidence.iter().map(|&kind| kind.to_owned()).collect(),
+            runtime: following.runtime.clone(),
+            missing: following.missing.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use deeptrace_context::{Contexts, Input as ContextInput};
 use deeptrace_correlate::{Correlator, Input as CorrelateInput};
-use deeptrace_model::{BootTime, Demand, Duration, Event, Evidence, Message};
+use deeptrace_model::{BootTime, Demand, Duration, Event, Evidence, EvidenceKind, Follow, Message};
 use deeptrace_protocol::{Handler, Protocols};
 use deeptrace_span::{Input as SpanInput, Output as SpanOutput, Spans};
 
@@ -32,6 +32,7 @@ pub struct Pipeline {
     parsed: deeptrace_protocol::Output,
     finished: SpanOutput,
     evidence: Vec<Evidence>,
+    unwanted: Vec<EvidenceKind>,
 }
 
 impl Pipeline {
@@ -52,6 +53,7 @@ impl Pipeline {
             parsed: Default::default(),
             finished: Default::default(),
             evidence: Vec::new(),
+            unwanted: Vec::new(),
         }
     }
 
@@ -77,6 +79,11 @@ impl Pipeline {
         self.swap_spans(out);
     }
 
+    /// Takes what `context` wants of capture since the last time.
+    pub fn follows(&mut self, out: &mut dyn FnMut(Follow)) {
+        self.contexts.follows(out);
+    }
+
     /// Tells each counter of each stage with its value since the start.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.protocols.counters(out);
@@ -93,6 +100,11 @@ impl Pipeline {
     /// Changes how long a call waits for its link.
     pub fn set_link_wait(&mut self, link_wait: Duration) {
         self.correlator.set_link_wait(link_wait);
+    }
+
+    /// Evidence of these kinds is not used.
+    pub fn set_unwanted(&mut self, kinds: Vec<EvidenceKind>) {
+        self.unwanted = kinds;
     }
 
     fn messages(&mut self, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
@@ -120,6 +132,7 @@ impl Pipeline {
     fn spans(&mut self, out: &mut Batch, act: impl FnOnce(&mut Spans, &mut SpanOutput)) {
         let known = self.finished.spans.len();
         act(&mut self.spans, &mut self.finished);
+        self.evidence.retain(|evidence| !self.unwanted.contains(&evidence.kind));
         for evidence in self.evidence.drain(..) {
             self.correlator.feed(CorrelateInput::Evidence(evidence), &mut out.links);
         }

@@ -182,7 +182,7 @@ impl Default for Correlation {
             // A wrong parent is worse than none.
             similarity_threshold: 0.8,
             link_wait_ms: 10_000,
-            probe_budget_us_per_s: 10_000,
+            probe_budget_us_per_s: 50_000,
             evidence: BTreeMap::new(),
         }
     }

@@ -19,6 +19,7 @@
 #define ARG(ctx, n, type) ((type)((unsigned long long *)(ctx))[n])
 
 #include "record.bpf.h"
+#include "follow.bpf.h"
 #include "payload.bpf.h"
 #include "tls_records.bpf.h"
 #include "tls_calls.bpf.h"
@@ -32,5 +33,6 @@
 struct dt_open *emit_dt_open __attribute__((unused));
 struct dt_call *emit_dt_call __attribute__((unused));
 struct dt_plaintext *emit_dt_plaintext __attribute__((unused));
+struct dt_handover *emit_dt_handover __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -20,17 +20,19 @@ enum dt_kind {
 	DT_RECORDS = 8,
 	DT_PLAINTEXT = 9,
 	DT_TLS_FREE = 10,
+	DT_HANDOVER = 20,
 };
 
 enum dt_transport { DT_TCP = 0, DT_UDP = 1, DT_UNIX_STREAM = 2, DT_UNIX_DATAGRAM = 3 };
 
-enum dt_loss { DT_RING_FULL = 0, DT_COPY_FAILED = 1, DT_MAP_FULL = 2, DT_PAUSED = 3, DT_LOSSES = 4 };
+enum dt_loss { DT_RING_FULL = 0, DT_COPY_FAILED = 1, DT_MAP_FULL = 2, DT_PAUSED = 3, DT_SHED = 4, DT_LOSSES = 5 };
 
 /* dt_call.flags */
 #define DT_SENT 1	/* else received */
 #define DT_DRAINED 2	/* received, and the queue is empty now */
 #define DT_NO_BUFFER 4	/* the bytes cannot be seen: sendfile, splice */
 #define DT_PEER 8	/* dt_call.peer is set */
+#define DT_UNIT 16	/* the first eight bytes of dt_call.peer are the unit that ran */
 
 /* Every record starts with this. */
 struct dt_header {
@@ -50,7 +52,7 @@ struct dt_call {
 	__u32 copied;	/* bytes of payload that follow */
 	__u8 flags;
 	__u8 pad;
-	__u16 peer_port;	/* undefined without DT_PEER, as is the next */
+	__u16 peer_port;	/* undefined without DT_PEER, as is the next without DT_UNIT */
 	__u8 peer[16];	/* IPv6, or IPv4 mapped */
 	__u8 payload[];
 };
@@ -143,6 +145,62 @@ struct dt_policy {
 	__u64 skip_until[2];
 };
 _Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
+
+/* What runs on a thread, as the language's runtime names it. The highest byte says what it is: zero, the
+ * thread itself. */
+#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine: it receives and sends */
+#define DT_UNIT_CONTEXT (2ULL << 56)	/* a context of CPython: it sends; what receives may run in another */
+#define DT_UNIT_VALUE ((1ULL << 56) - 1)
+
+/* dt_header.errno_ of a hand-over: by what. */
+enum dt_by {
+	DT_BY_FUTEX = 1,
+	DT_BY_WRITE = 2,
+	DT_BY_COPY = 3,
+	DT_BY_READY = 4,
+	DT_BY_BIRTH = 5,
+};
+
+/* One unit hands work, or its result, over to another of its process. */
+struct dt_handover {
+	struct dt_header h;	/* of the thread that does it */
+	__u64 from;	/* 0: the thread */
+	__u64 to;
+	__u64 word;	/* address of the futex; reason for which a goroutine waited */
+};
+_Static_assert(sizeof(struct dt_handover) == 56, "dt_handover");
+
+#define DT_FOLLOWED_MAX 1024
+
+enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2 };
+
+/* A process that is followed. Offsets are in bytes. */
+struct dt_follow {
+	__u32 wakes;	/* whether to tell wake-ups */
+	__u32 runtime;
+	__s64 slot;	/* from the thread's fs base: what the runtime keeps of it */
+	__u64 check;	/* CPython: of the thread's name in its state. Go: of m in g */
+	__u64 field;	/* CPython: of the context in the state. Go: of the id in g */
+	__u64 type;	/* CPython: address of the contexts' type. Go: of the current g in m */
+	__u64 reason;	/* Go: of what it waits for in g */
+	/* Counted by the programs, roughly. */
+	__u64 reads;
+	__u64 misses;	/* what was read was no unit */
+	__u64 hits;	/* of probes */
+};
+_Static_assert(sizeof(struct dt_follow) == 72, "dt_follow");
+
+struct dt_following {
+	__u32 processes;	/* how many */
+	__u32 rate_max;	/* hand-overs that a processor tells in 134 ms */
+};
+_Static_assert(sizeof(struct dt_following) == 8, "dt_following");
+
+/* A futex. */
+struct dt_word {
+	__u64 address;
+	__u64 pid;
+};
 
 /* Verdict on a process; 0: none, the default applies. */
 #define DT_IGNORE 1

@@ -110,10 +110,15 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct thread_struct {
+	unsigned long fsbase;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
 	struct files_struct *files;
+	struct thread_struct thread;
 };
 
 struct io_cqe {
@@ -186,10 +191,27 @@ enum {
 	NR_recvfrom = 45,
 	NR_sendmsg = 46,
 	NR_recvmsg = 47,
+	NR_futex = 202,
+	NR_epoll_wait = 232,
 	NR_splice = 275,
+	NR_epoll_pwait = 281,
 	NR_recvmmsg = 299,
 	NR_sendmmsg = 307,
 	NR_io_uring_enter = 426,
+	NR_epoll_pwait2 = 441,
+	NR_futex_wake = 454,
+	NR_futex_wait = 455,
+};
+
+/* Operations of futex (linux/futex.h). */
+enum {
+	DT_FUTEX_WAIT = 0,
+	DT_FUTEX_WAKE = 1,
+	DT_FUTEX_REQUEUE = 3,
+	DT_FUTEX_CMP_REQUEUE = 4,
+	DT_FUTEX_WAKE_OP = 5,
+	DT_FUTEX_WAIT_BITSET = 9,
+	DT_FUTEX_WAKE_BITSET = 10,
 };
 
 #define DT_FIXED_FILE 1	/* REQ_F_FIXED_FILE */

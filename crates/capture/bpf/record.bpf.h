@@ -9,6 +9,7 @@ struct dt_moved {
 	__u64 cookie;
 	__u64 start;
 	__u64 name;	/* sockaddr of the peer, where it matters */
+	__u64 unit;	/* what runs on the thread; 0: not known */
 	__u32 len;
 	__u32 flags;
 	__u16 kind;	/* DT_CALL or DT_PLAINTEXT */
@@ -80,8 +81,12 @@ static __always_inline void fill(struct dt_call *r, const struct dt_moved *m)
 		p->sockets = m->sockets;
 		p->asked = m->asked;
 	}
-	if (m->name)
+	if (m->name) {
 		user_peer(r, m->name);
+	} else if (m->unit) {
+		r->flags |= DT_UNIT;
+		__builtin_memcpy(r->peer, &m->unit, sizeof(m->unit));
+	}
 }
 
 /* Size of the record of a call with so many bytes of payload. */

@@ -7,11 +7,14 @@
 mod complaint;
 mod deliver;
 mod describe;
+mod evidence;
+mod follow;
 mod kernel;
 mod listening;
 mod probe;
 mod record;
 mod roster;
+mod runtime;
 mod tls;
 mod verdicts;
 
@@ -19,10 +22,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use deeptrace_model::{
-    BootTime, Clock, Demand, Duration, Event, EventBody, EventId, LossCause, Pid,
+    BootTime, Clock, Demand, Duration, Event, EventBody, EventId, Follow, LossCause, Pid,
 };
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
+pub use self::evidence::{Allowed, EVIDENCE, Evidence};
+use self::follow::Follower;
+pub use self::follow::Following;
 use self::kernel::Kernel;
 use self::listening::Listening;
 pub use self::probe::{Check, CheckStatus, checks};
@@ -74,6 +80,8 @@ pub struct Options {
     pub rules: Rules,
     /// How services are named.
     pub names: Names,
+    /// What may be told beside socket calls.
+    pub allowed: Allowed,
     /// Ports of our own listeners; connections to them are left out on both sides. At most 8.
     pub own_ports: Vec<u16>,
 }
@@ -88,6 +96,7 @@ impl Options {
             bytes_max: 16384,
             rules,
             names,
+            allowed: Allowed::default(),
             own_ports: Vec::new(),
         }
     }
@@ -135,8 +144,14 @@ const HOUSEKEEPING: Duration = Duration::from_millis(50);
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_STEP: Duration = Duration::from_millis(1);
 /// Causes of losses in the order of the kernel's counters (`enum dt_loss`).
-const CAUSES: [LossCause; 4] =
-    [LossCause::RingFull, LossCause::CopyFailed, LossCause::MapFull, LossCause::Paused];
+const LOSSES: usize = 5;
+const CAUSES: [LossCause; LOSSES] = [
+    LossCause::RingFull,
+    LossCause::CopyFailed,
+    LossCause::MapFull,
+    LossCause::Paused,
+    LossCause::Shed,
+];
 
 /// The running kernel.
 ///
@@ -151,12 +166,13 @@ pub struct Live {
     tls: Tls,
     /// Taken out while it tells.
     join: Option<Box<Join>>,
+    follower: Follower,
     demands: Vec<Demand>,
     next: u64,
     clock: Option<Clock>,
     looked: BootTime,
     is_probing: bool,
-    lost: [u64; 4],
+    lost: [u64; LOSSES],
     counts: Counts,
 }
 
@@ -196,6 +212,7 @@ impl Live {
             batch,
             spare: Vec::with_capacity(BATCH_BYTES),
             listening: Listening::read(&pids),
+            follower: Follower::new(kernel.object(), options.allowed),
             kernel,
             roster,
             tls,
@@ -272,6 +289,21 @@ impl Live {
         })
     }
 
+    /// Tells hand-overs and units of a process, or no more.
+    pub fn follow(&mut self, ask: Follow) {
+        self.follower.apply(self.kernel.object(), self.kernel.has_wakes, ask);
+    }
+
+    /// Says what may be told of processes that are followed from now on.
+    pub fn allow(&mut self, allowed: Allowed) {
+        self.follower.allow(allowed);
+    }
+
+    /// How a process is followed; `None`: it is not.
+    pub fn following(&self, pid: Pid) -> Option<&Following> {
+        self.follower.following(pid)
+    }
+
     /// Our programs.
     pub fn programs(&self) -> Vec<ProgramInfo> {
         self.kernel.programs()
@@ -336,6 +368,9 @@ impl Live {
             }
         }
         self.lost = lost;
+        if self.follower.check(self.kernel.object(), self.kernel.has_wakes) {
+            self.emit(now, EventBody::Lost { cause: LossCause::Shed, count: 0 }, sink);
+        }
         Ok(())
     }
 }
@@ -368,12 +403,14 @@ impl Source for Live {
     }
 
     fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
-        let [ring_full, copy_failed, map_full, paused] = self.lost;
+        let [ring_full, copy_failed, map_full, paused, shed] = self.lost;
         out("capture_events_total", self.counts.events);
         out("capture_lost_ring_full_total", ring_full);
         out("capture_lost_copy_failed_total", copy_failed);
         out("capture_lost_map_full_total", map_full);
         out("capture_lost_paused_total", paused);
+        out("capture_handovers_shed_total", shed);
+        self.follower.counters(out);
         out("capture_malformed_records_total", self.counts.malformed);
         out("capture_unwatched_events_total", self.counts.unwatched);
         out("capture_demands_refused_total", self.counts.demands_refused);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use deeptrace_bounded::Bounded;
 use deeptrace_model::{
-    BootTime, ConnectionId, Direction, Duration, Event, EventBody, Evidence, Message, MessageRole,
-    Open, Origin, Pid, SpanId, StreamKey, UnitId,
+    BootTime, ConnectionId, Direction, Duration, Event, EventBody, Evidence, Follow, LossCause,
+    Message, MessageRole, Open, Origin, Pid, SpanId, StreamKey, UnitId,
 };
 use rustc_hash::FxHashMap;
 
@@ -18,6 +18,8 @@ const CONNECTIONS_MAX: usize = 65_536;
 const CONNECTING_MAX: usize = 4096;
 /// How often to look for what is too old.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often to look what is wanted of capture.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How much is remembered, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,8 @@ pub struct Contexts {
     /// Sockets that called connect and moved nothing yet.
     connecting: FxHashMap<ConnectionId, (Open, BootTime)>,
     next_sweep: BootTime,
+    next_look: BootTime,
+    follows: Vec<Follow>,
     evidence: u64,
     connections_shed: u64,
     counts: Counts,
@@ -68,6 +72,8 @@ impl Contexts {
             owners: Bounded::new(CONNECTIONS_MAX),
             connecting: FxHashMap::default(),
             next_sweep: BootTime(0),
+            next_look: BootTime(0),
+            follows: Vec::new(),
             evidence: 0,
             connections_shed: 0,
             counts: Counts::default(),
@@ -88,6 +94,12 @@ impl Contexts {
 
     /// Forgets what is open for too long. To be called now and then; works once a second.
     pub fn tick(&mut self, now: BootTime, _out: &mut Vec<Evidence>) {
+        if now >= self.next_look {
+            self.next_look = now.plus(LOOK);
+            for (pid, process) in &mut self.processes {
+                process.flow.wants(*pid, &mut self.follows);
+            }
+        }
         if now < self.next_sweep {
             return;
         }
@@ -96,6 +108,11 @@ impl Contexts {
         self.processes.retain(|_, process| process.expire(now, expiry, counts));
         let before = now.minus(expiry);
         self.connecting.retain(|_, (_, time)| *time >= before);
+    }
+
+    /// Takes what is wanted of capture since the last time.
+    pub fn follows(&mut self, out: &mut dyn FnMut(Follow)) {
+        self.follows.drain(..).for_each(out);
     }
 
     /// Tells each counter with its value since the start.
@@ -112,6 +129,14 @@ impl Contexts {
     fn event(&mut self, event: &Event<'_>) {
         match &event.body {
             EventBody::Host(host) => self.boot = host.boot,
+            EventBody::HandOver(hand_over) => {
+                if let Some(process) = self.processes.get_mut(&hand_over.pid) {
+                    process.flow.handed(event.time, hand_over);
+                }
+            }
+            EventBody::Lost { cause, .. } if *cause != LossCause::CopyFailed => {
+                self.processes.values_mut().for_each(|process| process.flow.lost(event.time));
+            }
             EventBody::Exit(pid) => {
                 self.processes.remove(pid);
             }
@@ -181,7 +206,10 @@ impl Contexts {
         let span = message.span;
         match (message.role, message.direction) {
             (MessageRole::Request, Direction::Received) => process.read(span, message, counts),
-            (MessageRole::Request, Direction::Sent) => process.call(span, message, counts),
+            (MessageRole::Request, Direction::Sent) => {
+                let is_first = self.connecting.contains_key(&message.stream.connection);
+                process.call(span, message, is_first, counts);
+            }
             (MessageRole::OneWay, _) => {
                 process.made(span, message.first.unit, message.first.time, counts);
             }

@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod contexts;
+mod flow;
 mod pin;
 mod process;
 mod regime;
 mod thread;
+mod turns;
 mod unit;
 
 pub use contexts::{Contexts, Input, Options};

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use deeptrace_model::{
     BootTime, ConnectionId, Duration, Evidence, EvidenceKind, Message, Pid, SpanId, StreamKey,
-    UnitId,
+    UnitId, UnitKind,
 };
 use rustc_hash::FxHashMap;
 
+use crate::flow::{Decided, Flow};
 use crate::regime::Regime;
+use crate::turns::Turns;
 use crate::unit::{Made, Unit};
 use crate::{pin, thread};
 
@@ -59,6 +61,9 @@ pub(crate) struct Process {
     regime: Regime,
     /// Calls that an answer may explain, kept for its room.
     found: Vec<Made>,
+    pub(crate) flow: Flow,
+    turns: Turns,
+    decided: Vec<Decided>,
 }
 
 impl Process {
@@ -88,19 +93,32 @@ impl Process {
         unit.is_mixed |= shared;
         unit.reading.push_back((stream, span));
         let start = message.first.time;
+        self.flow.read(span, start, stream.connection, &message.last);
+        self.turns.read(UnitId::of(message.last.tid), now, span);
         let request = Request { span, stream, reader, start, until: None, shared };
         self.requests.entry(stream).or_default().push_back(request);
         self.open += 1;
     }
 
-    /// A call was sent.
-    pub(crate) fn call(&mut self, span: SpanId, message: &Message, counts: &mut Counts) {
+    /// A call was sent; the first one on a new connection was wanted before that was made, and nobody saw
+    /// when.
+    pub(crate) fn call(
+        &mut self,
+        span: SpanId,
+        message: &Message,
+        is_first: bool,
+        counts: &mut Counts,
+    ) {
         let (unit, time) = (message.first.unit, message.first.time);
         if self.sent >= CALLS_MAX || !self.has_room(unit) {
             counts.shed += 1;
             return;
         }
         self.made(span, unit, time, counts);
+        self.flow.called(span, &message.first);
+        if message.first.unit.kind() == UnitKind::Thread && !is_first {
+            self.turns.called(unit, time, span);
+        }
         self.calls.entry(message.stream).or_default().push_back(Sent { span, unit, time });
         self.sent += 1;
     }
@@ -122,6 +140,8 @@ impl Process {
         }
         let here = sent.unit == message.last.unit;
         self.regime.returned(here);
+        self.flow.returned(sent.span, message.stream.connection, &message.last);
+        self.turns.returned(UnitId::of(message.last.tid), message.last.time, sent.span);
         if let Some(unit) = self.units.get_mut(&sent.unit) {
             unit.returned(sent.span, message.last.time, here);
         }
@@ -139,6 +159,40 @@ impl Process {
             counts.orphans += 1;
             return;
         };
+        let before = out.len();
+        self.threads(pid, &request, message, counts, out);
+        self.turns(pid, &request, message, out);
+        out[before..].iter().for_each(|evidence| self.flow.explained(evidence.child));
+        self.flow.answered(request.span, &message.first, &message.last, &mut self.decided);
+        let time = message.last.time;
+        out.extend(self.decided.drain(..).map(|decided| {
+            let Decided { call, parent, kind, confidence } = decided;
+            Evidence { pid, child: call, parent: Some(parent), kind, confidence, time }
+        }));
+    }
+
+    /// What can be told of `request` by the turns of the loop that answered it, of calls of which nothing
+    /// else was told.
+    fn turns(&mut self, pid: Pid, request: &Request, message: &Message, out: &mut Vec<Evidence>) {
+        let (thread, first) = (UnitId::of(message.first.tid), message.first.time);
+        let (time, known, open) = (message.last.time, out.len(), self.open + 1);
+        self.turns.answered(thread, first, request.span, open, &mut |child, confidence| {
+            if !out[..known].iter().any(|evidence| evidence.child == child) {
+                let (parent, kind) = (Some(request.span), EvidenceKind::Turn);
+                out.push(Evidence { pid, child, parent, kind, confidence, time });
+            }
+        });
+    }
+
+    /// What can be told of `request` by the threads that worked.
+    fn threads(
+        &mut self,
+        pid: Pid,
+        request: &Request,
+        message: &Message,
+        counts: &mut Counts,
+        out: &mut Vec<Evidence>,
+    ) {
         let (writer, now) = (message.first.unit, message.last.time);
         let is_reader = writer == request.reader && writer == message.last.unit;
         if writer != request.reader {
@@ -149,8 +203,8 @@ impl Process {
         let Some(unit) = self.units.get_mut(&writer) else {
             // It made no call and read nothing: only the reader's calls are left.
             self.regime.answered(false);
-            self.reader(&request, now, &mut calls, counts);
-            self.thread(pid, &request, now, &calls, counts, out);
+            self.reader(request, now, &mut calls, counts);
+            self.thread(pid, request, now, &calls, counts, out);
             self.found = calls;
             return;
         };
@@ -158,7 +212,7 @@ impl Process {
             unit.unread(request.span);
         }
         unit.used = now;
-        let pinned = pin::is_pinned(&request, is_reader, unit);
+        let pinned = pin::is_pinned(request, is_reader, unit);
         let sequential = thread::is_sequential(unit, now) && unit.reading.is_empty();
         let from = request.start.max(unit.answered);
         counts.abstained += unit.take(from, now, &mut calls);
@@ -171,12 +225,12 @@ impl Process {
         self.regime.answered(pinned);
         let lossy = message.lost_events > 0;
         if pinned && !lossy {
-            self.pin(pid, &request, now, &calls, counts, out);
+            self.pin(pid, request, now, &calls, counts, out);
         } else if is_reader || !sequential || lossy {
             counts.abstained += calls.len() as u64;
         } else {
-            self.reader(&request, now, &mut calls, counts);
-            self.thread(pid, &request, now, &calls, counts, out);
+            self.reader(request, now, &mut calls, counts);
+            self.thread(pid, request, now, &calls, counts, out);
         }
         self.found = calls;
     }
@@ -278,6 +332,8 @@ impl Process {
             self.open -= 1;
             counts.shed += 1;
             self.unread(&request);
+            self.flow.abandoned(request.span);
+            self.turns.abandoned(request.span);
         }
         self.sent -= self.calls.remove(&stream).map_or(0, |calls| calls.len());
     }
@@ -294,7 +350,14 @@ impl Process {
         });
         self.open -= old.len();
         counts.shed += old.len() as u64;
-        old.iter().for_each(|request| self.unread(request));
+        for request in &old {
+            self.unread(request);
+            self.flow.abandoned(request.span);
+            self.turns.abandoned(request.span);
+        }
+        self.flow.expire(before);
+        self.turns.expire(before);
+        counts.shed += std::mem::take(&mut self.flow.shed);
         let sent = &mut self.sent;
         self.calls.retain(|_, waiting| {
             while waiting.front().is_some_and(|call| call.time < before) {

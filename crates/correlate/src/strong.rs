@@ -69,7 +69,10 @@ impl Strong {
         let order = possible_first_free(call, candidates);
         let strong = carried(call, candidates).or_else(|| observed(call, candidates));
         if let Some(strong) = strong {
-            self.calibration.learn(candidates.len(), order == Some(strong.candidate));
+            // What wake-ups and turns explain says little of the calls that they don't explain.
+            if strong.method.rank() <= Method::Thread.rank() {
+                self.calibration.learn(candidates.len(), order == Some(strong.candidate));
+            }
             return Some(strong);
         }
         let holds = self.calibration.holds(candidates.len());
@@ -116,6 +119,9 @@ fn observed(call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
     let candidate = candidates.iter().position(|candidate| candidate.span == parent)?;
     let method = match evidence.kind {
         EvidenceKind::Pin | EvidenceKind::Thread => Method::Thread,
+        EvidenceKind::Coroutine => Method::Coroutine,
+        EvidenceKind::Wake => Method::Wake,
+        EvidenceKind::Turn => Method::Order,
     };
     Some(Guess { candidate, method, confidence: evidence.confidence })
 }

@@ -47,6 +47,8 @@ pub enum EventBody<'a> {
         /// How many, at least.
         count: u64,
     },
+    /// Inside a process that is followed, work or its result went from one unit to another.
+    HandOver(HandOver),
     /// A TLS library encrypted or decrypted bytes of a connection. From the first of these on, the
     /// calls that move its records are not told.
     #[serde(borrow)]
@@ -87,6 +89,8 @@ pub enum LossCause {
     Paused,
     /// The recording or capture file says that packets were dropped.
     Source,
+    /// More hand-overs than may be told.
+    Shed,
 }
 
 /// Which way bytes go, as seen by the socket's owner.
@@ -229,6 +233,52 @@ pub struct Close {
     pub connection: ConnectionId,
     /// The `errno` that ended it (104 reset, 111 refused, 110 timed out), zero for an orderly end.
     pub errno: u16,
+}
+
+/// By what work or its result went from one unit to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HandOverKind {
+    /// A wake-up of a thread that slept in futex(2).
+    Futex,
+    /// A write that woke a thread out of its poll: likely to an eventfd, pipe or socket on which that
+    /// waited. It says what kind of thread that is, and not who works for whom.
+    Write,
+    /// A copy of a context: the copy works for whom the original does.
+    Copy,
+    /// A runtime made a waiting task ready.
+    Ready,
+    /// The same, and the data goes the other way: that task had waited to be rid of it.
+    Taken,
+    /// A runtime made a new task.
+    Birth,
+}
+
+/// Work, or its result, went from one unit to another of the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The process.
+    pub pid: Pid,
+    /// The thread on which it happened.
+    pub tid: Tid,
+    /// By what.
+    pub kind: HandOverKind,
+    /// Where it was.
+    pub from: UnitId,
+    /// Where it is.
+    pub to: UnitId,
+    /// Address of the futex; zero elsewhere.
+    pub word: u64,
+}
+
+/// What `context` asks of capture for one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Tell hand-overs and units: what is seen of sockets leaves calls unexplained.
+    Begin(Pid),
+    /// Tell them no more.
+    End(Pid),
+    /// Tell nothing of this futex: it is a lock.
+    Mute(Pid, u64),
 }
 
 /// What the parsers ask of capture for one socket.

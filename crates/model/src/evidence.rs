@@ -9,8 +9,14 @@ use crate::{BootTime, Pid, SpanId};
 pub enum EvidenceKind {
     /// The unit received this request and answered it, and nothing else in between.
     Pin,
+    /// The same of a runtime's own unit, or the call's unit was made in the request's context.
+    Coroutine,
     /// The call was made in the context that the thread last received.
     Thread,
+    /// Wake-ups led from the request to the call, or from the response to the answer.
+    Wake,
+    /// An event loop did it right after it had read the request, or a response of another call of it.
+    Turn,
 }
 
 /// Something observed: `child` (a call) was made for `parent` (a request) of the same process.

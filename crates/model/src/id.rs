@@ -47,6 +47,33 @@ number!(
     TraceId(u128)
 );
 
+/// What a [`UnitId`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitKind {
+    /// A thread.
+    Thread,
+    /// A task of the language's runtime, which receives and sends: a goroutine.
+    Task,
+    /// A context, which sends; what is received may run in another: CPython's.
+    Context,
+}
+
+impl UnitId {
+    /// Of a thread.
+    pub fn of(tid: Tid) -> Self {
+        Self(u64::from(tid.0))
+    }
+
+    /// What it names. Its highest byte says so.
+    pub fn kind(self) -> UnitKind {
+        match self.0 >> 56 {
+            0 => UnitKind::Thread,
+            1 => UnitKind::Task,
+            _ => UnitKind::Context,
+        }
+    }
+}
+
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -21,13 +21,13 @@ mod trace;
 
 pub use attribute::{Attribute, AttributeKey, AttributeSet, Attributes, Text, Value};
 pub use event::{
-    Call, Close, Demand, Direction, Endpoint, Event, EventBody, Host, LossCause, Open, Origin,
-    Plaintext, Transport,
+    Call, Close, Demand, Direction, Endpoint, Event, EventBody, Follow, HandOver, HandOverKind,
+    Host, LossCause, Open, Origin, Plaintext, Transport,
 };
 pub use evidence::{Evidence, EvidenceKind};
 pub use id::{
     ConnectionId, EventId, ExchangeKey, Pid, RequestKey, SpanId, StreamKey, Tid, TraceId, UnitId,
-    hash_bytes, hash64,
+    UnitKind, hash_bytes, hash64,
 };
 pub use link::{Link, Method, Relation};
 pub use message::{Incomplete, Message, MessageRole, Touch, TraceContext};

@@ -55,7 +55,8 @@ impl Emitter {
             EventBody::Open(_)
             | EventBody::Call(_)
             | EventBody::Close(_)
-            | EventBody::Plaintext(_) => {}
+            | EventBody::Plaintext(_)
+            | EventBody::HandOver(_) => {}
         }
     }
 

@@ -32,7 +32,7 @@ impl Gaps {
     ) -> Option<Lost> {
         let cause = match cause {
             // The call is there, only its bytes are not: the message says so (`truncated`).
-            LossCause::CopyFailed => return None,
+            LossCause::CopyFailed | LossCause::Shed => return None,
             LossCause::Paused => GapCause::Paused,
             LossCause::RingFull | LossCause::MapFull | LossCause::Source => GapCause::RingFull,
         };

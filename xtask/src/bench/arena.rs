@@ -68,13 +68,15 @@ fn run(
     pid: u32,
     key: &str,
 ) -> Result<Vec<(&'static str, usize, Cell)>> {
-    for way in front.ways {
+    let only = bench.only.as_ref().and_then(|only| only.split_once('/'));
+    let ways = || front.ways.iter().filter(|way| only.is_none_or(|(_, only)| only == **way));
+    for way in ways() {
         driver::drive(PORT, way, "warm", 32, 64)?;
     }
     let config = format!("[agents.trace]\npids = [{pid}]\n");
     let observer = Observer::start(&bench.binary, &bench.folder, None, Role::Run, &config)?;
     let mut cells = Vec::new();
-    for way in front.ways {
+    for way in ways() {
         for at_once in AT_ONCE {
             let prefix = format!("{way}-{at_once}-");
             driver::drive(PORT, way, &prefix, at_once, REQUESTS)?;

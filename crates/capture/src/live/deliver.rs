@@ -1,12 +1,13 @@
 //! Deliver: records of the ring buffer into events.
 
 use deeptrace_model::{
-    BootTime, Call, Close, Event, EventBody, Open, Origin, Pid, Transport, UnitId,
+    BootTime, Call, Close, Event, EventBody, HandOver, HandOverKind, Open, Origin, Pid, Transport,
+    UnitId,
 };
 
 use super::Live;
 use super::describe::describe;
-use super::record::{Body, CallRecord, Header, OpenRecord, PlaintextRecord};
+use super::record::{Body, CallRecord, HandOverRecord, Header, OpenRecord, PlaintextRecord};
 use super::tls::{Join, is_record};
 
 impl Live {
@@ -23,6 +24,7 @@ impl Live {
             // The parent's pid travels in the place of the cookie.
             Body::Fork => self.roster.born(header.pid, Pid(header.connection.0 as u32)),
             Body::Exit => {
+                self.follower.end(header.pid);
                 self.tls.ended(header.pid, header.time);
                 if self.roster.ended(header.pid) {
                     self.emit(header.time, EventBody::Exit(header.pid), sink);
@@ -39,6 +41,13 @@ impl Live {
             Body::Call(record) => {
                 if self.introduce(header.pid, "", header.time, sink) {
                     self.call(&header, &record, sink);
+                }
+            }
+            Body::HandOver(record) => {
+                if self.roster.is_introduced(header.pid)
+                    && let Some(hand_over) = self.hand_over(&header, &record)
+                {
+                    self.emit(header.time, EventBody::HandOver(hand_over), sink);
                 }
             }
             Body::Records(records) => {
@@ -76,6 +85,7 @@ impl Live {
 
     /// A process has another program now.
     fn changed(&mut self, pid: Pid, time: BootTime) {
+        self.follower.end(pid);
         self.roster.changed(&self.kernel, pid);
         match self.roster.is_watched(pid) {
             true => self.tls.began(pid, time),
@@ -120,6 +130,18 @@ impl Live {
         result
     }
 
+    /// `None`: nothing changed hands.
+    fn hand_over(&self, header: &Header, record: &HandOverRecord) -> Option<HandOver> {
+        let is_ready = record.kind == HandOverKind::Ready;
+        let kind = match is_ready {
+            true => self.follower.meaning(header.pid, record.word)?,
+            false => record.kind,
+        };
+        let from = if record.from.0 == 0 { UnitId::of(header.tid) } else { record.from };
+        let word = if is_ready { 0 } else { record.word };
+        Some(HandOver { pid: header.pid, tid: header.tid, kind, from, to: record.to, word })
+    }
+
     /// Tells of a process before its first event. False: it is not watched after all.
     fn introduce(
         &mut self,
@@ -150,7 +172,7 @@ fn call<'a>(header: &Header, record: &CallRecord<'a>) -> Call<'a> {
         connection: header.connection,
         pid: header.pid,
         tid: header.tid,
-        unit: UnitId(u64::from(header.tid.0)),
+        unit: record.unit.unwrap_or(UnitId::of(header.tid)),
         direction: record.direction,
         start: record.start,
         len: header.len,

@@ -19,7 +19,7 @@ pub(super) static OBJECT: &[u8] = include_bytes!("../../bpf/deeptrace.bpf.o");
 const KNOBS: &str = ".data.knobs";
 
 /// Number of loss counters.
-const LOSSES: usize = 4;
+const LOSSES: usize = 5;
 
 /// Our programs and maps, attached until this is dropped.
 pub(super) struct Kernel {
@@ -35,6 +35,8 @@ pub(super) struct Kernel {
     pub(super) hook: Hook,
     /// How functions of TLS libraries are probed.
     pub(super) probing: Probing,
+    /// Whether wake-ups of threads can be told.
+    pub(super) has_wakes: bool,
 }
 
 /// `struct dt_knobs`.
@@ -119,16 +121,23 @@ impl Kernel {
             settings: Knobs::default(),
             hook,
             probing,
+            has_wakes: probe::has_task_registers(),
             object,
         };
         kernel.settings.paused = true;
         kernel.write_knobs()?;
         for program in kernel.object.progs_mut() {
-            if wanted(&program.name().to_string_lossy(), hook) {
+            let name = program.name().to_string_lossy();
+            if wanted(&name, hook) && !is_probe(&name) {
                 kernel.links.push(program.attach().map_err(refused)?);
             }
         }
         Ok(kernel)
+    }
+
+    /// What was loaded.
+    pub(super) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// The ring buffer.
@@ -201,7 +210,7 @@ impl Kernel {
         places.iter().map(attach).collect()
     }
 
-    /// Events lost since the start, by cause: ring full, copy failed, map full, paused.
+    /// Events lost since the start, by cause: ring full, copy failed, map full, paused, shed.
     pub(super) fn losses(&self) -> [u64; LOSSES] {
         std::array::from_fn(|cause| {
             let per_cpu = self.losses.lookup_percpu(&(cause as u32).to_ne_bytes(), MapFlags::ANY);
@@ -263,6 +272,8 @@ fn wanted(program: &str, hook: Hook) -> bool {
     match program {
         "deeptrace_send" | "deeptrace_recv" | "deeptrace_state" => hook == Hook::SocketTracepoints,
         "deeptrace_uring" => hook == Hook::SocketTracepoints && probe::has_uring_tracepoint(),
+        "deeptrace_waking" => probe::has_task_registers(),
+        _ if is_probe(program) => hook == Hook::SocketTracepoints,
         "deeptrace_exit" | "deeptrace_state_by_address" => hook == Hook::SyscallExit,
         _ => !program.starts_with("deeptrace_tls_"),
     }
@@ -275,6 +286,11 @@ fn probes(program: &str, probing: Probing) -> bool {
         "deeptrace_tls_enter" | "deeptrace_tls_return" => probing == Probing::Pairs,
         _ => program.starts_with("deeptrace_tls_") && probing != Probing::Nothing,
     }
+}
+
+/// Whether a program listens in a process, and is attached where one is followed.
+fn is_probe(program: &str) -> bool {
+    program.starts_with("deeptrace_py_") || program.starts_with("deeptrace_go_")
 }
 
 /// Whether a map is used by the programs that [`wanted`] names; memory of others is spared.

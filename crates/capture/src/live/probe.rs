@@ -97,6 +97,11 @@ fn has_value(enumeration: &str, value: &str) -> bool {
     found.is_some_and(|found| found.iter().any(|known| known.name.is_some_and(|n| n == value)))
 }
 
+/// Whether programs can see the registers of any task (since 5.15).
+pub(super) fn has_task_registers() -> bool {
+    version() >= (5, 15)
+}
+
 /// The kernel's description of its types. Where there is none, libbpf would say so in lines of its own.
 fn kernel_types() -> libbpf_rs::Result<Btf<'static>> {
     let printing = libbpf_rs::set_print(None);
@@ -111,11 +116,21 @@ fn has_tracepoint(name: &str) -> bool {
     btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some()
 }
 
+/// The running kernel.
+fn version() -> (u32, u32) {
+    numbers(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
+}
+
+/// The first two numbers of a release.
+fn numbers(release: &str) -> (u32, u32) {
+    let mut numbers = release.trim().split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn kernel() -> Check {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let version = numbers(release);
     let (status, remedy) = if version >= OLDEST {
         (CheckStatus::Ok, String::new())
     } else {

@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use deeptrace_model::{BootTime, ConnectionId, Direction, Pid, Tid, Transport};
+use deeptrace_model::{
+    BootTime, ConnectionId, Direction, HandOverKind, Pid, Tid, Transport, UnitId,
+};
 
 /// Bytes of `struct dt_call` before its payload.
 pub(super) const CALL: usize = 64;
@@ -46,6 +48,7 @@ pub(super) enum Body<'a> {
     Plaintext(PlaintextRecord<'a>),
     /// A TLS session was freed; its name travels in the place of the cookie.
     TlsFree,
+    HandOver(HandOverRecord),
 }
 
 /// `struct dt_records`.
@@ -84,6 +87,17 @@ pub(super) struct PlaintextRecord<'a> {
     pub(super) payload: &'a [u8],
 }
 
+/// `struct dt_handover`.
+#[derive(Debug, PartialEq)]
+pub(super) struct HandOverRecord {
+    pub(super) kind: HandOverKind,
+    /// Zero: the thread.
+    pub(super) from: UnitId,
+    pub(super) to: UnitId,
+    /// Address of the futex; the number of the reason for which a unit waited that is made ready.
+    pub(super) word: u64,
+}
+
 /// `struct dt_open`.
 #[derive(Debug, PartialEq)]
 pub(super) struct OpenRecord {
@@ -110,6 +124,8 @@ pub(super) struct CallRecord<'a> {
     pub(super) direction: Direction,
     pub(super) drained: bool,
     pub(super) peer: Option<SocketAddr>,
+    /// What ran on the thread, where that was seen.
+    pub(super) unit: Option<UnitId>,
     pub(super) payload: &'a [u8],
 }
 
@@ -134,6 +150,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Header, Body<'_>)> {
         8 => Body::Records(records(bytes, header.len)?),
         DT_PLAINTEXT => Body::Plaintext(plaintext(bytes)?),
         10 => Body::TlsFree,
+        20 => Body::HandOver(hand_over(bytes)?),
         _ => return None,
     };
     Some((header, body))
@@ -159,6 +176,7 @@ fn call(bytes: &[u8]) -> Option<CallRecord<'_>> {
         direction: direction(u32::from(flags)),
         drained: flags & 2 != 0,
         peer: if flags & 8 != 0 { Some(address(bytes, 48, u16_at(bytes, 46)?)?) } else { None },
+        unit: if flags & 16 != 0 { Some(UnitId(u64_at(bytes, 48)?)) } else { None },
         payload: bytes.get(CALL..CALL + copied)?,
     })
 }
@@ -184,6 +202,20 @@ fn plaintext(bytes: &[u8]) -> Option<PlaintextRecord<'_>> {
 
 fn direction(flags: u32) -> Direction {
     if flags & 1 != 0 { Direction::Sent } else { Direction::Received }
+}
+
+fn hand_over(bytes: &[u8]) -> Option<HandOverRecord> {
+    let word = u64_at(bytes, 48)?;
+    let kind = match u16_at(bytes, 26)? {
+        1 => HandOverKind::Futex,
+        2 => HandOverKind::Write,
+        3 => HandOverKind::Copy,
+        4 => HandOverKind::Ready,
+        5 => HandOverKind::Birth,
+        _ => return None,
+    };
+    let (from, to) = (UnitId(u64_at(bytes, 32)?), UnitId(u64_at(bytes, 40)?));
+    Some(HandOverRecord { kind, from, to, word })
 }
 
 fn open(bytes: &[u8]) -> Option<OpenRecord> {

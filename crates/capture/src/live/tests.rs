@@ -7,7 +7,11 @@ use libbpf_rs::btf::types::{MemberAttr, Struct};
 use libbpf_rs::btf::{Btf, BtfType, HasSize};
 
 use super::kernel::{Knobs, policy};
-use super::record;
+use super::runtime::Runtime;
+use super::{follow, record};
+
+/// Bytes of a hand-over's record.
+const HANDOVER: usize = 56;
 
 /// Offsets in bytes of the members of a struct, and its size under the name `""`.
 fn layout(btf: &Btf<'_>, name: &str) -> BTreeMap<String, usize> {
@@ -75,6 +79,23 @@ fn offsets_agree_with_the_kernel_object() {
                 ("remote_path", 244),
             ],
         ),
+        ("dt_handover", &[("", HANDOVER), ("from", 32), ("to", 40), ("word", 48)]),
+        (
+            "dt_follow",
+            &[
+                ("", follow::bytes(&Runtime::default(), true).len()),
+                ("wakes", 0),
+                ("runtime", 4),
+                ("slot", 8),
+                ("check", 16),
+                ("field", 24),
+                ("type", 32),
+                ("reason", 40),
+                ("reads", 48),
+                ("misses", 56),
+                ("hits", 64),
+            ],
+        ),
         (
             "dt_knobs",
             &[
@@ -139,4 +160,10 @@ fn short_and_unknown_records_are_refused() {
     assert!(record::decode(&call).is_some());
     call[40] = 1;
     assert_eq!(record::decode(&call), None);
+    let mut handover = [0; HANDOVER];
+    (handover[24], handover[26]) = (20, 1);
+    assert!(record::decode(&handover).is_some());
+    assert_eq!(record::decode(&handover[..HANDOVER - 1]), None);
+    handover[26] = 99;
+    assert_eq!(record::decode(&handover), None);
 }

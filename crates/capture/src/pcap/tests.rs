@@ -138,6 +138,7 @@ fn line(event: &Event<'_>) -> Option<String> {
         EventBody::Lost { count, .. } => format!("lost {count}"),
         EventBody::Exit(_) => "exit".to_owned(),
         EventBody::Plaintext(_) => return None,
+        EventBody::HandOver(_) => "hand-over".to_owned(),
     })
 }
 

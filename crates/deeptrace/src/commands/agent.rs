@@ -141,10 +141,12 @@ fn list(target: &Target, common: &Common) -> Result<()> {
                 p.service_source.clone(),
                 p.watched_by.clone(),
                 p.tls.iter().map(tls).collect::<Vec<_>>().join("; "),
+                p.evidence.as_ref().map(|found| found.kinds.join(", ")).unwrap_or_default(),
             ]
         };
         let cells: Vec<Vec<String>> = all.iter().map(row).collect();
-        table(out, &["PID", "NAME", "SERVICE", "NAMED BY", "WATCHED BY", "TLS"], &cells)
+        let heads = ["PID", "NAME", "SERVICE", "NAMED BY", "WATCHED BY", "TLS", "EVIDENCE"];
+        table(out, &heads, &cells)
     })
 }
 

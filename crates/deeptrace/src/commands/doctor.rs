@@ -58,6 +58,7 @@ pub fn run(options: &Options, common: &Common) -> Result<()> {
             rows.push(Row::new("configuration", Health::Ok, file, ""));
             rows.push(memory(loaded.agent.budget.memory_bytes));
             rows.push(port("agent port", loaded.agent.listen, "--agent-port"));
+            rows.extend(evidence(loaded.agent.listen));
             rows.push(port("server port", loaded.server.listen, "--port"));
             rows.push(store(loaded.server.backend, common));
         }
@@ -147,6 +148,30 @@ fn port(name: &str, address: SocketAddr, option: &'static str) -> Row {
         }
         Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
     }
+}
+
+/// Of the agent that runs, if one does: in which processes less can be observed than there is.
+fn evidence(address: SocketAddr) -> Vec<Row> {
+    let client = Client::new(&format!("http://{address}"), std::path::Path::new("/"));
+    let query = [("limit", "1000".to_owned())];
+    let Ok(answer) = client.get::<serde_json::Value>("/processes", &query) else {
+        return Vec::new();
+    };
+    let processes = answer["processes"].as_array().map_or(&[][..], Vec::as_slice);
+    let row = |process: &serde_json::Value| {
+        let missing = process["evidence"]["missing"].as_array()?;
+        let why: Vec<&str> = missing.iter().filter_map(|why| why.as_str()).collect();
+        let (service, pid) = (process["service"].as_str()?, process["pid"].as_u64()?);
+        let remedy =
+            "calls that are not explained otherwise are inferred, or left without a parent";
+        Some(Row::new(
+            "evidence",
+            Health::Warn,
+            format!("{service} ({pid}): {}", why.join("; ")),
+            remedy,
+        ))
+    };
+    processes.iter().filter_map(row).collect()
 }
 
 /// Whether the data folder can be used. A folder that is not there is not made.

@@ -47,9 +47,9 @@ pub const FRONTS: &[Front] = &[
 ];
 
 impl Front {
-    /// Whether somebody who names `only` means this one.
+    /// Whether somebody who names `only` (`FRONT`, or `FRONT/WAY`) means this one.
     pub fn matches(&self, only: &str) -> bool {
-        self.name.starts_with(only)
+        self.name.starts_with(only.split('/').next().unwrap_or_default())
     }
 }
 

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Who works for whom inside a process: wake-ups between its threads, and the runtime's own unit that runs
+ * on a thread. Only of processes that user space follows; for all others one look at a number. */
+#ifndef DT_FOLLOW_BPF_H
+#define DT_FOLLOW_BPF_H
+
+/* How many processes are followed. Written by user space only. */
+struct dt_following following SEC(".data.following");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DT_FOLLOWED_MAX);
+	__type(key, __u32);
+	__type(value, struct dt_follow);
+} follows SEC(".maps");
+
+/* Words of which nobody wants to hear: mutexes and interpreter locks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dt_word);
+	__type(value, __u32);
+} muted SEC(".maps");
+
+/* Hand-overs that a processor told in this slice of time. */
+struct dt_told {
+	__u64 slice;
+	__u64 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dt_told);
+} told SEC(".maps");
+
+static __always_inline struct dt_follow *followed(__u32 pid)
+{
+	return following.processes ? bpf_map_lookup_elem(&follows, &pid) : NULL;
+}
+
+static __always_inline __u64 user_word(__u64 at)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)at);
+	return word;
+}
+
+/* The context that CPython runs in on this thread. The thread state is found through the slot of pthreads,
+ * because the interpreter lets go of it around system calls; it names its thread, and a context its type:
+ * wrong offsets find neither. */
+static __always_inline __u64 cpython_unit(struct dt_follow *f, __u64 fs)
+{
+	__u64 state = user_word(fs + f->slot), context;
+
+	if (!state)
+		return 0;
+	if (user_word(state + f->check) != fs)
+		goto miss;
+	context = user_word(state + f->field);
+	/* None was needed until now. */
+	if (!context)
+		return 0;
+	if (user_word(context + 8) != f->type)
+		goto miss;
+	f->reads++;
+	return DT_UNIT_CONTEXT | (context & DT_UNIT_VALUE);
+miss:
+	f->misses++;
+	return 0;
+}
+
+/* The goroutine on this thread, also where the scheduler runs for it: the thread's m knows it. */
+static __always_inline __u64 go_unit(struct dt_follow *f, __u64 fs)
+{
+	__u64 g = user_word(fs + f->slot), m, current, id;
+
+	if (!g)
+		return 0;
+	m = user_word(g + f->check);
+	current = m ? user_word(m + f->type) : 0;
+	if (!current)
+		return 0;
+	id = user_word(current + f->field);
+	/* Ids count up from 1, and the m of a goroutine is the one that runs it. */
+	if (!id || id >> 48 || user_word(current + f->check) != m) {
+		f->misses++;
+		return 0;
+	}
+	f->reads++;
+	return DT_UNIT_TASK | id;
+}
+
+/* The runtime's unit that runs on the current thread; 0: none that is known. */
+static __always_inline __u64 unit_of(struct dt_follow *f)
+{
+	__u64 fs = bpf_get_current_task_btf()->thread.fsbase;
+
+	if (f->runtime == DT_CPYTHON)
+		return cpython_unit(f, fs);
+	if (f->runtime == DT_GO)
+		return go_unit(f, fs);
+	return 0;
+}
+
+static __always_inline __u64 current_unit(__u32 pid)
+{
+	struct dt_follow *f = followed(pid);
+
+	return f && f->runtime ? unit_of(f) : 0;
+}
+
+/* Tells a hand-over, unless there are too many of them. */
+static __always_inline void hand_over(__u16 kind, __u64 from, __u64 to, __u64 word)
+{
+	struct dt_handover *r;
+	struct dt_told *t;
+	__u64 slice = bpf_ktime_get_boot_ns() >> 27;
+	__u32 zero = 0;
+
+	t = bpf_map_lookup_elem(&told, &zero);
+	if (!t)
+		return;
+	if (t->slice != slice) {
+		t->slice = slice;
+		t->count = 0;
+	}
+	if (++t->count > following.rate_max) {
+		count_loss(DT_SHED);
+		return;
+	}
+	r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	if (!r) {
+		count_loss(DT_RING_FULL);
+		return;
+	}
+	header(&r->h, current_thread(), DT_HANDOVER, 0, 0);
+	r->h.errno_ = kind;
+	r->from = from;
+	r->to = to;
+	r->word = word;
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+}
+
+/* futex(2): who wakes, and who waits. Operations that lock and unlock for priority inheritance are locks. */
+static __always_inline bool is_futex_wake(const struct pt_regs *regs)
+{
+	__u32 operation = regs->si & 0x7f;
+
+	if (regs->orig_ax == NR_futex_wake)
+		return true;
+	return regs->orig_ax == NR_futex &&
+	       (operation == DT_FUTEX_WAKE || operation == DT_FUTEX_WAKE_BITSET || operation == DT_FUTEX_WAKE_OP ||
+		operation == DT_FUTEX_REQUEUE || operation == DT_FUTEX_CMP_REQUEUE);
+}
+
+static __always_inline bool is_futex_wait(const struct pt_regs *regs)
+{
+	__u32 operation = regs->si & 0x7f;
+
+	if (regs->orig_ax == NR_futex_wait)
+		return true;
+	return regs->orig_ax == NR_futex && (operation == DT_FUTEX_WAIT || operation == DT_FUTEX_WAIT_BITSET);
+}
+
+static __always_inline bool is_write(long nr)
+{
+	return nr == NR_write || nr == NR_writev || nr == NR_sendto || nr == NR_sendmsg;
+}
+
+/* Asleep until something can be read. Not poll and read: work for other sockets is done in the context of
+ * whoever writes, so who is in these may wait for anything. */
+static __always_inline bool is_poll(long nr)
+{
+	return nr == NR_epoll_wait || nr == NR_epoll_pwait || nr == NR_epoll_pwait2;
+}
+
+/* A thread wakes another of its process: by a futex on which that one sleeps, or by a write that ends its
+ * poll. */
+SEC("tp_btf/sched_waking")
+int deeptrace_waking(unsigned long long *ctx)
+{
+	struct task_struct *wakee = ARG(ctx, 0, struct task_struct *);
+	struct task_struct *waker;
+	const struct pt_regs *ours, *theirs;
+	struct dt_word word = {};
+	struct dt_follow *f;
+	__u64 ended;
+	__u16 kind;
+
+	if (!following.processes)
+		return 0;
+	waker = bpf_get_current_task_btf();
+	if (wakee->tgid != waker->tgid || wakee->pid == waker->pid)
+		return 0;
+	f = followed(waker->tgid);
+	if (!f || !f->wakes)
+		return 0;
+	ours = (struct pt_regs *)bpf_task_pt_regs(waker);
+	theirs = (struct pt_regs *)bpf_task_pt_regs(wakee);
+	ended = theirs->orig_ax;
+	barrier_var(ended);
+	if (is_futex_wake(ours)) {
+		if (!is_futex_wait(theirs) || ours->di != theirs->di)
+			return 0;
+		word.address = ours->di;
+		word.pid = waker->tgid;
+		if (bpf_map_lookup_elem(&muted, &word))
+			return 0;
+		kind = DT_BY_FUTEX;
+	} else if (is_write(ours->orig_ax) && is_poll(ended)) {
+		kind = DT_BY_WRITE;
+	} else {
+		return 0;
+	}
+	hand_over(kind, unit_of(f), wakee->pid, word.address);
+	return 0;
+}
+
+/* CPython's PyContext_CopyCurrent returns: whoever gets the copy works for whom the original did. */
+SEC("uprobe")
+int deeptrace_py_copied(struct pt_regs *regs)
+{
+	struct dt_follow *f = followed(current_thread().pid);
+	__u64 copy = regs->ax;
+
+	if (!f || f->runtime != DT_CPYTHON || !copy || user_word(copy + 8) != f->type)
+		return 0;
+	f->hits++;
+	hand_over(DT_BY_COPY, unit_of(f), DT_UNIT_CONTEXT | (copy & DT_UNIT_VALUE), 0);
+	return 0;
+}
+
+/* Go's runtime.ready(gp, …), on the scheduler's stack: the goroutine that this thread ran makes another one
+ * ready. The reason for which that waited says which way the data goes. */
+SEC("uprobe")
+int deeptrace_go_ready(struct pt_regs *regs)
+{
+	struct dt_follow *f = followed(current_thread().pid);
+	__u64 from, to;
+
+	if (!f || f->runtime != DT_GO)
+		return 0;
+	f->hits++;
+	from = unit_of(f);
+	to = user_word(regs->ax + f->field);
+	if (!from || !to || to >> 48)
+		return 0;
+	hand_over(DT_BY_READY, from, DT_UNIT_TASK | to, user_word(regs->ax + f->reason) & 0xff);
+	return 0;
+}
+
+/* Go's runtime.newproc1 returns the goroutine that it made. */
+SEC("uprobe")
+int deeptrace_go_born(struct pt_regs *regs)
+{
+	struct dt_follow *f = followed(current_thread().pid);
+	__u64 from, to;
+
+	if (!f || f->runtime != DT_GO)
+		return 0;
+	f->hits++;
+	from = unit_of(f);
+	to = user_word(regs->ax + f->field);
+	if (!from || !to || to >> 48)
+		return 0;
+	hand_over(DT_BY_BIRTH, from, DT_UNIT_TASK | to, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,66 @@
+//! Runtimes: how to find out which of a language's own units runs on a thread, and what tells of
+//! hand-overs between them. A table, one file each.
+//!
+//! Nothing is written to a process. What is found is checked again by the kernel programs at each read:
+//! an offset that is wrong finds no unit.
+
+mod cpython;
+mod go;
+mod image;
+
+use deeptrace_model::{HandOverKind, Pid};
+
+use self::image::Target;
+use super::evidence::Evidence;
+
+/// Asked in this order; the first that knows the process has it.
+const TABLE: &[Row] = &[cpython::ROW, go::ROW];
+
+/// A language's runtime.
+struct Row {
+    /// `None`: the process is not of this language.
+    find: fn(&Target) -> Option<Result<Runtime, String>>,
+}
+
+/// A place in a file where one of our programs listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) program: &'static str,
+    /// As this process sees the file.
+    pub(super) path: String,
+    /// The kind of evidence that it is.
+    pub(super) evidence: Evidence,
+    /// Bytes from the start of the file.
+    pub(super) offset: u64,
+    /// Whether it listens where the function returns.
+    pub(super) at_return: bool,
+}
+
+/// What there is to know of a runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Runtime {
+    /// As people call it, with its version.
+    pub(super) name: String,
+    /// `dt_follow.runtime` to `dt_follow.reason`.
+    pub(super) kind: u32,
+    pub(super) slot: i64,
+    pub(super) check: u64,
+    pub(super) field: u64,
+    pub(super) type_: u64,
+    pub(super) reason: u64,
+    /// The kind of evidence that reading the unit is.
+    pub(super) evidence: Option<Evidence>,
+    pub(super) probes: Vec<Probe>,
+    /// What a hit of a probe costs, as measured: microseconds.
+    pub(super) hit_us: u64,
+    /// What a unit that is made ready had waited for, by the runtime's number, and what that means;
+    /// `None`: nothing.
+    pub(super) reasons: Vec<Option<HandOverKind>>,
+}
+
+/// Finds out what runs in a process. `Ok(None)`: nothing that is known; the error says why it cannot
+/// be read.
+pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, String> {
+    let target = Target::of(pid).map_err(|error| format!("cannot read its memory ({error})"))?;
+    TABLE.iter().find_map(|row| (row.find)(&target)).transpose()
+}

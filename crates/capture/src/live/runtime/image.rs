@@ -1,0 +1,143 @@
+//! Image: the files that a process runs, their symbols, and words of its memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use deeptrace_model::Pid;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
+
+/// Bytes of a function that are looked at.
+const CODE_MAX: u64 = 16 * 1024;
+
+/// A process that is looked at.
+pub(super) struct Target {
+    pid: Pid,
+    memory: File,
+    /// Files that it maps from their beginning: address, and path as the process sees it.
+    files: Vec<(u64, String)>,
+}
+
+/// A symbol that was found.
+pub(super) struct Symbol {
+    /// Where it is in the process.
+    pub(super) address: u64,
+    /// Where it is in the file.
+    pub(super) offset: u64,
+    /// The bytes of it in the file: code.
+    pub(super) code: Vec<u8>,
+}
+
+impl Target {
+    pub(super) fn of(pid: Pid) -> io::Result<Self> {
+        let memory = File::open(format!("/proc/{}/mem", pid.0))?;
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", pid.0))?;
+        let mut files: Vec<(u64, String)> = Vec::new();
+        for line in maps.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (range, offset) = (words.next(), words.nth(1));
+            let path = words.nth(2).filter(|path| path.starts_with('/'));
+            if let (Some(range), Some(offset), Some(path)) = (range, offset, path)
+                && offset.bytes().all(|digit| digit == b'0')
+                && let Some(start) = range.split('-').next()
+                && let Ok(start) = u64::from_str_radix(start, 16)
+                && !files.iter().any(|(_, known)| known == path)
+            {
+                files.push((start, path.to_owned()));
+            }
+        }
+        Ok(Self { pid, memory, files })
+    }
+
+    /// The file whose name (without its folder) is meant.
+    pub(super) fn file(&self, is_meant: impl Fn(&str) -> bool) -> Option<Image<'_>> {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let (start, path) = self.files.iter().find(|(_, path)| is_meant(&name(path)))?;
+        Some(Image { target: self, start: *start, path: path.clone() })
+    }
+
+    /// The program itself: it is mapped first.
+    pub(super) fn program(&self) -> Option<Image<'_>> {
+        let path = std::fs::read_link(format!("/proc/{}/exe", self.pid.0)).ok()?;
+        let path = path.to_str()?.to_owned();
+        let (start, _) = self.files.iter().find(|(_, known)| *known == path)?;
+        Some(Image { target: self, start: *start, path })
+    }
+
+    /// Eight bytes of its memory.
+    pub(super) fn word(&self, address: u64) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.memory.read_exact_at(&mut bytes, address)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// A short text in its memory.
+    pub(super) fn text(&self, address: u64, len: u64) -> io::Result<String> {
+        let mut bytes = vec![0; len.min(64) as usize];
+        self.memory.read_exact_at(&mut bytes, address)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// One of its files.
+pub(super) struct Image<'a> {
+    target: &'a Target,
+    start: u64,
+    path: String,
+}
+
+impl Image<'_> {
+    /// Its name without the folder.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The file as this process sees it.
+    pub(super) fn path(&self) -> String {
+        format!("/proc/{}/root{}", self.target.pid.0, self.path)
+    }
+
+    /// The symbols of these names, each where it is found, in the order asked for.
+    pub(super) fn symbols<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Symbol>; N], String> {
+        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
+        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
+        let elf: ElfFile64<'_, object::Endianness, _> =
+            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
+        let mut found = [const { None }; N];
+        for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
+            let Ok(name) = symbol.name_bytes() else { continue };
+            let wanted = names.iter().position(|wanted| wanted.as_bytes() == name);
+            if let Some(at) = wanted.filter(|at| found[*at].is_none())
+                && symbol.address() != 0
+            {
+                found[at] = self.place(&elf, &cache, symbol.address(), symbol.size());
+            }
+        }
+        Ok(found)
+    }
+
+    fn place<'d, R: ReadRef<'d>>(
+        &self,
+        elf: &ElfFile64<'d, object::Endianness, R>,
+        data: R,
+        address: u64,
+        size: u64,
+    ) -> Option<Symbol> {
+        let first = elf.segments().map(|segment| segment.address() & !0xfff).min()?;
+        let headers = elf.elf_program_headers().iter();
+        let endian = elf.endian();
+        let segment = headers.filter(|header| header.p_type(endian) == object::elf::PT_LOAD).find(
+            |header| {
+                let from = header.p_vaddr(endian);
+                (from..from + header.p_memsz(endian)).contains(&address)
+            },
+        )?;
+        let offset = address - segment.p_vaddr(endian) + segment.p_offset(endian);
+        let code = data.read_bytes_at(offset, size.min(CODE_MAX)).unwrap_or_default().to_vec();
+        Some(Symbol { address: self.start.wrapping_add(address - first), offset, code })
+    }
+}

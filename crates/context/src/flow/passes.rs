@@ -1,0 +1,265 @@
+//! Passes: contexts forward along hand-overs, results backward.
+
+use deeptrace_model::{BootTime, HandOverKind, SpanId, UnitId, UnitKind};
+use rustc_hash::FxHashMap;
+
+use super::words::Shape;
+use super::{Flow, Step, What};
+
+/// How surely a unit holds a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    /// By wake-ups: other ones might have led elsewhere.
+    Weak,
+    /// By the runtime's own hand-overs.
+    Runtime,
+    /// By a copy of a context.
+    Exact,
+}
+
+/// What the backward pass says of calls.
+#[derive(Debug, Default)]
+pub(super) struct Backward {
+    /// By call: whose result followed the response, and the request.
+    pub(super) at_response: FxHashMap<SpanId, Found>,
+    pub(super) at_request: FxHashMap<SpanId, Found>,
+    /// Calls of each result.
+    pub(super) results: Vec<u32>,
+}
+
+/// A result that followed a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) request: SpanId,
+    /// No other call lies between this one and the result.
+    pub(super) is_last: bool,
+    /// Place in `results`; none where the unit was pinned.
+    pub(super) result: Option<usize>,
+}
+
+/// A result on its way to the unit that wrote the answer.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    /// `None`: of a request that is not answered yet.
+    request: Option<SpanId>,
+    responses: u32,
+    calls: u32,
+}
+
+impl Flow {
+    /// Gives contexts on, until `gate`.
+    pub(super) fn pass_forward(&mut self, gate: BootTime) {
+        while let Some(step) = self.log.get(self.passed).copied().filter(|step| step.time < gate) {
+            self.passed += 1;
+            let unit = self.unit(&step);
+            match step.what {
+                What::Read(span) => {
+                    if !self.is_loop(step.thread) && self.pins.at(unit, step.time).is_none() {
+                        self.forward.insert(unit, (span, Held::Weak));
+                    }
+                }
+                What::Answered(span) => {
+                    if self.forward.get(&unit).is_some_and(|held| held.0 == span) {
+                        self.forward.remove(&unit);
+                    }
+                }
+                What::Called(span) => self.forward_call(&step, unit, span),
+                What::Returned(span) => {
+                    let held = self.calls.get(&span).and_then(|call| call.forward);
+                    let takes =
+                        !self.is_loop(step.thread) && self.pins.at(unit, step.time).is_none();
+                    if let Some(held) = held.filter(|_| takes) {
+                        self.forward.insert(unit, held);
+                    }
+                }
+                What::Handed { to, kind, word } => self.forward_edge(&step, unit, to, kind, word),
+            }
+        }
+        if self.forward.len() > super::STEPS_MAX {
+            self.forward.clear();
+        }
+    }
+
+    fn forward_call(&mut self, step: &Step, unit: UnitId, span: SpanId) {
+        // Also off the loop a thread may run in a context that was copied for it.
+        let copied = (step.unit.kind() == UnitKind::Context && step.unit != unit)
+            .then(|| self.forward.get(&step.unit).copied())
+            .flatten();
+        let pinned = self.pins.at(unit, step.time).map(|request| (request, unit.kind()));
+        let held = copied.or_else(|| self.current(unit, step.time));
+        let held = held.filter(|held| held.1 > Held::Weak || self.is_open_at(held.0, step.time));
+        if let Some(call) = self.calls.get_mut(&span) {
+            call.forward = held;
+            call.pinned = pinned;
+        }
+    }
+
+    fn forward_edge(
+        &mut self,
+        step: &Step,
+        unit: UnitId,
+        to: UnitId,
+        kind: HandOverKind,
+        word: u64,
+    ) {
+        if kind == HandOverKind::Copy {
+            let from = if self.forward.contains_key(&step.unit) { step.unit } else { unit };
+            match self.current(from, step.time) {
+                Some((request, _)) => self.forward.insert(to, (request, Held::Exact)),
+                None => self.forward.remove(&to),
+            };
+            return;
+        }
+        let Some((from, to)) = self.edge(unit, to, kind, word) else { return };
+        let held = self.current(from, step.time);
+        if let Some(pinned) = self.pins.at(to, step.time) {
+            // The result came home: the helper forgets.
+            if held.is_some_and(|held| held.0 == pinned) && self.pins.at(from, step.time).is_none()
+            {
+                self.forward.remove(&from);
+            }
+            return;
+        }
+        if self.is_loop(to) {
+            return;
+        }
+        let is_runtime = kind != HandOverKind::Futex;
+        let Some((request, before)) = held else { return };
+        let surely = self.pins.at(from, step.time).is_some() || before >= Held::Runtime;
+        let strength = if is_runtime && surely { Held::Runtime } else { Held::Weak };
+        if strength > Held::Weak || self.is_open_at(request, step.time) {
+            self.forward.insert(to, (request, strength));
+        }
+    }
+
+    /// For whom a unit works, as far as it is known at `time`.
+    fn current(&self, unit: UnitId, time: BootTime) -> Option<(SpanId, Held)> {
+        let pinned = self.pins.at(unit, time).map(|request| (request, Held::Runtime));
+        pinned.or_else(|| self.forward.get(&unit).copied())
+    }
+
+    fn is_open_at(&self, request: SpanId, time: BootTime) -> bool {
+        self.requests.get(&request).is_some_and(|r| r.end.is_none_or(|end| end >= time))
+    }
+
+    /// From whom to whom a hand-over goes. `None`: it hands nothing over.
+    fn edge(
+        &mut self,
+        unit: UnitId,
+        to: UnitId,
+        kind: HandOverKind,
+        word: u64,
+    ) -> Option<(UnitId, UnitId)> {
+        let (from, to) = if kind == HandOverKind::Taken { (to, unit) } else { (unit, to) };
+        if from == to {
+            return None;
+        }
+        if kind == HandOverKind::Futex {
+            let loops = &self.loops;
+            let shape = self.words.shape(word, &self.pins, |thread| loops.contains_key(&thread));
+            let touches = || self.pins.is_owner(from) || self.pins.is_owner(to);
+            if shape == Shape::Lock || (shape == Shape::Relay && !touches()) {
+                return None;
+            }
+        }
+        Some((from, to))
+    }
+
+    /// Follows results back from the answers that they led to, as far as the start of `first`; looks at
+    /// calls that began before `gate`.
+    pub(super) fn pass_backward(&mut self, first: BootTime, gate: BootTime) -> Backward {
+        let mut tokens: Vec<Token> = Vec::new();
+        let mut held: FxHashMap<UnitId, usize> = FxHashMap::default();
+        let mut found = Backward::default();
+        let busy = self.busy();
+        for at in (0..self.log.len()).rev() {
+            let step = self.log[at];
+            if step.time < first {
+                break;
+            }
+            let unit = self.unit(&step);
+            match step.what {
+                What::Handed { kind: HandOverKind::Copy, .. } | What::Answered(_) => {}
+                What::Handed { to, kind, word } => {
+                    let Some((from, to)) = self.edge(unit, to, kind, word) else { continue };
+                    if self.pins.at(from, step.time).is_some() || self.is_loop(to) {
+                        continue;
+                    }
+                    self.backward_edge(from, to, step.time, &busy, &mut tokens, &mut held);
+                }
+                What::Read(span) => {
+                    // Nothing before its beginning was for it.
+                    held.retain(|_, token| tokens[*token].request != Some(span));
+                }
+                What::Returned(call) | What::Called(call) => {
+                    let is_response = matches!(step.what, What::Returned(_));
+                    let side =
+                        if is_response { &mut found.at_response } else { &mut found.at_request };
+                    if let Some(request) = self.pins.at(unit, step.time) {
+                        side.insert(call, Found { request, is_last: true, result: None });
+                        continue;
+                    }
+                    let Some(at) = held.get(&unit).copied() else { continue };
+                    if is_response && self.is_loop(unit) {
+                        // A loop reads for one after the other.
+                        held.remove(&unit);
+                    }
+                    let token = &mut tokens[at];
+                    let count = if is_response { &mut token.responses } else { &mut token.calls };
+                    *count += 1;
+                    let (is_last, result) = (*count == 1, Some(at));
+                    let is_looked_at = self.calls.get(&call).is_some_and(|c| c.start < gate);
+                    if let Some(request) = token.request.filter(|_| is_looked_at) {
+                        side.insert(call, Found { request, is_last, result });
+                    }
+                }
+            }
+        }
+        found.results = tokens.iter().map(|token| token.responses).collect();
+        found
+    }
+
+    fn backward_edge(
+        &self,
+        from: UnitId,
+        to: UnitId,
+        time: BootTime,
+        busy: &FxHashMap<UnitId, BootTime>,
+        tokens: &mut Vec<Token>,
+        held: &mut FxHashMap<UnitId, usize>,
+    ) {
+        let request = self.pins.at(to, time);
+        // Somebody who has read a request that is not answered yet: nobody knows what for.
+        let is_unknown = request.is_none() && busy.get(&to).is_some_and(|since| time >= *since);
+        if request.is_some() || is_unknown {
+            held.insert(from, tokens.len());
+            tokens.push(Token { request, responses: 0, calls: 0 });
+            return;
+        }
+        let Some(token) = held.get(&to).copied() else { return };
+        // A result that explains no call yet is not overwritten by a detour.
+        let is_unused = |token: &Token| token.responses == 0 && token.calls == 0;
+        let began = |token: &Token| {
+            let request = token.request.and_then(|request| self.requests.get(&request));
+            request.is_none_or(|request| request.start <= time)
+        };
+        if held.get(&from).is_some_and(|own| is_unused(&tokens[*own]) && began(&tokens[*own])) {
+            return;
+        }
+        if began(&tokens[token]) {
+            held.insert(from, token);
+        }
+    }
+
+    /// Units that have read a request which is not answered, and since when.
+    fn busy(&self) -> FxHashMap<UnitId, BootTime> {
+        let mut busy = FxHashMap::default();
+        for (start, span) in self.open.iter().rev() {
+            let request = self.requests.get(span).filter(|request| request.end.is_none());
+            if let Some(request) = request.filter(|request| !self.is_loop(request.reader)) {
+                busy.insert(request.reader, *start);
+            }
+        }
+        busy
+    }
+}

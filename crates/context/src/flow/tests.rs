@@ -1,0 +1,180 @@
+//! Scenarios as text: who did what on which unit, repeated until it is believed, and what that gives.
+
+use std::collections::BTreeMap;
+
+use deeptrace_model::{EventId, Tid};
+
+use super::*;
+
+/// Bits of a unit that say what it is (`bpf/event.h`).
+const TASK: u64 = 1 << 56;
+const CONTEXT: u64 = 2 << 56;
+
+/// One step a word. `T<N` reads request N on thread T, `T>N` answers it, `T+N` sends call N, `T-N` reads its
+/// response; `T/U` before the action: while unit U runs on T (digits: a task, a letter: a context).
+/// `T^V@W` wakes thread V on futex W, `T/U=V` copies the context of U to V, `T/1!2` makes task 2 ready.
+fn run(script: &str) -> String {
+    let mut flow = Flow::default();
+    flow.set_followed(true);
+    let (mut told, mut names, mut time) = (String::new(), BTreeMap::new(), 0);
+    for round in 0..60u64 {
+        told.clear();
+        for word in script.split_whitespace() {
+            time += 1000;
+            step(&mut flow, word, round, time, &mut names, &mut told);
+        }
+    }
+    told.trim_end().to_owned()
+}
+
+fn unit(name: &str) -> UnitId {
+    match name.parse::<u64>() {
+        Ok(task) => UnitId(TASK | task),
+        Err(_) => UnitId(CONTEXT | u64::from(name.as_bytes()[0])),
+    }
+}
+
+fn step(
+    flow: &mut Flow,
+    word: &str,
+    round: u64,
+    time: u64,
+    names: &mut BTreeMap<SpanId, String>,
+    told: &mut String,
+) {
+    let at = word.find(['<', '>', '+', '-', '^', '=', '!']).expect("an action");
+    let (who, what) = (&word[..at], &word[at + 1..]);
+    let (thread, runs) = who.split_once('/').unwrap_or((who, ""));
+    let tid = Tid(u32::from(thread.as_bytes()[0]));
+    let runs = if runs.is_empty() { UnitId::of(tid) } else { unit(runs) };
+    let touch = Touch { event: EventId(time), time: BootTime(time), pid: Pid(1), tid, unit: runs };
+    let number = || what.parse::<u64>().expect("a number");
+    let (request, call) = (|n| SpanId(round * 1000 + n), |n| SpanId(round * 1000 + 500 + n));
+    let mut hand = |kind, to, word| {
+        let hand_over = HandOver { pid: Pid(1), tid, kind, from: runs, to, word };
+        flow.handed(BootTime(time), &hand_over);
+    };
+    match &word[at..=at] {
+        "^" => {
+            let (to, futex) = what.split_once('@').expect("a futex");
+            let to = UnitId(u64::from(to.as_bytes()[0]));
+            hand(HandOverKind::Futex, to, futex.parse().expect("a number"));
+        }
+        "=" => hand(HandOverKind::Copy, unit(what), 0),
+        "!" => hand(HandOverKind::Ready, unit(what), 0),
+        "<" => {
+            names.insert(request(number()), format!("r{what}"));
+            flow.read(request(number()), BootTime(time), ConnectionId(number()), &touch);
+        }
+        "+" => {
+            names.insert(call(number()), format!("c{what}"));
+            flow.called(call(number()), &touch);
+        }
+        "-" => flow.returned(call(number()), ConnectionId(500 + number()), &touch),
+        _ => {
+            let mut out = Vec::new();
+            flow.answered(request(number()), &touch, &touch, &mut out);
+            for Decided { call, parent, kind, .. } in out {
+                *told += &format!("{}:{}({kind:?}) ", names[&call], names[&parent]);
+            }
+        }
+    }
+}
+
+#[test]
+fn scenarios() {
+    let table: &[(&str, &str, &str)] = &[
+        ("a pool whose worker is asleep", "a<1 a^w@7 w+1 w-1 w^a@8 a>1", "c1:r1(Wake)"),
+        (
+            "a saturated pool: only the results wake anybody",
+            "a<1 b<2 w+1 v+2 w-1 w^a@8 a>1 v-2 v^b@9 b>2",
+            "c1:r1(Wake) c2:r2(Wake)",
+        ),
+        (
+            "a worker that works for one after the other",
+            "a<1 b<2 w+1 w-1 w^a@8 w+2 a>1 w-2 w^b@9 b>2",
+            "c1:r1(Wake) c2:r2(Wake)",
+        ),
+        (
+            "an interpreter's lock says nothing",
+            "a<1 b<2 a^b@7 b^a@7 w^a@7 a^w@7 w+1 w-1 w^b@7 b^w@7 a>1 b>2",
+            "",
+        ),
+        ("no hand-over, no answer", "a<1 b<2 w+1 w-1 a>1 b>2", ""),
+        (
+            "each task of a loop has its context",
+            "l<1 l<2 l/x+1 l/y+2 l-2 l-1 l/x>1 l/y>2",
+            "c1:r1(Coroutine) c2:r2(Coroutine)",
+        ),
+        (
+            "a copied context works for whom the original does",
+            "l<1 l<2 l/x=p l/y=q l/q+2 l/p+1 l-2 l-1 l/x>1 l/y>2",
+            "c2:r2(Coroutine) c1:r1(Coroutine)",
+        ),
+        (
+            "a copied context on another thread",
+            "l<1 l<2 l/x=p l/y=q w/q+2 v/p+1 w-2 v-1 l/x>1 l/y>2",
+            "c2:r2(Coroutine) c1:r1(Coroutine)",
+        ),
+        (
+            "tasks that make others ready",
+            "a/1<1 b/2<2 b/2!8 a/1!9 c/9+1 a/8+2 a/8-2 c/9-1 c/9!1 a/8!2 a/1>1 b/2>2",
+            "c1:r1(Wake) c2:r2(Wake)",
+        ),
+    ];
+    for (name, script, expected) in table {
+        assert_eq!(run(script), *expected, "{name}: {script}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_not_made_up_for() {
+    let (mut flow, mut names, mut told) = (Flow::default(), BTreeMap::new(), String::new());
+    flow.set_followed(true);
+    for round in 0..100 {
+        told.clear();
+        for (at, word) in "a<1 w+1 w-1 w^a@8 a>1".split(' ').enumerate() {
+            let time = round * 10_000 + 1000 * at as u64;
+            if round == 99 && at == 2 {
+                flow.lost(BootTime(time));
+            }
+            step(&mut flow, word, round, time, &mut names, &mut told);
+        }
+        assert_eq!(told.is_empty(), round < ANSWERS_MIN - 1 || round == 99, "round {round}");
+    }
+}
+
+#[test]
+fn locks_are_muted_and_need_ends() {
+    let (mut flow, mut names, mut told) = (Flow::default(), BTreeMap::new(), String::new());
+    let script = "a<1 b<2 a^b@7 b^a@7 w+1 a^b@7 b^a@7 w-1 a>1 b>2";
+    let mut wanted = Vec::new();
+    for round in 0..200 {
+        for (at, word) in script.split(' ').enumerate() {
+            let time = round * 20_000 + 1000 * at as u64;
+            step(&mut flow, word, round, time, &mut names, &mut told);
+        }
+        flow.wants(Pid(1), &mut wanted);
+    }
+    assert_eq!(wanted, [Follow::Begin(Pid(1)), Follow::Mute(Pid(1), 7)]);
+    for _ in 0..300 {
+        flow.wants(Pid(1), &mut wanted);
+    }
+    assert_eq!(wanted.last(), Some(&Follow::End(Pid(1))));
+}
+
+#[test]
+fn nothing_grows_without_end() {
+    let (mut flow, mut names, mut told) = (Flow::default(), BTreeMap::new(), String::new());
+    flow.set_followed(true);
+    for round in 0..20_000 {
+        let time = round * 20_000;
+        for (at, word) in "a<1 w+1 w^a@8 v^w@9 a^v@10".split(' ').enumerate() {
+            step(&mut flow, word, round, time + at as u64 * 1000, &mut names, &mut told);
+        }
+    }
+    assert!(flow.log.len() <= STEPS_MAX && flow.shed > 0);
+    flow.expire(BootTime(u64::MAX / 2));
+    let left = flow.log.len() + flow.requests.len() + flow.calls.len() + flow.open.len();
+    assert_eq!(left + flow.pending.len() + flow.forward.len(), 0);
+}
