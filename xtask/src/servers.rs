@@ -3,17 +3,25 @@
 //!
 //! A server is one file and one line in [`TABLE`].
 
+mod brokers;
 mod check;
 mod client;
+mod directories;
+mod grpc;
+mod http2;
+mod mariadb;
 mod memcached;
 mod nginx;
+mod opensmtpd;
+mod php;
 mod postgresql;
 mod python;
+mod pythons;
 mod redis;
 mod setting;
 mod truth;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -57,7 +65,30 @@ const SERVER: Server = Server {
 };
 
 /// All, by kind.
-const TABLE: &[Server] = &[redis::SERVER, memcached::SERVER, postgresql::SERVER, nginx::SERVER];
+const TABLE: &[Server] = &[
+    nginx::SERVER,
+    http2::NGINX,
+    http2::HAPROXY,
+    http2::CADDY,
+    grpc::PYTHON,
+    redis::SERVER,
+    memcached::SERVER,
+    postgresql::SERVER,
+    mariadb::SERVER,
+    brokers::MOSQUITTO,
+    brokers::NATS,
+    brokers::RABBITMQ,
+    brokers::RABBITMQ_STOMP,
+    directories::ZOOKEEPER,
+    directories::SLAPD,
+    directories::BIND,
+    opensmtpd::SERVER,
+    php::SERVER,
+    pythons::THRIFT,
+    pythons::THRIFT_FRAMED,
+    pythons::ZMTP,
+    pythons::WEBSOCKET,
+];
 
 /// Which servers.
 #[derive(clap::Args)]
@@ -65,9 +96,9 @@ pub struct Options {
     /// Servers by name; all if none is named
     #[arg(value_name = "SERVER")]
     names: Vec<String>,
-    /// Take the debug build, which is sooner made after a change
-    #[arg(long)]
-    debug: bool,
+    /// Watch with this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// `./x servers`.
@@ -81,7 +112,7 @@ pub fn servers(options: &Options) -> Result<()> {
             bail!("there is no server {name:?}; there are {}", names.join(", "));
         }
     }
-    let binary = if options.debug { build::debug_binary()? } else { build::binary()? };
+    let binary = options.binary.clone().map_or_else(build::binary, Ok)?;
     let is_named = |server: &Server| options.names.iter().any(|name| name == server.name);
     test(&binary, |server| options.names.is_empty() || is_named(server))
 }
