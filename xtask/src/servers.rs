@@ -17,7 +17,9 @@ mod php;
 mod postgresql;
 mod python;
 mod pythons;
+pub mod record;
 mod redis;
+mod session;
 mod setting;
 mod truth;
 
