@@ -9,6 +9,7 @@ mod client;
 mod directories;
 mod grpc;
 mod http2;
+mod jvm;
 mod mariadb;
 mod memcached;
 mod nginx;
@@ -21,6 +22,7 @@ pub mod record;
 mod redis;
 mod session;
 mod setting;
+mod tools;
 mod truth;
 
 use std::path::{Path, PathBuf};
@@ -51,7 +53,8 @@ pub struct Server {
     start: fn(&Setting) -> Result<Vec<Kept>>,
     /// The client; what `truth.py` says of its arguments is added.
     client: fn(&Setting) -> Result<Command>,
-    /// Spans that come by themselves, as heartbeats do: neither demanded nor counted as invented.
+    /// How names of spans begin that come by themselves, as heartbeats do: neither demanded nor counted as
+    /// invented.
     background: &'static [&'static str],
 }
 
@@ -73,6 +76,8 @@ const TABLE: &[Server] = &[
     http2::HAPROXY,
     http2::CADDY,
     grpc::PYTHON,
+    grpc::GO,
+    grpc::NODE,
     redis::SERVER,
     memcached::SERVER,
     postgresql::SERVER,
@@ -90,6 +95,8 @@ const TABLE: &[Server] = &[
     pythons::THRIFT_FRAMED,
     pythons::ZMTP,
     pythons::WEBSOCKET,
+    jvm::MONGO,
+    jvm::CASSANDRA,
 ];
 
 /// Which servers.
