@@ -63,9 +63,9 @@ def pipeline(connection, number):
         assert answer.status == code
         status = "ok" if code < 400 else "error"
         told = {"url.path": path, "http.response.status_code": code}
-        entry = {"connection": port, "operation": f"GET {path.rsplit('/', 1)[0]}/{{id}}"}
-        entry = {**entry, "status": status, "server_status": "ok", "attributes": told}
-        LOG.add({**entry, "alone": False, "start": start, "end": time.time_ns()})
+        operation = f"GET {path.rsplit('/', 1)[0]}/{{id}}"
+        told = {"status": status, "server_status": "ok", "attributes": told}
+        LOG.answered(connection.wire, operation, start, **told)
 
 
 main(connect, warm, use)

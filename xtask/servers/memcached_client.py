@@ -36,8 +36,7 @@ def use(connection):
         start = time.time_ns()
         client.set_many({f"{key}-{part}": str(part) for part in range(3)})
         for _ in range(3):
-            entry = {"connection": wire.port, "operation": "set", "status": "ok"}
-            LOG.add({**entry, "alone": False, "start": start, "end": time.time_ns()})
+            LOG.answered(wire, "set", start)
         with LOG.call(wire, "get"):
             assert len(client.get_many([f"{key}-{part}" for part in range(3)])) == 3
         with LOG.call(wire, "delete"):

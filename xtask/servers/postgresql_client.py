@@ -68,8 +68,7 @@ def copy(connection, number):
     with connection.client.cursor() as cursor, cursor.copy("COPY orders FROM STDIN") as copy:
         for row in range(50):
             copy.write_row([row, f"note {number}"])
-    entry = {"connection": connection.wire.port, "operation": "COPY orders", "status": "ok"}
-    LOG.add({**entry, "alone": False, "start": start, "end": time.time_ns()})
+    LOG.answered(connection.wire, "COPY orders", start)
 
 
 def batch(connection, number):
@@ -79,8 +78,7 @@ def batch(connection, number):
     with client.pipeline():
         for part in range(3):
             client.execute("UPDATE items SET name = %s WHERE id = %s", ["x", -part], prepare=False)
-    entry = {"connection": wire.port, "operation": "BATCH UPDATE items", "status": "ok"}
-    LOG.add({**entry, "alone": False, "start": start, "end": time.time_ns()})
+    LOG.answered(wire, "BATCH UPDATE items", start)
 
 
 main(connect, warm, use)

@@ -40,7 +40,7 @@ def use(connection):
 
 def pipeline(connection, key):
     """Several commands in one send; the answers are read one by one."""
-    line, port = connection.client.connection, connection.wire.port
+    line = connection.client.connection
     commands = [("GET", key), ("EXISTS", key), ("INCR", key), ("DEL", key)]
     start = time.time_ns()
     line.send_packed_command(line.pack_commands(commands))
@@ -50,8 +50,7 @@ def pipeline(connection, key):
             line.read_response()
         except redis.ResponseError:
             status = "error"
-        entry = {"connection": port, "operation": command, "status": status, "alone": False}
-        LOG.add({**entry, "start": start, "end": time.time_ns()})
+        LOG.answered(connection.wire, command, start, status=status)
         assert status == ("error" if command == "INCR" else "ok")
 
 

@@ -39,19 +39,18 @@ class Log:
 
     def __init__(self):
         self.lines = []
-        self.is_old = False
+        # Ports of connections that are older than the agent.
+        self.old = set()
 
     @contextmanager
     def call(self, wire, operation, **told):
         """One call: `wire` is its connection (or only its port). `told` may say `status` (ok),
-        `server_status` where the server's differs, `attributes`, `alone=False` where others are under
-        way on the connection, `vague`: the name where what names it was sent before the agent came,
-        `sized=False` where bytes of the connection are not all of messages."""
+        `server_status` where the server's differs, `attributes`, `vague`: the name where what names it
+        was sent before the agent came, `sized=False` where bytes of the connection are not all of
+        messages, or others are under way on it."""
         port = wire.port if isinstance(wire, Wire) else wire
-        entry = {"connection": port, "operation": operation, "status": "ok", "alone": True}
-        sized = told.pop("sized", True)
-        entry.update(told)
-        weigh = isinstance(wire, Wire) and entry["alone"] and sized
+        weigh = isinstance(wire, Wire) and told.pop("sized", True)
+        entry = {"connection": port, "operation": operation, "status": "ok", **told}
         before = wire.moved() if weigh else None
         entry["start"] = time.time_ns()
         yield entry
@@ -62,15 +61,20 @@ class Log:
             entry["response_size"] = after[1] - before[1]
         self.add(entry)
 
+    def answered(self, wire, operation, start, **told):
+        """One of several calls that were under way at once was answered just now."""
+        port = wire.port if isinstance(wire, Wire) else wire
+        entry = {"connection": port, "operation": operation, "status": "ok", "start": start}
+        self.add({"end": time.time_ns(), **entry, **told})
+
     def add(self, entry):
-        entry["old"] = entry["connection"] in OLD
+        entry["old"] = entry["connection"] in self.old
         self.lines.append(entry)
 
     def opening(self, port, operations, start, end, **told):
         """What a library says on its own while it opens a connection."""
         for operation in operations:
-            entry = {"connection": port, "operation": operation, "status": "ok", "alone": False}
-            self.add({**entry, **told, "start": start, "end": end, "opening": True})
+            self.answered(port, operation, start, **{"opening": True, "end": end, **told})
 
     def write(self, path):
         with open(path, "w", encoding="utf-8") as file:
@@ -79,7 +83,6 @@ class Log:
 
 
 LOG = Log()
-OLD = set()
 OPTIONS = argparse.Namespace(calls=10)
 
 
@@ -88,8 +91,11 @@ def wires(server_port):
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
-            own = socket.socket(fileno=os.dup(int(name)))
+            is_socket = os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+            own = socket.socket(fileno=os.dup(int(name))) if is_socket else None
         except OSError:
+            continue
+        if not own:
             continue
         try:
             if own.type == socket.SOCK_STREAM and own.getpeername()[1] == server_port:
@@ -112,6 +118,11 @@ def opened(server_port, function):
     return result, new[0] if new else None
 
 
+def ends(connection):
+    """The TCP connections, or ports, behind what `connect` made: `wire`, and `wires` if there are more."""
+    return [connection.wire, *getattr(connection, "wires", [])]
+
+
 def main(connect, warm, use, connections=4, ended=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
@@ -119,11 +130,12 @@ def main(connect, warm, use, connections=4, ended=None):
     parser.add_argument("--calls", type=int, default=10, help="calls of a kind on a connection")
     parser.add_argument("--connections", type=int, default=connections)
     parser.add_argument("--other", type=int, default=0, help="a second port")
+    parser.add_argument("--kind", default="", help="which of several ways")
     parser.parse_args(namespace=OPTIONS)
     old = [connect(OPTIONS.port) for _ in range(OPTIONS.connections // 2)]
     for connection in old:
         warm(connection)
-        OLD.add(connection.wire.port if isinstance(connection.wire, Wire) else connection.wire)
+        LOG.old |= {wire.port if isinstance(wire, Wire) else wire for wire in ends(connection)}
     LOG.lines.clear()
     print("ready", flush=True)
     if sys.stdin.readline().strip() != "go":

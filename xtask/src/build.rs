@@ -18,13 +18,6 @@ pub fn binary() -> Result<PathBuf> {
     Ok(target_dir().join("release/deeptrace"))
 }
 
-/// The same without optimisation.
-pub fn debug_binary() -> Result<PathBuf> {
-    packages::ensure(packages::BUILD)?;
-    child::cargo(&["build", "--package", "deeptrace", "--bin", "deeptrace"])?;
-    Ok(target_dir().join("debug/deeptrace"))
-}
-
 /// Where cargo puts what it builds.
 pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

@@ -41,6 +41,8 @@ enum Task {
     Test(test::Options),
     /// Hold the spans of real servers and clients to what the clients did
     Servers(servers::Options),
+    /// Record the corpus of a protocol anew, from real servers and clients
+    Record(servers::record::Options),
     /// Measure, and print one table.
     Bench(bench::Options),
     /// Feed every parser and other door what breaks them, if anything does.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::demo(&options),
         Task::Test(options) => test::test(&options),
         Task::Servers(options) => servers::servers(&options),
+        Task::Record(options) => servers::record::record(&options),
         Task::Bench(options) => bench::bench(&options),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Docs { check } => docs::docs(check),

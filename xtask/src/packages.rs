@@ -45,6 +45,13 @@ pub fn ensure(packages: &[&str]) -> Result<()> {
     apt(&args).with_context(|| format!("failed to install {names}"))
 }
 
+/// A package with its version, as people write it.
+pub fn version(name: &str) -> String {
+    let out = Command::new("dpkg-query").args(["-W", "-f", "${Version}", name]).output();
+    let version = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    format!("{name} {}", version.unwrap_or_default())
+}
+
 fn is_installed(name: &str) -> bool {
     Command::new("dpkg-query")
         .args(["-W", "-f", "${Status}", name])

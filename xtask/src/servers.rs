@@ -3,17 +3,29 @@
 //!
 //! A server is one file and one line in [`TABLE`].
 
+mod brokers;
 mod check;
 mod client;
+mod directories;
+mod grpc;
+mod http2;
+mod jvm;
+mod mariadb;
 mod memcached;
 mod nginx;
+mod opensmtpd;
+mod php;
 mod postgresql;
 mod python;
+mod pythons;
+pub mod record;
 mod redis;
+mod session;
 mod setting;
+mod tools;
 mod truth;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -41,7 +53,8 @@ pub struct Server {
     start: fn(&Setting) -> Result<Vec<Kept>>,
     /// The client; what `truth.py` says of its arguments is added.
     client: fn(&Setting) -> Result<Command>,
-    /// Spans that come by themselves, as heartbeats do: neither demanded nor counted as invented.
+    /// How names of spans begin that come by themselves, as heartbeats do: neither demanded nor counted as
+    /// invented.
     background: &'static [&'static str],
 }
 
@@ -57,7 +70,34 @@ const SERVER: Server = Server {
 };
 
 /// All, by kind.
-const TABLE: &[Server] = &[redis::SERVER, memcached::SERVER, postgresql::SERVER, nginx::SERVER];
+const TABLE: &[Server] = &[
+    nginx::SERVER,
+    http2::NGINX,
+    http2::HAPROXY,
+    http2::CADDY,
+    grpc::PYTHON,
+    grpc::GO,
+    grpc::NODE,
+    redis::SERVER,
+    memcached::SERVER,
+    postgresql::SERVER,
+    mariadb::SERVER,
+    brokers::MOSQUITTO,
+    brokers::NATS,
+    brokers::RABBITMQ,
+    brokers::RABBITMQ_STOMP,
+    directories::ZOOKEEPER,
+    directories::SLAPD,
+    directories::BIND,
+    opensmtpd::SERVER,
+    php::SERVER,
+    pythons::THRIFT,
+    pythons::THRIFT_FRAMED,
+    pythons::ZMTP,
+    pythons::WEBSOCKET,
+    jvm::MONGO,
+    jvm::CASSANDRA,
+];
 
 /// Which servers.
 #[derive(clap::Args)]
@@ -65,9 +105,9 @@ pub struct Options {
     /// Servers by name; all if none is named
     #[arg(value_name = "SERVER")]
     names: Vec<String>,
-    /// Take the debug build, which is sooner made after a change
-    #[arg(long)]
-    debug: bool,
+    /// Watch with this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// `./x servers`.
@@ -81,7 +121,7 @@ pub fn servers(options: &Options) -> Result<()> {
             bail!("there is no server {name:?}; there are {}", names.join(", "));
         }
     }
-    let binary = if options.debug { build::debug_binary()? } else { build::binary()? };
+    let binary = options.binary.clone().map_or_else(build::binary, Ok)?;
     let is_named = |server: &Server| options.names.iter().any(|name| name == server.name);
     test(&binary, |server| options.names.is_empty() || is_named(server))
 }

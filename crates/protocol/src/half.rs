@@ -3,6 +3,7 @@
 //! Bytes of a call are parsed where they lie; only what the parser could not use yet is copied.
 //! Bytes inside an announced length are passed over by position, whether they were copied or not.
 
+mod apart;
 mod loss;
 mod records;
 

@@ -33,7 +33,7 @@ pub struct Verdict {
     /// Spans on older connections, and those of them whose name is unknown.
     old: usize,
     unknown: usize,
-    /// Distances between the client's readings and its spans, nanoseconds; for calls that were alone.
+    /// Distances between the client's readings and its spans, nanoseconds.
     distances: Vec<u64>,
     /// What is wrong.
     pub wrong: Vec<String>,
@@ -71,8 +71,8 @@ enum Side {
     Server = 1,
 }
 
-/// The client's process id, and a side.
-type Which = (u32, Side);
+/// The client's process id, a side, and whether names may be unknown.
+type Which = (u32, Side, bool);
 
 /// Holds `spans` to `calls`.
 ///
@@ -88,16 +88,28 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
     }
     let mut left: Vec<&Value> = spans.iter().collect();
     left.sort_by_key(|span| start(span));
-    for (call, side) in calls.iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)]) {
-        let which = (client, side);
-        let candidates = left.iter().enumerate();
-        let its = candidates.filter(|(_, span)| difference(server, call, which, span).is_none());
-        match its.min_by_key(|(_, span)| distance(call, side, span)) {
-            Some((at, _)) => verdict.count(server, call, side, left.remove(at)),
-            None => verdict.missing(server, call, (client, side), &left),
+    let mut open: Vec<(&Call, Side)> =
+        calls.iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)]).collect();
+    // What is named goes first: a span without its name could be that of any call.
+    for vague in [false, true] {
+        let (mut right, mut unmatched) = (Vec::new(), Vec::new());
+        for (call, side) in open {
+            let which = (client, side, vague);
+            let candidates = left.iter().enumerate();
+            let its = candidates.filter(|(_, it)| difference(server, call, which, it).is_none());
+            match its.min_by_key(|(_, span)| distance(call, side, span)) {
+                Some((at, _)) => right.push((call, side, left.remove(at))),
+                None => unmatched.push((call, side)),
+            }
         }
+        right.into_iter().for_each(|(call, side, span)| verdict.count(server, call, side, span));
+        open = unmatched;
     }
-    left.retain(|span| !server.background.contains(&told(span, "name").as_str()));
+    for (call, side) in open {
+        verdict.missing(server, call, (client, side, true), &left);
+    }
+    let is_background = |name: &str| server.background.iter().any(|start| name.starts_with(start));
+    left.retain(|span| !is_background(&told(span, "name")));
     verdict.wrong.extend(left.iter().map(|span| format!("invented: {}", brief(span))));
     verdict
 }
@@ -105,17 +117,17 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
 impl Verdict {
     fn count(&mut self, server: &Server, call: &Call, side: Side, span: &Value) {
         let protocol = told(span, "protocol");
-        if protocol != server.protocol {
+        if protocol != call.protocol.as_deref().unwrap_or(server.protocol) {
             self.wrong.push(format!("of {protocol}: {}", brief(span)));
             return;
         }
         if let Some(expected) = call.sizes {
             let found = [number(span, "request_size"), number(span, "response_size")];
-            if found != expected {
+            if found != expected && !is_cut(span) {
                 self.wrong.push(format!("sizes {found:?}, not {expected:?}: {}", brief(span)));
                 return;
             }
-            self.sized += 1;
+            self.sized += usize::from(found == expected);
         }
         self.cut += usize::from(is_cut(span) && call.status[side as usize] != "unset");
         self.right[side as usize] += 1;
@@ -123,7 +135,7 @@ impl Verdict {
             self.old += 1;
             self.unknown += usize::from(told(span, "name") != call.operation);
         }
-        if side == Side::Client && call.alone {
+        if side == Side::Client && !call.opening {
             let end = number(span, "end_time_unix_nano");
             self.distances.push(start(span).abs_diff(call.start).max(end.abs_diff(call.end)));
         }
@@ -153,9 +165,16 @@ fn distance(call: &Call, side: Side, span: &Value) -> (u64, u64) {
 }
 
 /// The last time of a span that must lie within its call: the end of the server's last call may be
-/// stamped when the client has long had the answer.
+/// stamped when the client has long had the answer, and nobody waits for what asks for none.
 fn last(side: Side, span: &Value) -> u64 {
-    if side == Side::Client { number(span, "end_time_unix_nano") } else { start(span) }
+    let is_taken = span["kind"] == "consumer";
+    if side == Side::Server && is_taken {
+        0
+    } else if side == Side::Client {
+        number(span, "end_time_unix_nano")
+    } else {
+        start(span)
+    }
 }
 
 /// What makes a span another than that of `call`; `None` where it may be it.
@@ -174,7 +193,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
         span["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let name = told(span, "name");
     let vague = call.vague.as_deref().unwrap_or(server.protocol);
-    let is_vague = call.old && !unknown.is_empty() && name == vague;
+    let is_vague = which.2 && call.old && !unknown.is_empty() && name == vague;
     if name != call.operation && !is_vague {
         return Some(format!("name {name:?}"));
     }
@@ -185,13 +204,13 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
     }
     call.attributes.iter().find_map(|(key, expected)| {
         let found = &span["attributes"][key];
-        let is_unknown = found.is_null() && unknown.contains(&key.as_str());
+        let is_unknown = which.2 && found.is_null() && unknown.contains(&key.as_str());
         (found != expected && !is_unknown).then(|| format!("{key} {found}"))
     })
 }
 
 /// Whether a span was seen on the connection of `call`, on this side.
-fn is_on(call: &Call, (client, side): Which, span: &Value) -> bool {
+fn is_on(call: &Call, (client, side, _): Which, span: &Value) -> bool {
     let is_of_client = span["attributes"]["process.pid"] == client;
     let port = |name: &str| number(&span["attributes"], name) == u64::from(call.connection);
     match (call.connection, side) {

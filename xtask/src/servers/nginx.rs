@@ -12,7 +12,7 @@ pub const SERVER: Server = Server {
     name: "nginx",
     protocol: "http",
     packages: &["nginx"],
-    start,
+    start: |setting| start(setting, ""),
     client: |_| Ok(python::program("http_client.py")),
     ..BASE
 };
@@ -21,11 +21,11 @@ const CONFIG: &str = r#"
 daemon off; worker_processes 2; pid FOLDER/pid; error_log stderr; user root;
 events { worker_connections 256; }
 http {
-    access_log off; sendfile on; keepalive_requests 100000;
+    access_log off; sendfile on; keepalive_requests 100000; http2_max_concurrent_streams 256;
     client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
     fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
     server {
-        listen 127.0.0.1:PORT;
+        listen 127.0.0.1:PORT MORE;
         location /files/ { root FOLDER; }
         location /orders/ { return 200 "order $request_uri\n"; }
         location /broken/ { return 503 "later\n"; }
@@ -34,10 +34,11 @@ http {
 }
 "#;
 
-fn start(setting: &Setting) -> Result<Vec<Kept>> {
+/// Starts it; `more` stands behind the address.
+pub fn start(setting: &Setting, more: &str) -> Result<Vec<Kept>> {
     std::fs::create_dir(setting.path("files"))?;
     setting.write("files/big", &"x".repeat(200_000))?;
-    let config = setting.write("nginx.conf", CONFIG)?;
+    let config = setting.write("nginx.conf", &CONFIG.replace("MORE", more))?;
     let mut command = Command::new("nginx");
     command.args(["-p", &setting.path(""), "-c", &config]);
     Ok(vec![setting.start("nginx", &mut command)?])

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 pub struct Call {
     /// The client's port; zero for an exchange of others that follows from its calls.
     pub connection: u16,
+    /// Protocol, where it is not the server's.
+    pub protocol: Option<String>,
     /// Name that its spans must have.
     pub operation: String,
     /// Their name where what names it was sent before the agent came.
@@ -21,8 +23,8 @@ pub struct Call {
     pub attributes: Map<String, Value>,
     /// Bytes on the wire, where the client knows.
     pub sizes: Option<[u64; 2]>,
-    /// Whether nothing else was under way on the connection.
-    pub alone: bool,
+    /// Whether the client's library made it on its own while it opened the connection.
+    pub opening: bool,
     /// Whether the connection is older than the agent.
     pub old: bool,
 }
@@ -37,6 +39,7 @@ impl Call {
         let server_status = text("server_status").unwrap_or_else(|| status.clone());
         Ok(Self {
             connection: number("connection").unwrap_or(0) as u16,
+            protocol: text("protocol"),
             operation: text("operation").context("no operation")?,
             vague: text("vague"),
             status: [status, server_status],
@@ -44,7 +47,7 @@ impl Call {
             end: number("end").context("no end")?,
             attributes: fields["attributes"].as_object().cloned().unwrap_or_default(),
             sizes: number("request_size").zip(number("response_size")).map(|it| [it.0, it.1]),
-            alone: fields["alone"] == true,
+            opening: fields["opening"] == true,
             old: fields["old"] == true,
         })
     }

@@ -79,7 +79,20 @@ impl Watcher {
     /// What it counts as lost, given up or refused, where that is not nothing.
     pub fn losses(&self) -> Result<String> {
         let status = self.agent("/status")?;
-        let of_losses = ["lost", "shed", "orphan", "malformed", "refused", "unwatched", "expired"];
+        let of_losses = [
+            "lost",
+            "shed",
+            "orphan",
+            "malformed",
+            "refused",
+            "unwatched",
+            "expired",
+            "cut",
+            "gap",
+            "not_mine",
+            "unsync",
+            "misrecog",
+        ];
         let counters = status["counters"].as_object().into_iter().flatten();
         let counters = counters.filter(|(name, value)| {
             of_losses.iter().any(|word| name.contains(word)) && value.as_u64() != Some(0)

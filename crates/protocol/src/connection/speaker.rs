@@ -191,8 +191,14 @@ impl Connection {
         let mut work = work(self.id, speaker.row, self.client, piece.direction, stage);
         if !half.synced {
             let is_start =
-                !piece.bytes.is_empty() && speaker.parser.is_start(work.from, piece.bytes);
-            if !is_start {
+                |bytes: &[u8]| !bytes.is_empty() && speaker.parser.is_start(work.from, bytes);
+            // Some read a header by itself, and byte by byte: it goes with the calls that follow.
+            if half.joins(&piece, is_start) {
+                work.counters.unsynchronised_bytes -= half.kept().len() as u64;
+            } else if is_start(piece.bytes) {
+                half.restart(piece.start, true);
+            } else {
+                half.keep_apart(&piece);
                 work.counters.unsynchronised_bytes += piece.len;
                 speaker.misses += 1;
                 return if speaker.misses > MISSES_MAX { Stop::NotMine } else { Stop::Drained };
@@ -200,7 +206,6 @@ impl Connection {
             work.counters.resynchronised += 1;
             // Answers to what was asked before may be lost.
             self.unanswered = 0;
-            half.restart(piece.start, true);
         }
         let finished = half.finished;
         let stop = half.feed(speaker.parser.as_mut(), &mut work, piece);

@@ -17,6 +17,7 @@ impl Half {
     ) -> bool {
         self.lost_events = self.lost_events.saturating_add(1);
         if !self.synced {
+            self.restart(to, false);
             return false;
         }
         if self.at < to {

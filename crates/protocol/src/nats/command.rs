@@ -149,11 +149,22 @@ pub(super) fn is_connect(bytes: &[u8]) -> bool {
     bytes.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"CONNECT {"))
 }
 
-/// Whether a message that `from` sends begins here, with an end that fits where it is there.
-pub(super) fn carries_message(bytes: &[u8], from: Side) -> bool {
-    let Front::Command(Command::Message(message), len) = read(bytes, from) else { return false };
-    match bytes[len..].get(message.size..) {
-        Some(end) => end.is_empty() || end.starts_with(&b"\r\n"[..end.len().min(2)]),
-        None => true,
+/// Commands that are looked at until one is a message.
+const COMMANDS_MAX: usize = 8;
+
+/// Whether a message that `from` sends begins here or behind other commands, with an end that fits where it
+/// is there.
+pub(super) fn carries_message(mut bytes: &[u8], from: Side) -> bool {
+    for _ in 0..COMMANDS_MAX {
+        let Front::Command(command, len) = read(bytes, from) else { return false };
+        bytes = &bytes[len..];
+        let message = match command {
+            Command::Message(message) => message,
+            Command::Subscribe(_) | Command::Other => continue,
+            Command::Error(_) => return false,
+        };
+        let end = bytes.get(message.size..);
+        return end.is_none_or(|end| end.starts_with(&b"\r\n"[..end.len().min(2)]));
     }
+    false
 }

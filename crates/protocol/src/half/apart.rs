@@ -1,0 +1,43 @@
+//! Headers apart: many clients read the header of a message by a call of its own, some byte by byte. A
+//! direction that is out of step finds no start in any of these calls; so short ones are kept, and tried
+//! together with what follows.
+
+use super::Half;
+use crate::reorder::Piece;
+
+/// Bytes of short calls that are kept, at most.
+const APART_MAX: usize = 32;
+
+impl Half {
+    /// Whether a message starts with one of the short calls that were kept and goes on in `piece`: then
+    /// the direction is in step again, and what was kept from there on waits for `piece`.
+    pub(crate) fn joins(&mut self, piece: &Piece<'_>, is_start: impl Fn(&[u8]) -> bool) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let joined = [&self.pending, piece.bytes].concat();
+        let starts = |at: u64| is_start(&joined[(at - self.at) as usize..]);
+        let Some(mark) = self.marks.iter().position(|mark| starts(mark.0)) else { return false };
+        let start = self.marks[mark].0;
+        self.marks.drain(..mark);
+        self.pending.drain(..(start - self.at) as usize);
+        self.at = start;
+        self.synced = true;
+        true
+    }
+
+    /// Keeps a call that starts nothing by itself, if it is short and all of it was copied.
+    pub(crate) fn keep_apart(&mut self, piece: &Piece<'_>) {
+        let is_whole = piece.bytes.len() as u64 == piece.len;
+        if !is_whole || piece.bytes.len() > APART_MAX {
+            return self.restart(piece.end(), false);
+        }
+        while self.pending.len() + piece.bytes.len() > APART_MAX {
+            let second = self.marks.get(1).map_or(piece.start, |mark| mark.0);
+            self.pending.drain(..(second - self.at) as usize);
+            self.marks.remove(0);
+            self.at = second;
+        }
+        self.keep(piece);
+    }
+}

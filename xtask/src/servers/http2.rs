@@ -1,0 +1,84 @@
+//! HTTP/2 without TLS: nginx, HAProxy and Caddy of Debian, asked by PyPI's h2.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::setting::Setting;
+use super::{SERVER as BASE, Server, nginx, python};
+use crate::child::Kept;
+
+const HTTP2: Server =
+    Server { protocol: "http2", client: |_| Ok(python::program("http2_client.py")), ..BASE };
+
+pub const NGINX: Server = Server {
+    name: "nginx-http2",
+    packages: &["nginx"],
+    start: |setting| nginx::start(setting, "http2"),
+    ..HTTP2
+};
+
+pub const HAPROXY: Server =
+    Server { name: "haproxy", packages: &["haproxy"], start: haproxy, ..HTTP2 };
+
+pub const CADDY: Server = Server { name: "caddy", packages: &["caddy"], start: caddy, ..HTTP2 };
+
+const OF_HAPROXY: &str = r#"
+global
+    tune.bufsize 32768
+defaults
+    mode http
+    timeout client 60s
+    timeout server 60s
+    timeout connect 5s
+frontend all
+    bind 127.0.0.1:PORT proto h2
+    http-request return status 200 content-type text/plain string "order" if { path_beg /orders/ }
+    http-request return status 200 content-type text/plain file FOLDER/big if { path_beg /files/ }
+    http-request return status 503 content-type text/plain string "later" if { path_beg /broken/ }
+    http-request return status 404 content-type text/plain string "nothing"
+"#;
+
+fn haproxy(setting: &Setting) -> Result<Vec<Kept>> {
+    setting.write("big", &"x".repeat(20_000))?;
+    let config = setting.write("haproxy.cfg", OF_HAPROXY)?;
+    let mut command = Command::new("haproxy");
+    Ok(vec![setting.start("haproxy", command.args(["-db", "-f", &config]))?])
+}
+
+const OF_CADDY: &str = r#"
+{
+    admin off
+    auto_https off
+    servers {
+        protocols h1 h2c
+    }
+}
+http://127.0.0.1:PORT {
+    bind 127.0.0.1
+    root * FOLDER
+    handle /files/* {
+        file_server
+    }
+    handle /orders/* {
+        respond "order {uri}" 200
+    }
+    handle /broken/* {
+        respond "later" 503
+    }
+    handle {
+        respond "nothing" 404
+    }
+}
+"#;
+
+fn caddy(setting: &Setting) -> Result<Vec<Kept>> {
+    std::fs::create_dir(setting.path("files"))?;
+    setting.write("files/big", &"x".repeat(200_000))?;
+    let config = setting.write("Caddyfile", OF_CADDY)?;
+    let mut command = Command::new("caddy");
+    command.args(["run", "--adapter", "caddyfile", "--config", &config]);
+    let folder = setting.path("");
+    command.env("HOME", &folder).env("XDG_DATA_HOME", &folder).env("XDG_CONFIG_HOME", &folder);
+    Ok(vec![setting.start("caddy", &mut command)?])
+}

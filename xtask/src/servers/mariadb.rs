@@ -1,0 +1,44 @@
+//! MariaDB of Debian, asked by MySQL's connector for Python.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::setting::Setting;
+use super::{SERVER as BASE, Server, python};
+use crate::child::Kept;
+
+pub const SERVER: Server = Server {
+    name: "mariadb",
+    protocol: "mysql",
+    packages: &["mariadb-server"],
+    start,
+    client: |_| Ok(python::program("mysql_client.py")),
+    ..BASE
+};
+
+/// A statement a line.
+const USERS: &str = "CREATE DATABASE shop;
+CREATE USER probe@'127.0.0.1' IDENTIFIED BY 'probe';
+GRANT ALL ON shop.* TO probe@'127.0.0.1';
+";
+
+fn start(setting: &Setting) -> Result<Vec<Kept>> {
+    let data = format!("--datadir={}", setting.path("data"));
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--user=root", "--skip-test-db", &data]);
+    setting.run(install.arg("--auth-root-authentication-method=normal"))?;
+    let users = setting.write("users.sql", USERS)?;
+    let mut command = Command::new("mariadbd");
+    command.args([
+        "--no-defaults",
+        "--user=root",
+        "--skip-name-resolve",
+        "--bind-address=127.0.0.1",
+        &data,
+    ]);
+    command.arg(format!("--port={}", setting.port));
+    command.arg(format!("--socket={}", setting.path("socket")));
+    command.arg(format!("--init-file={users}"));
+    Ok(vec![setting.start("mariadbd", &mut command)?])
+}

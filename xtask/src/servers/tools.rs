@@ -1,0 +1,97 @@
+//! Tools: servers and clients that are built or fetched by the tools of their languages, each into a folder
+//! of its own below `out/servers`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{child, packages, root};
+
+/// Installs `packages` unless `program` is in the `PATH`.
+pub fn have(program: &str, packages: &[&str]) -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
+        return Ok(());
+    }
+    packages::ensure(packages)
+}
+
+/// A copy of `xtask/servers/NAME`, in which a tool may build.
+fn copy(name: &str) -> Result<PathBuf> {
+    let to = root().join("out/servers").join(format!("build-{name}"));
+    copy_folder(&root().join("xtask/servers").join(name), &to)?;
+    Ok(to)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("no {}", from.display()))?.flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_folder(&source, &target)?;
+        } else if fs::read(&source).ok() != fs::read(&target).ok() {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The program that `xtask/servers/go` builds.
+pub fn go() -> Result<PathBuf> {
+    have("go", &["golang-go"])?;
+    let folder = copy("go")?;
+    let program = folder.join("server");
+    let mut build = Command::new("go");
+    build.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").current_dir(&folder);
+    child::succeed(build.env("GOTOOLCHAIN", "local"))?;
+    Ok(program)
+}
+
+/// A program of `xtask/servers/node`, with its packages.
+pub fn node(program: &str) -> Result<Command> {
+    have("npm", &["nodejs", "npm"])?;
+    let folder = copy("node")?;
+    let stamp = folder.join("installed.json");
+    let wanted = fs::read(folder.join("package-lock.json"))?;
+    if fs::read(&stamp).ok().as_deref() != Some(&wanted) {
+        let mut install = Command::new("npm");
+        install.args(["ci", "--no-audit", "--no-fund", "--silent"]);
+        child::succeed(install.current_dir(&folder))?;
+        fs::write(stamp, wanted)?;
+    }
+    let mut command = Command::new("node");
+    command.arg(folder.join(program));
+    Ok(command)
+}
+
+/// `java` with the classes of `xtask/servers/java/NAME` and all that its `pom.xml` names.
+pub fn java(name: &str) -> Result<Command> {
+    have("mvn", &["maven"])?;
+    have("java", &["default-jdk-headless"])?;
+    let folder = copy(&format!("java/{name}"))?;
+    let (stamp, wanted) = (folder.join("built.xml"), fs::read(folder.join("pom.xml"))?);
+    if fs::read(&stamp).ok().as_deref() != Some(&wanted) {
+        let mut build = Command::new("mvn");
+        build.args(["-q", "-B", "-ntp", "package", "dependency:copy-dependencies"]);
+        build.arg("-DoutputDirectory=target/lib").current_dir(&folder);
+        child::succeed(&mut build)?;
+        fs::write(stamp, wanted)?;
+    }
+    let path = folder.join("target");
+    let path = format!("{0}/classes:{0}/lib/*", path.display());
+    let mut command = Command::new("java");
+    command.args(["-cp", &path]);
+    Ok(command)
+}
+
+/// The library of `xtask/servers/java/NAME` whose name begins so.
+pub fn jar(name: &str, start: &str) -> Result<PathBuf> {
+    let folder = root().join("out/servers").join(format!("build-java/{name}/target/lib"));
+    let mut found = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start))
+    };
+    found.find(is_it).with_context(|| format!("no {start} in {}", folder.display()))
+}
