@@ -1,6 +1,7 @@
 //! `./x bench`: what DeepTrace costs and how fast it is, each bench one table of figures beside their
 //! aims. It measures and says so; missed aims fail only with `--strict`.
 
+mod accuracy;
 mod arena;
 mod cost;
 mod floor;
@@ -42,6 +43,10 @@ pub struct Options {
     /// A deeptrace to measure, instead of building this one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// A folder of labelled span sets, beside the simulated ones of `accuracy`; without it a folder
+    /// `corr` beside the repository is looked for
+    #[arg(long, value_name = "DIR")]
+    sets: Option<PathBuf>,
 }
 
 /// What every bench works with.
@@ -104,11 +109,15 @@ pub fn bench(options: &Options) -> Result<()> {
         for Row(name, answers, ..) in BENCHES {
             println!("./x bench {name:<10} {answers}");
         }
+        println!("./x bench accuracy   how right each algorithm is, on workloads with known truth");
         return Ok(());
     };
+    if name == "accuracy" {
+        return accuracy(options);
+    }
     let Some(Row(name, _, needs, measure)) = BENCHES.iter().find(|row| row.0 == name) else {
         let names: Vec<&str> = BENCHES.iter().map(|row| row.0).collect();
-        bail!("there is no bench '{name}'; there are {}", names.join(", "));
+        bail!("there is no bench '{name}'; there are {}", names.join(", ") + ", accuracy");
     };
     let needs_host = *needs == Needs::Host;
     if needs_host && !rustix::process::geteuid().is_root() {
@@ -135,4 +144,15 @@ pub fn bench(options: &Options) -> Result<()> {
         bail!("bench {name}: an aim is missed");
     }
     Ok(())
+}
+
+/// It watches nobody, so it needs no root, and no other program.
+fn accuracy(options: &Options) -> Result<()> {
+    let binary = match &options.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => build::binary()?,
+    };
+    let folder = root().join("out/bench/accuracy");
+    std::fs::create_dir_all(&folder)?;
+    accuracy::measure(&binary, &folder, options.sets.as_deref())
 }

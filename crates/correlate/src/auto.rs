@@ -9,6 +9,7 @@ pub(crate) const ROW: Row = Row {
     make: || {
         Box::new(Chain::new(Ingredients {
             units: true,
+            fields: true,
             order: true,
             soft_end: true,
             background: true,

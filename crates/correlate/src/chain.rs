@@ -2,6 +2,7 @@
 //! assignment of calls to requests with the highest likelihood wins. Learned without truth.
 
 mod density;
+mod fields;
 mod lattice;
 mod learn;
 mod meeting;
@@ -95,6 +96,8 @@ impl Algorithm for Chain {
         if window.calls.is_empty() {
             return Vec::new();
         }
+        let rare = self.ingredients.fields.then(|| fields::rare(window)).flatten();
+        let window = rare.as_ref().unwrap_or(window);
         let mut found = solve(&mut self.plain, window, &timeline(window), self.ingredients);
         if self.ingredients.meetings
             && let Some(joined) = Joined::new(window, &found.parents)

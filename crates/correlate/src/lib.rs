@@ -13,11 +13,14 @@ mod calibration;
 mod chain;
 mod correlator;
 mod deepflow;
+mod deeptrace;
 mod fifo;
+mod mixture;
 mod observation;
 mod offline;
 mod process;
 mod strong;
+mod traceweaver;
 mod vpath;
 mod wap5;
 
@@ -27,4 +30,5 @@ pub use observation::{Answer, Observation, Side};
 pub use offline::{Offline, Options as OfflineOptions};
 
 /// Every algorithm.
-pub const TABLE: &[Row] = &[auto::ROW, fifo::ROW, wap5::ROW, vpath::ROW, deepflow::ROW];
+pub const TABLE: &[Row] =
+    &[auto::ROW, fifo::ROW, wap5::ROW, vpath::ROW, traceweaver::ROW, deepflow::ROW, deeptrace::ROW];

@@ -37,10 +37,8 @@ pub struct Observation {
     pub addresses: Option<u64>,
     /// Set where one connection carries one exchange at a time (HTTP/1.1): which it is.
     pub in_turn: Option<u64>,
-    /// Hashes of values in its payloads.
+    /// Hashes of values in its payloads, ordered.
     pub tokens: Vec<u64>,
-    /// Hashes of ids that the application itself carries.
-    pub carried: Vec<u64>,
 }
 
 /// What was found out about one span.

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::fields::shares;
 use super::lattice::NOBODY;
 use super::model::{Ingredients, Model};
 use super::state::{JOINED, LEFT, State};
@@ -119,6 +120,11 @@ pub(super) fn learn(
                 for state in &open {
                     if window.requests[state.request as usize].end >= call.end {
                         model.add_unit(call.units[0], state.unit, state.request == parent);
+                        if !call.tokens.is_empty() {
+                            let request = &window.requests[state.request as usize];
+                            let shares = shares(&call.tokens, &request.tokens);
+                            model.add_field(shares, state.request == parent);
+                        }
                     }
                 }
                 let Some(slot) = find(&open, parent) else {

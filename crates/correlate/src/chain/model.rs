@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::density::{BINS, Delay, Density};
+use super::fields::shares;
 use super::state::{END, State};
 use crate::algorithm::{Call, Request};
 
@@ -33,6 +34,8 @@ struct After {
 pub(crate) struct Ingredients {
     /// Threads and contexts.
     pub(crate) units: bool,
+    /// Rare values that a request and its call share.
+    pub(crate) fields: bool,
     /// First in, first out among requests in the same state.
     pub(crate) order: bool,
     /// A call may end a little after its request.
@@ -54,6 +57,8 @@ pub(super) struct Model {
     /// How often the call's unit is that of the request's last event: of the request that made it,
     /// and of those that did not. `(same, all)`.
     units: [(f32, f32); 2],
+    /// The same for whether the two share a rare value.
+    fields: [(f32, f32); 2],
     /// Among requests in the same state: how often the earlier went first, of how often.
     order: (f32, f32),
     /// Calls that ended after their request, of all, and by how much.
@@ -71,6 +76,8 @@ pub(super) struct Model {
 struct Factors {
     same_unit: f32,
     other_unit: f32,
+    same_field: f32,
+    other_field: f32,
     in_order: f32,
     overtaken: f32,
 }
@@ -82,6 +89,7 @@ impl Model {
             all: After::default(),
             resolution,
             units: [(1.0, 2.0); 2],
+            fields: [(1.0, 2.0); 2],
             order: (0.0, 0.0),
             overrun: (0.0, 0.0),
             overruns: Density::default(),
@@ -156,6 +164,24 @@ impl Model {
             Some(unit) if last != 0 && unit == last => self.factors.same_unit,
             Some(_) if last != 0 => self.factors.other_unit,
             _ => 0.0,
+        }
+    }
+
+    /// Whether the call shares a rare value with its request (`is_cause`) or with another.
+    pub(super) fn add_field(&mut self, shares: bool, is_cause: bool) {
+        let (same, all) = &mut self.fields[usize::from(!is_cause)];
+        *same += f32::from(u8::from(shares));
+        *all += 1.0;
+    }
+
+    /// What values that the two share, or do not, say.
+    pub(super) fn field(&self, call: &Call, request: &Request) -> f32 {
+        if call.tokens.is_empty() {
+            0.0
+        } else if shares(&call.tokens, &request.tokens) {
+            self.factors.same_field
+        } else {
+            self.factors.other_field
         }
     }
 
@@ -236,7 +262,8 @@ impl Model {
                 level.retain(|_, after| after.any.weight > least);
             }
         }
-        for (some, all) in self.units.iter_mut().chain([&mut self.order, &mut self.overrun]) {
+        let pairs = self.units.iter_mut().chain(&mut self.fields);
+        for (some, all) in pairs.chain([&mut self.order, &mut self.overrun]) {
             *some *= factor;
             *all *= factor;
         }
@@ -260,6 +287,11 @@ impl Model {
         if ingredients.units {
             self.factors.same_unit = (right / wrong).ln();
             self.factors.other_unit = ((1.0 - right) / (1.0 - wrong)).ln();
+        }
+        if ingredients.fields {
+            let [right, wrong] = self.fields.map(share);
+            self.factors.same_field = (right / wrong).ln();
+            self.factors.other_field = ((1.0 - right) / (1.0 - wrong)).ln();
         }
         let kept = ((self.order.0 + 0.5) / (self.order.1 + 1.0)).clamp(0.5, SURE);
         if ingredients.order && self.order.1 >= ORDER_EXAMPLES && kept >= ORDER_MIN {

@@ -233,6 +233,7 @@ impl Search<'_> {
                 answer.step = if overrun > IMPOSSIBLE && is_known {
                     self.model.step(state, call.class, time)
                         + self.model.unit(call.units[0], state.unit)
+                        + self.model.field(call, request)
                         + overrun
                 } else {
                     f32::NEG_INFINITY

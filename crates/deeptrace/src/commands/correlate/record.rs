@@ -101,8 +101,7 @@ impl Record<'_> {
             exchange: self.xid,
             addresses: self.addresses(),
             in_turn: self.in_turn(process),
-            tokens: found.tokens(features.tokens),
-            carried: found.carried(features.carried),
+            tokens: found.hashes(features.tokens, features.carried),
         })
     }
 

@@ -40,8 +40,14 @@ impl Case {
         }
         let header = header(connection, tid, *at - start);
         self.join.records(&header, &RecordsRecord::of(direction, &bytes));
-        let record =
-            CallRecord { start: start.into(), direction, drained: false, peer: None, payload: &[] };
+        let record = CallRecord {
+            start: start.into(),
+            direction,
+            drained: false,
+            unit: None,
+            peer: None,
+            payload: &[],
+        };
         let told = &mut self.told;
         self.join.call(&header, &record, &mut |_, plain| note(told, &plain));
     }
