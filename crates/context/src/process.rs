@@ -196,7 +196,7 @@ impl Process {
         let (writer, now) = (message.first.unit, message.last.time);
         let is_reader = writer == request.reader && writer == message.last.unit;
         if writer != request.reader {
-            self.unread(&request);
+            self.unread(request);
         }
         let mut calls = std::mem::take(&mut self.found);
         calls.clear();

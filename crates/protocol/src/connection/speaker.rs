@@ -193,12 +193,12 @@ impl Connection {
             let is_start =
                 |bytes: &[u8]| !bytes.is_empty() && speaker.parser.is_start(work.from, bytes);
             // Some read a header by itself, and byte by byte: it goes with the calls that follow.
-            if half.joins(&piece, is_start) {
+            if half.joins(piece, is_start) {
                 work.counters.unsynchronised_bytes -= half.kept().len() as u64;
             } else if is_start(piece.bytes) {
                 half.restart(piece.start, true);
             } else {
-                half.keep_apart(&piece);
+                half.keep_apart(piece);
                 work.counters.unsynchronised_bytes += piece.len;
                 speaker.misses += 1;
                 return if speaker.misses > MISSES_MAX { Stop::NotMine } else { Stop::Drained };
