@@ -91,7 +91,7 @@ struct {
 /* Room to gather the segments of a vectored call. A per-CPU value has at most 32 KiB, and the verifier
  * wants room for one more segment behind the last. */
 #define DT_GATHER_MAX (15 * 1024)
-#define DT_SEGMENTS_MAX 256
+#define DT_SEGMENTS_MAX 64
 struct dt_scratch {
 	__u8 call[sizeof(struct dt_call)];
 	__u8 payload[2 * DT_GATHER_MAX];

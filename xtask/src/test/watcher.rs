@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::api::get;
 use crate::child::{Kept, free_ports};
 
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 /// A span is in the store at most a second after its answer, and a link's child a little later.
 const SETTLED: Duration = Duration::from_secs(15);
 
