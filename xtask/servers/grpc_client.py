@@ -51,7 +51,9 @@ def use(connection):
 
 def call(wire, method, status="ok", code="OK"):
     told = {"rpc.method": f"shop.Orders/{method}", "rpc.response.status_code": code}
-    return LOG.call(wire, f"shop.Orders/{method}", status=status, attributes=told, sized=False)
+    # What is the client's mistake is no error of the server.
+    told = {"attributes": told, "status": status, "server_status": "ok", "sized": False}
+    return LOG.call(wire, f"shop.Orders/{method}", **told)
 
 
 def at_once(connection, number):

@@ -96,6 +96,7 @@ const TABLE: &[Server] = &[
     pythons::ZMTP,
     pythons::WEBSOCKET,
     jvm::MONGO,
+    jvm::KAFKA,
     jvm::CASSANDRA,
 ];
 

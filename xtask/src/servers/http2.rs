@@ -74,7 +74,7 @@ http://127.0.0.1:PORT {
 
 fn caddy(setting: &Setting) -> Result<Vec<Kept>> {
     std::fs::create_dir(setting.path("files"))?;
-    setting.write("files/big", &"x".repeat(200_000))?;
+    setting.write("files/big", &"x".repeat(50_000))?;
     let config = setting.write("Caddyfile", OF_CADDY)?;
     let mut command = Command::new("caddy");
     command.args(["run", "--adapter", "caddyfile", "--config", &config]);

@@ -1,4 +1,4 @@
-//! Servers from Maven: a server that speaks MongoDB's protocol, Cassandra.
+//! Servers from Maven: Kafka, a server that speaks MongoDB's protocol, Cassandra.
 
 use std::process::Command;
 
@@ -22,6 +22,54 @@ pub const MONGO: Server = Server {
     background: &["hello", "isMaster", "ismaster", "endSessions", "mongodb"],
     ..BASE
 };
+
+pub const KAFKA: Server = Server {
+    name: "kafka",
+    protocol: "kafka",
+    long: true,
+    start: kafka,
+    client: |_| Ok(python::program("kafka_client.py")),
+    // The library keeps itself informed, and broker and controller talk to each other.
+    background: &[
+        "ApiVersions",
+        "Metadata",
+        "FindCoordinator",
+        "InitProducerId",
+        "poll",
+        "Envelope",
+        "BrokerHeartbeat",
+    ],
+    ..BASE
+};
+
+const OF_KAFKA: &str = "
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:OTHER
+listeners=PLAINTEXT://127.0.0.1:PORT,CONTROLLER://127.0.0.1:OTHER
+advertised.listeners=PLAINTEXT://127.0.0.1:PORT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs=FOLDER/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+num.partitions=1
+";
+
+fn kafka(setting: &Setting) -> Result<Vec<Kept>> {
+    let config = setting.write("server.properties", OF_KAFKA)?;
+    let mut format = tools::java("kafka")?;
+    format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]);
+    setting.run(format.args(["-c", &config]))?;
+    let mut command = tools::java("kafka")?;
+    command.args(["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
+    Ok(vec![setting.start("kafka", command.arg(&config))?])
+}
 
 pub const CASSANDRA: Server = Server {
     name: "cassandra",

@@ -37,7 +37,7 @@ http {
 /// Starts it; `more` stands behind the address.
 pub fn start(setting: &Setting, more: &str) -> Result<Vec<Kept>> {
     std::fs::create_dir(setting.path("files"))?;
-    setting.write("files/big", &"x".repeat(200_000))?;
+    setting.write("files/big", &"x".repeat(50_000))?;
     let config = setting.write("nginx.conf", &CONFIG.replace("MORE", more))?;
     let mut command = Command::new("nginx");
     command.args(["-p", &setting.path(""), "-c", &config]);
