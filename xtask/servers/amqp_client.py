@@ -25,6 +25,8 @@ def use(connection):
     name = f"orders-{wire.port}"
     with LOG.call(wire, "queue.declare", sized=False):
         channel.queue_declare(name, exclusive=True)
+    # Until the agent knows what a connection speaks, it copies little of a call.
+    time.sleep(1)
     for number in range(OPTIONS.calls):
         told = {"messaging.destination.name": name}
         with LOG.call(wire, "publish " + name, sized=False):

@@ -36,6 +36,9 @@ def use(connection):
     for number in range(OPTIONS.calls):
         with call(wire, "Get"):
             connection.get(b"%d" % number)
+        if number == 0:
+            # Until the agent knows what a connection speaks, it copies little of a call.
+            time.sleep(1)
         with call(wire, "Refuse", "error", "NOT_FOUND"):
             try:
                 connection.refuse(b"")

@@ -36,7 +36,7 @@ def use(connection):
             items.insert_many([{"many": part} for part in range(10)])
         with LOG.call(wire, "delete items"):
             items.delete_many({"who": wire})
-        with LOG.call(wire, "nonsense", status="error"):
+        with LOG.call(wire, "nonsense shop", status="error"):
             try:
                 connection.client.shop.command("nonsense")
                 raise AssertionError("there is no such command")

@@ -18,8 +18,8 @@ pub const MONGO: Server = Server {
         Ok(vec![setting.start("mongo-java-server", &mut command)?])
     },
     client: |_| Ok(python::program("mongo_client.py")),
-    // The library watches its servers.
-    background: &["hello", "isMaster", "ismaster", "endSessions", "mongodb"],
+    // The library watches its servers, and a new connection counts once.
+    background: &["hello", "isMaster", "ismaster", "endSessions", "aggregate"],
     ..BASE
 };
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::child::{Kept, free_ports};
 
 /// How long a server may take to start, and to end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A folder and ports of its own.
 pub struct Setting {
