@@ -35,10 +35,14 @@ pub const PROTOCOL: Protocol = Protocol {
     copy: CopyPolicy::Head,
     support: Support {
         pairing: Pairing::InOrder,
-        errors: "status 5xx; 4xx too, for clients",
+        errors: "status 5xx; 4xx too, for clients; an error of JSON-RPC",
         context: "headers",
         tls: "",
-        limits: &["bodies are not read: what a request does is told by method, path and status"],
+        limits: &[
+            "of a body only the start is read, and only of JSON: for JSON-RPC, GraphQL and generative AI",
+            "Elasticsearch, OpenSearch and S3 are told only of clients that name themselves or sign",
+            "of a batch of JSON-RPC and of a streamed answer nothing is told",
+        ],
     },
     recognise,
     parser: || Box::new(Http::default()),

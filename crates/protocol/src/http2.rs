@@ -45,10 +45,12 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     copy: CopyPolicy::All,
     support: Support {
         pairing: Pairing::ById("stream"),
-        errors: "status 5xx; 4xx too, for clients; a reset stream",
+        errors: "status 5xx; 4xx too, for clients; a reset stream; an error of JSON-RPC",
         context: "headers",
         tls: "",
         limits: &[
+            "of a body only the start is read, and only of JSON: for JSON-RPC, GraphQL and generative AI",
+            "Elasticsearch, OpenSearch and S3 are told only of clients that name themselves or sign",
             "header fields that the encoder's table had before the attach are unknown until they are sent again",
             "of a call longer than 16 KiB the frames behind that are found again at the next call, not read",
         ],
