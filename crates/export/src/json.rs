@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use deeptrace_model::{
-    Attributes, Link, Method, Relation, SpanKind, SpanStatus, TraceId, TraceSpan, Value,
+    Attributes, Link, Method, Relation, SpanId, SpanKind, SpanStatus, TraceId, TraceSpan, Value,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
@@ -79,6 +79,9 @@ pub struct SpanJson<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkJson<'a> {
+    /// The span that is the cause, 16 hex digits; of a parent it is in `parent_span_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<Cow<'a, str>>,
     /// How.
     pub method: Method,
     /// What the parent is to it.
@@ -120,7 +123,7 @@ impl<'a> SpanJson<'a> {
             request_size: span.request_size,
             response_size: span.response_size,
             link: link.as_ref().map(LinkJson::new),
-            links: Vec::new(),
+            links: span.linked().map(LinkJson::item).collect(),
             request_payload: payload(&span.request_payload),
             response_payload: payload(&span.response_payload),
             unknown: Cow::Borrowed(&span.unknown),
@@ -133,10 +136,22 @@ impl<'a> SpanJson<'a> {
 impl<'a> LinkJson<'a> {
     fn new(link: &'a Link) -> Self {
         Self {
+            span_id: None,
             method: link.method,
             relation: link.relation,
             confidence: link.confidence.into(),
             algorithm: Cow::Borrowed(&link.algorithm),
+        }
+    }
+
+    /// To a span that put an item into a queue, which was taken: both saw the same bytes.
+    fn item(cause: SpanId) -> Self {
+        Self {
+            span_id: Some(cause.to_string().into()),
+            method: Method::Queue,
+            relation: Relation::Follows,
+            confidence: 1.0,
+            algorithm: "item".into(),
         }
     }
 }

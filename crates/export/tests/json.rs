@@ -4,7 +4,7 @@
 mod spans;
 
 use deeptrace_export::{Framing, SpanJson, TABLE, read};
-use deeptrace_model::{TraceId, TraceSpan};
+use deeptrace_model::{LINKED_SPANS, TraceId, TraceSpan, Value};
 use expect_test::expect;
 
 use spans::{child, export, root};
@@ -54,4 +54,14 @@ fn names_of_formats_are_unique() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), TABLE.len());
+}
+
+#[test]
+fn spans_whose_items_were_taken_are_further_causes() {
+    let mut span = root();
+    let ids = Value::Texts(vec!["00000000000000b2".into()]);
+    span.span.attributes.push((LINKED_SPANS.into(), ids));
+    let text = text(Framing::Lines, &[span]);
+    let links = r#""links":[{"span_id":"00000000000000b2","method":"queue","relation":"follows","confidence":1.0,"algorithm":"item"}]"#;
+    assert!(text.contains(links), "{text}");
 }

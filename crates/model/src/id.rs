@@ -137,6 +137,11 @@ number!(
     /// Names a request alike on both of its sides, for exchanges that one side saw unanswered.
     RequestKey(u64)
 );
+number!(
+    /// Names what is in a queue alike for who puts it there and who takes it: a hash of bytes that are
+    /// handed on as they are, and are not the same twice.
+    ItemKey(u64)
+);
 
 /// A 64-bit hash of `parts` that is the same on every host, build and run.
 ///

@@ -26,13 +26,15 @@ pub use event::{
 };
 pub use evidence::{Evidence, EvidenceKind};
 pub use id::{
-    ConnectionId, EventId, ExchangeKey, Pid, RequestKey, SpanId, StreamKey, Tid, TraceId, UnitId,
-    UnitKind, hash_bytes, hash64,
+    ConnectionId, EventId, ExchangeKey, ItemKey, Pid, RequestKey, SpanId, StreamKey, Tid, TraceId,
+    UnitId, UnitKind, hash_bytes, hash64,
 };
 pub use link::{Link, Method, Relation};
 pub use message::{Incomplete, Message, MessageRole, Touch, TraceContext};
 pub use payload::Payload;
 pub use process::{Process, ProcessKey};
-pub use span::{Exchange, ExchangeKind, Gap, GapCause, Span, SpanKind, SpanStatus};
+pub use span::{
+    Exchange, ExchangeKind, Gap, GapCause, LINKED_SPANS, LINKED_TIME, Span, SpanKind, SpanStatus,
+};
 pub use time::{BootTime, Clock, Duration, WallTime};
 pub use trace::{Trace, TraceSpan, TraceSummary};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attributes, BootTime, Direction, EventId, Payload, Pid, SpanId, SpanStatus, StreamKey, Text,
-    Tid, TraceId, UnitId,
+    Attributes, BootTime, Direction, EventId, ItemKey, Payload, Pid, SpanId, SpanStatus, StreamKey,
+    Text, Tid, TraceId, UnitId,
 };
 
 /// Which part of an exchange a message is.
@@ -100,6 +100,8 @@ pub struct Message {
     pub lost_events: u32,
     /// Set where its end was not seen.
     pub incomplete: Option<Incomplete>,
+    /// What it puts into a queue, or takes out of one.
+    pub items: Vec<ItemKey>,
     /// A later message of this exchange replaces it (a `100 Continue`, a NOTICE): it does not
     /// end the exchange.
     pub interim: bool,

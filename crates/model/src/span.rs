@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attributes, ConnectionId, ExchangeKey, Payload, ProcessKey, RequestKey, SpanId, Text, Touch,
-    TraceContext, WallTime, hash64,
+    TraceContext, Value, WallTime, hash64,
 };
 
 /// Which side of the exchange saw it.
@@ -135,7 +135,23 @@ pub struct Span {
     pub lost_events: u32,
 }
 
+/// Attribute of a span that took items out of a queue: ids of the spans that put them there.
+pub const LINKED_SPANS: &str = "deeptrace.link.span_ids";
+
+/// Attribute beside it: nanoseconds from the last byte of the oldest item that was put to the last byte
+/// that was taken.
+pub const LINKED_TIME: &str = "deeptrace.link.time_ns";
+
 impl Span {
+    /// The spans that put what this one took out of a queue: further causes, beside its parent.
+    pub fn linked(&self) -> impl Iterator<Item = SpanId> {
+        let ids = match self.attributes.get(LINKED_SPANS) {
+            Some(Value::Texts(ids)) => ids.as_slice(),
+            _ => &[],
+        };
+        ids.iter().filter_map(|id| u64::from_str_radix(id, 16).ok().map(SpanId))
+    }
+
     /// Its attributes with those that follow from its calls: `thread.id`, and the nanoseconds until
     /// the first byte of the response, `deeptrace.time_to_first_byte_ns`. For what leaves the process.
     pub fn all_attributes(&self) -> Attributes {

@@ -117,6 +117,11 @@ impl<T> Due<T> {
         self.queue.front()
     }
 
+    /// The newest request, where it is known to wait.
+    pub(crate) fn newest(&mut self) -> Option<&mut T> {
+        if self.is_astray { None } else { self.queue.back_mut() }
+    }
+
     /// Whether the next answer is stray.
     pub(crate) fn is_stray(&self) -> bool {
         self.is_astray && self.queue.is_empty()

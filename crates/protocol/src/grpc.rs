@@ -23,7 +23,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     copy: CopyPolicy::All,
     support: Support {
         pairing: Pairing::ById("stream"),
-        errors: "every status but OK; a reset stream",
+        errors: "every status but OK, for servers only six of them; a reset stream",
         context: "metadata",
         tls: "",
         limits: &[

@@ -13,12 +13,15 @@ mod head;
 mod heads;
 mod request;
 mod response;
+mod watch;
 
 use deeptrace_model::Transport;
 
 use self::body::{Body, Progress};
 use self::heads::Summary;
+use self::watch::{Reader, Watch, Watched};
 use crate::due::{Answers, Due};
+use crate::web::meaning::Row;
 use crate::{
     CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
 };
@@ -32,10 +35,14 @@ pub const PROTOCOL: Protocol = Protocol {
     copy: CopyPolicy::Head,
     support: Support {
         pairing: Pairing::InOrder,
-        errors: "status 5xx; 4xx too, for clients",
+        errors: "status 5xx; 4xx too, for clients; an error of JSON-RPC",
         context: "headers",
         tls: "",
-        limits: &["bodies are not read: what a request does is told by method, path and status"],
+        limits: &[
+            "of a body only the start is read, and only of JSON: for JSON-RPC, GraphQL and generative AI",
+            "Elasticsearch, OpenSearch and S3 are told only of clients that name themselves or sign",
+            "of a batch of JSON-RPC and of a streamed answer nothing is told",
+        ],
     },
     recognise,
     parser: || Box::new(Http::default()),
@@ -50,6 +57,8 @@ enum Asked {
     Head,
     Connect,
     Other,
+    /// A detector reads the body of the response.
+    Meant(Row),
 }
 
 #[derive(Default)]
@@ -72,6 +81,8 @@ struct HalfState {
     waits: bool,
     /// Such a one whose request is lost: it answers none of those that are seen meanwhile.
     is_orphan: bool,
+    /// Who looks at its body, of which no byte was taken yet.
+    watch: Option<Watch>,
 }
 
 fn recognise(head: &Head<'_>) -> Recognition {
@@ -88,6 +99,9 @@ impl Parser for Http {
     fn parse(&mut self, input: Input<'_>) -> Verdict {
         if self.switched {
             return Verdict::Switch;
+        }
+        if let Some(verdict) = self.watch(&input) {
+            return verdict;
         }
         let half = &mut self.halves[input.from as usize];
         match half.body.advance(input.bytes) {
@@ -114,6 +128,7 @@ impl Parser for Http {
     fn lost(&mut self, from: Side) -> Option<Draft> {
         let half = &mut self.halves[from as usize];
         half.body = Body::None;
+        half.watch = None;
         let draft = half.draft.take();
         self.due.lost(from);
         let response = &mut self.halves[Side::Server as usize];
@@ -133,6 +148,27 @@ impl Parser for Http {
 }
 
 impl Http {
+    /// Lets a detector look at the start of a body; nothing if there is none, or after that.
+    fn watch(&mut self, input: &Input<'_>) -> Option<Verdict> {
+        let half = &mut self.halves[input.from as usize];
+        let watch = half.watch.as_ref()?;
+        let chunk = (half.body == Body::Chunk).then(|| body::first_chunk(input.bytes));
+        let (seen, is_last) = match watch.look(input, chunk) {
+            Watched::More => return Some(Verdict::More),
+            Watched::Seen(seen, is_last) => (seen, is_last),
+        };
+        let watch = half.watch.take()?;
+        let draft = half.draft.as_mut()?;
+        if let (Some(row), Some(newest)) = (watch.read(seen, draft), self.due.newest()) {
+            *newest = Asked::Meant(row);
+        }
+        if !is_last {
+            return None;
+        }
+        let draft = half.draft.take()?;
+        Some(Verdict::Done { len: watch.length, draft })
+    }
+
     fn parse_head(&mut self, input: Input<'_>) -> Verdict {
         let blank = input.bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         if blank > 0 {
@@ -155,7 +191,8 @@ impl Http {
         };
         self.due.ask(head.framing.asked);
         let body = if head.framing.is_chunked { Body::chunked() } else { Body::None };
-        self.begin(Side::Client, head, body)
+        let reader = head.framing.wanted.map(Reader::Request);
+        self.begin(Side::Client, head, body, reader)
     }
 
     fn parse_response(&mut self, input: Input<'_>) -> Verdict {
@@ -175,7 +212,7 @@ impl Http {
                 return Verdict::Skip(framing.end as u64);
             }
             framing.length = None;
-            return self.begin(Side::Server, head, Body::None);
+            return self.begin(Side::Server, head, Body::None, None);
         }
         let mut asked = None;
         let is_known = !half.is_orphan && !self.due.is_empty();
@@ -212,11 +249,15 @@ impl Http {
         } else {
             Body::UntilClose
         };
-        self.begin(Side::Server, head, body)
+        let reader = match asked {
+            Some(Asked::Meant(row)) if framing.is_json => Some(Reader::Response(row)),
+            _ => None,
+        };
+        self.begin(Side::Server, head, body, reader)
     }
 
     /// The head is read: is that all, or what follows?
-    fn begin(&mut self, from: Side, head: Summary, body: Body) -> Verdict {
+    fn begin(&mut self, from: Side, head: Summary, body: Body, reader: Option<Reader>) -> Verdict {
         let half = &mut self.halves[from as usize];
         let Summary { draft, framing } = head;
         let draft = (!half.is_stray).then_some(draft);
@@ -225,6 +266,14 @@ impl Http {
             return Verdict::More;
         }
         let head = framing.end as u64;
+        let has_body = body == Body::Chunk || framing.length.is_some_and(|length| length > 0);
+        let reader = reader.filter(|_| has_body && body != Body::UntilClose && draft.is_some());
+        half.watch = reader.map(|reader| Watch { reader, length: framing.length.unwrap_or(0) });
+        if half.watch.is_some() {
+            half.draft = draft;
+            half.body = body;
+            return Verdict::Part { len: head, stream: 0 };
+        }
         if body == Body::None {
             let len = head.saturating_add(framing.length.unwrap_or(0));
             return draft.map_or(Verdict::Stray(len), |draft| Verdict::Done { len, draft });
@@ -252,7 +301,9 @@ fn read_request(input: &Input<'_>) -> Result<Summary, Verdict> {
         b"CONNECT" => Asked::Connect,
         _ => Asked::Other,
     };
-    let head = Summary::new(request::draft(&line, &fields, input.bytes), &fields, asked, 0);
+    let (draft, wanted) = request::draft(&line, &fields, input.bytes);
+    let mut head = Summary::new(draft, &fields, asked, 0);
+    head.framing.wanted = wanted;
     heads::remember(input.bytes, &head);
     Ok(head)
 }

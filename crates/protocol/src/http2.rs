@@ -14,6 +14,7 @@
 //! response whose stream the client cancels: their sizes count that frame.
 
 mod block;
+mod data;
 mod describe;
 mod fields;
 mod frame;
@@ -31,7 +32,8 @@ use self::block::Block;
 use self::fields::Fields;
 use self::frame::{Frame, HEADER, Kind, PREFACE};
 use self::hpack::Table;
-use self::stream::{COUNTED_MAX, Streams, Under};
+use self::stream::{Streams, Under};
+use crate::web::meaning::{REQUEST_MAX, RESPONSE_MAX};
 use crate::{CopyPolicy, Draft, Input, Pairing, Parser, Protocol, Side, Support, Verdict};
 
 /// The row of the table.
@@ -43,10 +45,12 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     copy: CopyPolicy::All,
     support: Support {
         pairing: Pairing::ById("stream"),
-        errors: "status 5xx; 4xx too, for clients; a reset stream",
+        errors: "status 5xx; 4xx too, for clients; a reset stream; an error of JSON-RPC",
         context: "headers",
         tls: "",
         limits: &[
+            "of a body only the start is read, and only of JSON: for JSON-RPC, GraphQL and generative AI",
+            "Elasticsearch, OpenSearch and S3 are told only of clients that name themselves or sign",
             "header fields that the encoder's table had before the attach are unknown until they are sent again",
             "of a call longer than 16 KiB the frames behind that are found again at the next call, not read",
         ],
@@ -110,9 +114,7 @@ impl Parser for Http2 {
         }
         let wanted = match frame.kind {
             Kind::Headers | Kind::PushPromise | Kind::Continuation | Kind::Reset => frame.size(),
-            Kind::Data if self.counts(&frame) => {
-                HEADER + frame.len.min(if frame.len <= COUNTED_MAX { COUNTED_MAX } else { 6 })
-            }
+            Kind::Data => self.wanted_data(input.from, &frame),
             _ => HEADER,
         };
         if bytes.len() < wanted && !input.is_last {
@@ -153,11 +155,6 @@ impl Parser for Http2 {
 }
 
 impl Http2 {
-    /// Whether messages of gRPC are counted in a frame.
-    fn counts(&self, frame: &Frame) -> bool {
-        self.streams.get(frame.stream).is_some_and(|stream| stream.is_grpc != Some(false))
-    }
-
     /// A frame that belongs to no message: one that is owed ends with it.
     fn noise(&mut self, from: Side, len: usize) -> Verdict {
         while let Some(id) = self.halves[from as usize].owed.pop_front() {
@@ -177,24 +174,6 @@ impl Http2 {
         if owed.len() < OWED_MAX {
             owed.push_back(id);
         }
-    }
-
-    /// RFC 9113 §6.1.
-    fn data(&mut self, from: Side, frame: &Frame, seen: &[u8]) -> Verdict {
-        let (id, len) = (frame.stream, frame.size());
-        let counts = self.counts(frame);
-        let ends = frame.ends_stream();
-        let Some(message) = self.message(from, id) else { return self.astray(from, id, ends, len) };
-        if counts {
-            match frame.content(seen) {
-                Some(place) => {
-                    let data = seen.get(place.start..place.end.min(seen.len()));
-                    message.count.add(data.unwrap_or_default(), place.len());
-                }
-                None => message.count.miss(),
-            }
-        }
-        self.go_on(from, id, ends, len)
     }
 
     /// RFC 9113 §6.2, §6.6 and §6.10.
@@ -262,6 +241,9 @@ impl Http2 {
             return self.noise(Side::Client, len);
         };
         message.add_fields(fields, block);
+        if is_new && message.fields.words().is_json() {
+            message.body_left = REQUEST_MAX;
+        }
         self.go_on(Side::Client, id, block.ends_stream, len)
     }
 
@@ -285,10 +267,15 @@ impl Http2 {
             stream.is_grpc = fields.told_grpc();
             *carries_grpc = stream.is_grpc.unwrap_or(*carries_grpc);
         }
+        let has_reader = stream.reader.is_some() && !is_interim;
         let Some(message) = &mut stream.response else { return Verdict::NotMine };
+        let is_head = fields.status.is_some();
         message.add_fields(fields, block);
+        if has_reader && is_head && message.fields.words().is_json() {
+            message.body_left = RESPONSE_MAX;
+        }
         if is_interim && let Some(message) = stream.response.take() {
-            let mut draft = describe::response(*message, false, id, None);
+            let mut draft = describe::response(*message, false, id, None, None);
             draft.stream = self.key(id);
             draft.interim = true;
             return Verdict::Done { len: len as u64, draft: Box::new(draft) };
@@ -353,7 +340,9 @@ impl Http2 {
             self.carries_grpc = true;
         }
         let is_grpc = stream.is_grpc.unwrap_or(stream.guess);
-        Some(describe::request(*message, is_grpc, id))
+        let (draft, reader) = describe::request(*message, is_grpc, id);
+        stream.reader = reader;
+        Some(draft)
     }
 
     /// What is known of a response whose rest is lost, unless that says how it went.
@@ -365,7 +354,7 @@ impl Http2 {
         }
         let message = stream.response.take_if(|response| response.fields.status.is_some())?;
         stream.is_answered = true;
-        let mut draft = describe::response(*message, false, id, None);
+        let mut draft = describe::response(*message, false, id, None, None);
         draft.stream = key;
         Some(draft)
     }
@@ -375,13 +364,14 @@ impl Http2 {
         let stream = self.streams.get_mut(id)?;
         let message = stream.response.take()?;
         let is_grpc = stream.is_grpc.unwrap_or(stream.guess);
+        let reader = stream.reader;
         stream.is_answered = true;
         if stream.request.is_some() {
             self.owe(Side::Client, id);
         } else {
             self.streams.remove(id);
         }
-        let mut draft = Box::new(describe::response(*message, is_grpc, id, reset));
+        let mut draft = Box::new(describe::response(*message, is_grpc, id, reset, reader));
         draft.stream = self.key(id);
         Some(Verdict::Done { len: len as u64, draft })
     }

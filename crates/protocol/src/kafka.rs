@@ -47,6 +47,8 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             "topic ids whose name was told on another connection stay ids",
             "producers without acknowledgement are one-way, and unnamed where only their answer could name them",
             "headers of compressed batches are not read",
+            "who fetches is linked to who produced for the batches in the first 16 KiB of an answer, on one \
+             host, and where the broker leaves a batch's own time",
         ],
     },
     recognise,

@@ -140,6 +140,7 @@ impl OpenMessage {
             status: draft.status,
             status_message: draft.status_message,
             trace_context: draft.trace_context,
+            items: draft.items,
             payload,
             unknown: draft.unknown,
             truncated: self.truncated || draft.truncated,

@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use deeptrace_model::{Attributes, MessageRole, SpanStatus, Text, TraceContext, Transport};
+use deeptrace_model::{
+    Attributes, ItemKey, MessageRole, SpanStatus, Text, TraceContext, Transport,
+};
 
 use crate::CARRIED;
 
@@ -251,6 +253,8 @@ pub struct Draft {
     pub trace_context: Option<TraceContext>,
     /// Names of attributes whose bytes were sent before the agent came.
     pub unknown: Vec<&'static str>,
+    /// What it puts into a queue, or takes out of one; of bytes that both who puts and who takes see.
+    pub items: Vec<ItemKey>,
     /// Whether a later message of the exchange takes its place (`100 Continue`).
     pub interim: bool,
     /// Whether requests before the one that it answers stay without an answer, because theirs are
@@ -289,6 +293,7 @@ impl Draft {
             status_message: None,
             trace_context: None,
             unknown: Vec::new(),
+            items: Vec::new(),
             interim: false,
             skips: false,
             truncated: false,

@@ -1,6 +1,15 @@
 //! What all versions of HTTP have in common: RFC 9110 (semantics), RFC 3986 (targets), and what of it
 //! must not be kept.
 
+mod elasticsearch;
+mod genai;
+mod graphql;
+mod json;
+mod jsonrpc;
+pub(crate) mod meaning;
+mod s3;
+mod soap;
+
 use std::ops::Range;
 
 use memchr::memchr;

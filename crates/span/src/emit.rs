@@ -1,11 +1,15 @@
 //! Emission: what all spans need to know, and the last steps of each.
 
-use deeptrace_model::{BootTime, Clock, ConnectionId, Event, EventBody, Host, Touch, UnitId};
+use deeptrace_model::{
+    Attributes, BootTime, Clock, ConnectionId, Event, EventBody, Host, Message, MessageRole, Touch,
+    UnitId, Value,
+};
 
 use crate::assemble::{Outcome, Scene};
 use crate::connection::{Ends, Pending};
 use crate::exchange::Pairs;
 use crate::gaps::Gaps;
+use crate::items::Items;
 use crate::names::Names;
 use crate::processes::Processes;
 use crate::spans::{Options, Output};
@@ -20,9 +24,16 @@ pub(crate) struct Emitter {
     pub pairs: Pairs,
     pub names: Names,
     pub gaps: Gaps,
+    pub items: Items,
     pub spans: u64,
     pub unanswered: u64,
     pub failed_connects: u64,
+}
+
+/// What was received unasked, if it may be out of a queue: not what is on its way into one.
+fn taken(message: &Message) -> Option<&Message> {
+    let operation = message.attributes.get("messaging.operation.type").and_then(Value::as_text);
+    (message.role == MessageRole::OneWay && operation != Some("send")).then_some(message)
 }
 
 impl Emitter {
@@ -34,6 +45,7 @@ impl Emitter {
             pairs: Pairs::default(),
             names: Names::new(options.names_per_service),
             gaps: Gaps::default(),
+            items: Items::default(),
             spans: 0,
             unanswered: 0,
             failed_connects: 0,
@@ -78,11 +90,16 @@ impl Emitter {
             }
         };
         let exchange = self.pairs.exchange(connection, ends, &pending.message, response);
+        let mut links = Attributes::new();
+        if let Some(message) = response.or_else(|| taken(&pending.message)) {
+            self.items.take(message, &mut links);
+        }
         let process = pending.process.take();
         let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
         let scene = self.scene();
         let (place, spans) = ((ends, surroundings), &mut out.spans);
         let span = scene.assemble(spans, place, pending, process.as_deref(), exchange, outcome);
+        span.attributes.extend(links.iter().cloned());
         self.names.limit(&span.service, &mut span.name, &mut span.attributes);
         self.spans += 1;
     }

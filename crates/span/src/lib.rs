@@ -12,6 +12,7 @@ mod emit;
 mod errno;
 mod exchange;
 mod gaps;
+mod items;
 mod judge;
 mod names;
 mod processes;

@@ -177,6 +177,8 @@ impl Spans {
         out("span_connections_shed_total", count.connections_shed);
         out("span_processes_shed_total", emitter.processes.shed);
         out("span_unix_pairs_shed_total", emitter.pairs.shed);
+        out("span_items_shed_total", emitter.items.shed);
+        out("span_items_unknown_total", emitter.items.unknown);
         out("span_names_replaced_total", emitter.names.replaced);
         out("span_events_lost_total", emitter.gaps.lost_total);
         out("span_connections", self.connections.len() as u64);
@@ -216,6 +218,7 @@ impl Spans {
         self.know(id, out);
         let Some(connection) = self.connections.touched() else { return };
         let emitter = &mut self.emitter;
+        emitter.items.put(&message);
         let pending = pending(emitter, message);
         connection.is_used = true;
         if let Some(response) = connection.take_early(&pending.message, emitter.gaps.lost_total) {
@@ -288,6 +291,7 @@ impl Spans {
 
     fn one_way(&mut self, message: Box<Message>, out: &mut Output) {
         let id = message.stream.connection;
+        self.emitter.items.put(&message);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_used = true;
             let pending = pending(&self.emitter, message);

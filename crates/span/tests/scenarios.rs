@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use deeptrace_model::{
     BootTime, Call, Close, ConnectionId, Direction, Endpoint, Event, EventBody, EventId, Host,
-    LossCause, Message, MessageRole, Open, Origin, Pid, Process, ProcessKey, Span, SpanId,
-    SpanStatus, StreamKey, Tid, Touch, Transport, UnitId, Value, WallTime,
+    ItemKey, LINKED_TIME, LossCause, Message, MessageRole, Open, Origin, Pid, Process, ProcessKey,
+    Span, SpanId, SpanStatus, StreamKey, Tid, Touch, Transport, UnitId, Value, WallTime,
 };
 use deeptrace_span::{Input, Options, Output, Spans};
 
@@ -14,7 +14,7 @@ const MS: u64 = 1_000_000;
 /// Runs steps of the form `TIME ACTION ARGUMENTS`, separated by `;`, times in milliseconds:
 /// `open C connected|accepted|found`, `close C ERRNO`, `lost N`, `tick`, or a message
 /// `req|res|one DIRECTION C[.STREAM] [THREAD] [lost] [interim] [404] [since=MS] [cut=ERRNO] [grpc=CODE]
-/// [failed] [send|receive]`, with direction
+/// [failed] [send|receive] [item=N]`, with direction
 /// `<` for received and `>` for sent.
 fn run(script: &str) -> (Vec<Span>, BTreeMap<&'static str, u64>) {
     let mut stage = Spans::new(Options::default());
@@ -125,6 +125,7 @@ fn message(
         .map_or(0, |(_, stream)| stream.parse().expect("as the notation has it"));
     let (mut tid, mut status, mut attributes) = (1, SpanStatus::Unset, Vec::new());
     let (mut lost_events, mut interim, mut since, mut incomplete) = (0, false, time, None);
+    let mut items = Vec::new();
     if action == "res" {
         status = SpanStatus::Ok;
     }
@@ -146,6 +147,9 @@ fn message(
                 attributes.push(("messaging.operation.type".into(), word.to_string().into()));
             }
             "failed" => status = SpanStatus::Error,
+            word if word.starts_with("item=") => {
+                items.push(ItemKey(word[5..].parse().expect("as the notation has it")));
+            }
             word if word.starts_with("since=") => {
                 since = word[6..].parse().expect("as the notation has it")
             }
@@ -186,6 +190,7 @@ fn message(
         lost_events,
         incomplete,
         interim,
+        items,
         ..Message::default()
     })
 }
@@ -452,4 +457,43 @@ proptest::proptest! {
         let script = script.join(";");
         proptest::prop_assert_eq!(run(&script), run(&script));
     }
+}
+
+/// Which spans are linked to which, by their places, and the milliseconds between.
+fn linked(script: &str) -> Vec<(usize, Vec<usize>, i64)> {
+    let (spans, _) = run(script);
+    let place = |id: SpanId| spans.iter().position(|span| span.id == id).expect("a span");
+    let all = spans.iter().enumerate().map(|(at, span)| {
+        let time = span.attributes.get(LINKED_TIME).and_then(Value::as_int).unwrap_or(-1);
+        (at, span.linked().map(place).collect::<Vec<_>>(), time / MS as i64)
+    });
+    all.filter(|(_, links, _)| !links.is_empty()).collect()
+}
+
+#[test]
+fn who_takes_an_item_is_linked_to_who_put_it() {
+    const OPEN: &str =
+        "0 open 1 connected; 0 open 2 connected; 0 open 3 connected; 0 open 9 accepted;";
+    // The broker sees the same items on their way in and out.
+    let one = "1 req > 1 send item=7; 2 req < 9 send item=7; 3 res > 9; 4 res < 1; \
+               5 req > 2 receive; 9 res < 2 item=7";
+    assert_eq!(linked(&[OPEN, one].concat()), [(2, vec![1], 8)]);
+    // The producer is answered after the consumer was.
+    let late = "1 req > 2 receive; 3 req > 1 send item=7; 5 res < 2 item=7; 6 res < 1";
+    assert_eq!(linked(&[OPEN, late].concat()), [(0, vec![1], 2)]);
+    // Several, from several; one that nobody put.
+    let many = "1 req > 1 send item=7; 2 res < 1; 3 one > 2 send item=8; 4 req > 3 receive; \
+                9 res < 3 item=7 item=8 item=9";
+    assert_eq!(linked(&[OPEN, many].concat()), [(2, vec![0, 1], 8)]);
+    // Everybody who takes it.
+    let all = "1 req > 1 send item=7; 2 res < 1; 3 req > 2 receive; 4 res < 2 item=7; \
+               5 req > 3 receive; 6 res < 3 item=7";
+    assert_eq!(linked(&[OPEN, all].concat()), [(1, vec![0], 3), (2, vec![0], 5)]);
+    // Sent again: nobody knows which of them it was.
+    let again = "1 req > 1 send item=7; 2 res < 1; 3 req > 1 send item=7; 4 res < 1; \
+                 5 req > 2 receive; 6 res < 2 item=7";
+    assert_eq!(linked(&[OPEN, again].concat()), []);
+    // Items that are on their way into the broker are not taken.
+    let in_only = "1 one > 1 send item=7; 2 one < 9 send item=7";
+    assert_eq!(linked(&[OPEN, in_only].concat()), []);
 }

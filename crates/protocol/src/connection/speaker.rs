@@ -211,6 +211,7 @@ impl Connection {
         let stop = half.feed(speaker.parser.as_mut(), &mut work, piece);
         let (finished, from) = (half.finished > finished, work.from);
         if finished {
+            self.halves[piece.direction.opposite() as usize].forget_apart();
             let doubt = &mut speaker.doubt[piece.direction as usize];
             *doubt = doubt.saturating_sub(1);
             speaker.misses = 0;

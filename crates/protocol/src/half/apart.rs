@@ -26,6 +26,13 @@ impl Half {
         true
     }
 
+    /// The other side said something new: what was kept is not what answers it.
+    pub(crate) fn forget_apart(&mut self) {
+        if !self.synced && !self.pending.is_empty() {
+            self.restart(self.next.unwrap_or(self.at), false);
+        }
+    }
+
     /// Keeps a call that starts nothing by itself, if it is short and all of it was copied.
     pub(crate) fn keep_apart(&mut self, piece: &Piece<'_>) {
         let is_whole = piece.bytes.len() as u64 == piece.len;

@@ -68,6 +68,13 @@ impl Body {
     }
 }
 
+/// Where the data of the first chunk begin, and how many there are; nothing where its size is not
+/// there, or is none.
+pub(super) fn first_chunk(bytes: &[u8]) -> Option<(usize, u64)> {
+    let end = line_end(bytes)?;
+    Some((end, chunk_size(&bytes[..end])?))
+}
+
 /// Length of the first line with its end.
 fn line_end(bytes: &[u8]) -> Option<usize> {
     memchr(b'\n', bytes).map(|at| at + 1)

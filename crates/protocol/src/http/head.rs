@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use crate::trace_context::TraceHeaders;
+use crate::web::meaning::Words;
 use crate::web::{is_secret, number};
 
 /// What the fields of a head say.
@@ -22,6 +23,8 @@ pub(super) struct Fields<'a> {
     pub(super) host: Option<&'a [u8]>,
     pub(super) user_agent: Option<&'a [u8]>,
     pub(super) trace: TraceHeaders,
+    /// What detectors look at.
+    pub(super) words: Words<'a>,
     /// Where values lie that must not be kept.
     pub(super) redact: Vec<Range<usize>>,
 }
@@ -55,6 +58,7 @@ impl<'a> Fields<'a> {
         let Some((name, range)) = split(line) else { return };
         let value = &line[range.clone()];
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        self.words.field(name, value);
         match name.len() {
             4 if is(b"host") => self.host = Some(value),
             7 if is(b"upgrade") => self.is_h2c = value.eq_ignore_ascii_case(b"h2c"),

@@ -12,6 +12,7 @@ use deeptrace_model::{AttributeSet, MessageRole, SpanStatus, Text, TraceContext,
 use super::Asked;
 use super::head::Fields;
 use crate::Draft;
+use crate::web::meaning::Wanted;
 
 /// Heads remembered by a thread; a power of two.
 const SLOTS: usize = 512;
@@ -43,12 +44,17 @@ pub(super) struct Framing {
     /// Announced length of the body.
     pub(super) length: Option<u64>,
     pub(super) is_chunked: bool,
+    /// Who wants to see the body of a request.
+    pub(super) wanted: Option<Wanted>,
+    /// Whether the body of a response can be read.
+    pub(super) is_json: bool,
 }
 
 impl Summary {
     pub(super) fn new(draft: Draft, fields: &Fields<'_>, asked: Asked, status: u16) -> Self {
         let Fields { end, is_whole, length, is_chunked, .. } = *fields;
-        let framing = Framing { asked, status, end, is_whole, length, is_chunked };
+        let (wanted, is_json) = (None, fields.words.is_json());
+        let framing = Framing { asked, status, end, is_whole, length, is_chunked, wanted, is_json };
         Self { draft: Box::new(draft), framing }
     }
 }

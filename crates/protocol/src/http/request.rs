@@ -6,6 +6,7 @@ use memchr::memchr;
 use super::head::Fields;
 use crate::Draft;
 use crate::template::path_template;
+use crate::web::meaning::{self, Asking, Wanted};
 use crate::web::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 
 /// Longest method that is believed of a protocol that lets everybody make up their own.
@@ -74,8 +75,8 @@ fn is_method_byte(byte: &u8) -> bool {
     byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_')
 }
 
-/// What a request says.
-pub(super) fn draft(line: &Line<'_>, fields: &Fields<'_>, bytes: &[u8]) -> Draft {
+/// What a request says, and who wants to see its body.
+pub(super) fn draft(line: &Line<'_>, fields: &Fields<'_>, bytes: &[u8]) -> (Draft, Option<Wanted>) {
     let target = Target::of(line.target, line.method == b"CONNECT");
     let known = METHODS.iter().find(|method| method.as_bytes() == line.method);
     let method = known.copied().unwrap_or("_OTHER");
@@ -114,11 +115,22 @@ pub(super) fn draft(line: &Line<'_>, fields: &Fields<'_>, bytes: &[u8]) -> Draft
     attributes.push(("network.protocol.version".into(), version.into()));
     draft.attributes = attributes;
     draft.trace_context = fields.trace.context();
+    let wanted = meaning::ask(
+        &Asking {
+            method: line.method,
+            path: target.path,
+            query: target.query,
+            host: target.authority.or(fields.host),
+            user_agent: fields.user_agent,
+            words: fields.words,
+        },
+        &mut draft,
+    );
     if let Some(user) = target.user {
         let at = offset(bytes, user);
         draft.redact.push(at..at + user.len());
     }
-    draft
+    (draft, wanted)
 }
 
 /// Where a part lies in its whole.

@@ -5,6 +5,7 @@ use memchr::memchr;
 
 use super::head::Fields;
 use crate::Draft;
+use crate::web::meaning;
 
 /// A status line.
 pub(super) struct Line {
@@ -66,5 +67,6 @@ pub(super) fn draft(line: &Line, fields: &Fields<'_>) -> Draft {
         draft.attributes.push(("http.response.body.size".into(), Value::Int(length as i64)));
     }
     draft.redact.clone_from(&fields.redact);
+    meaning::answer(&fields.words, &mut draft);
     draft
 }

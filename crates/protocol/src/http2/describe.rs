@@ -6,28 +6,57 @@ use super::fields::Fields;
 use super::frame;
 use super::stream::Under;
 use crate::template::path_template;
+use crate::web::meaning::{self, Asking, Row, Wanted};
 use crate::web::{METHODS, hide_secrets, host_and_port, path_and_query, text};
 use crate::{Draft, grpc};
 
-/// What a request says.
-pub(super) fn request(message: Under, is_grpc: bool, stream: u32) -> Draft {
+/// What a request says, and who reads the body of its response.
+pub(super) fn request(message: Under, is_grpc: bool, stream: u32) -> (Draft, Option<Row>) {
     let fields = &message.fields;
     let mut draft = if is_grpc { call(fields, message.count.messages()) } else { ask(fields) };
+    let wanted = if is_grpc { None } else { meant(fields, &mut draft) };
+    let row = wanted.and_then(|wanted| meaning::ask_body(wanted, &message.body, &mut draft));
     draft.stream = u64::from(stream);
     draft.trace_context = fields.trace.context();
     draft.truncated = fields.is_cut;
     draft.redact = message.redact;
-    draft
+    (draft, row)
+}
+
+/// What a request's head means; who wants its body is returned.
+fn meant(fields: &Fields, draft: &mut Draft) -> Option<Wanted> {
+    let (path, query) = fields.path.as_deref().map(path_and_query)?;
+    let asking = Asking {
+        method: fields.method.as_deref()?,
+        path,
+        query,
+        host: fields.authority.as_deref(),
+        user_agent: fields.user_agent.as_deref(),
+        words: fields.words(),
+    };
+    meaning::ask(&asking, draft)
 }
 
 /// What a response says; `reset` is the error code with which its stream was reset.
-pub(super) fn response(message: Under, is_grpc: bool, stream: u32, reset: Option<u32>) -> Draft {
+pub(super) fn response(
+    message: Under,
+    is_grpc: bool,
+    stream: u32,
+    reset: Option<u32>,
+    reader: Option<Row>,
+) -> Draft {
     let fields = &message.fields;
     let mut draft = match reset {
         Some(code) => reset_with(code),
         None if is_grpc => outcome(fields, message.count.messages()),
         None => answer(fields),
     };
+    if !is_grpc {
+        meaning::answer(&fields.words(), &mut draft);
+        if let Some(row) = reader {
+            meaning::answer_body(row, &message.body, &mut draft);
+        }
+    }
     if is_grpc {
         draft.protocol = Some(grpc::NAME);
     }

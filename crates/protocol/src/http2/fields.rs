@@ -4,11 +4,15 @@ use std::ops::Range;
 
 use super::hpack::{Broken, Field, Table};
 use crate::trace_context::TraceHeaders;
+use crate::web::meaning::Words;
 use crate::web::{has_secret, is_secret, number, path_and_query};
 use crate::{Side, grpc};
 
 /// Bytes kept of a value.
 const VALUE_MAX: usize = 2048;
+
+/// Fields kept for detectors.
+const LOOKED_AT_MAX: usize = 12;
 
 /// What the fields of a message said so far: of its head, and of its trailers.
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ pub(super) struct Fields {
     /// Whether the content type is gRPC's, where it is known.
     pub(super) is_grpc: Option<bool>,
     pub(super) trace: TraceHeaders,
+    /// Fields that detectors look at (see `web/meaning.rs`).
+    looked_at: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether there are fields whose names are not known.
     pub(super) has_unknown: bool,
     /// Whether a block was not copied to its end.
@@ -55,6 +61,9 @@ impl Fields {
             return;
         };
         let keep = || Some(value[..value.len().min(VALUE_MAX)].to_vec());
+        if Words::has(name) && self.looked_at.len() < LOOKED_AT_MAX {
+            self.looked_at.push((name.to_vec(), keep().unwrap_or_default()));
+        }
         match name {
             b":method" => self.method = keep(),
             b":path" => {
@@ -81,6 +90,13 @@ impl Fields {
             }
             name => self.trace.header(name, value),
         }
+    }
+
+    /// What detectors look at.
+    pub(super) fn words(&self) -> Words<'_> {
+        let mut words = Words::default();
+        self.looked_at.iter().for_each(|(name, value)| words.field(name, value));
+        words
     }
 
     /// Who sent them, if pseudo-header fields tell.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::block::Block;
 use super::fields::Fields;
 use crate::grpc;
+use crate::web::meaning::Row;
 
 /// Streams that are followed at once; beyond, the oldest is forgotten. Servers allow 100 to 250.
 const STREAMS_MAX: usize = 1024;
@@ -26,9 +27,23 @@ pub(super) struct Under {
     /// Where values lie in the message that must not be kept.
     pub(super) redact: Vec<Range<usize>>,
     pub(super) count: Count,
+    /// The start of the body, where a detector may look at it.
+    pub(super) body: Vec<u8>,
+    /// Bytes of the body that are wanted yet.
+    pub(super) body_left: usize,
 }
 
 impl Under {
+    /// Takes data of the body; what was not copied ends what is looked at.
+    pub(super) fn add_body(&mut self, seen: &[u8], len: usize) {
+        self.body.extend_from_slice(&seen[..seen.len().min(self.body_left)]);
+        self.body_left = if seen.len() < len.min(self.body_left) {
+            0
+        } else {
+            self.body_left.saturating_sub(seen.len())
+        };
+    }
+
     /// Takes the fields of a block that comes after the bytes so far.
     pub(super) fn add_fields(&mut self, mut fields: Fields, block: &Block) {
         let base = usize::try_from(self.size).unwrap_or(usize::MAX);
@@ -114,6 +129,8 @@ pub(super) struct Stream {
     pub(super) is_grpc: Option<bool>,
     /// Whether it seems to, as long as they did not.
     pub(super) guess: bool,
+    /// Who reads the body of the response.
+    pub(super) reader: Option<Row>,
 }
 
 /// Streams by their id.

@@ -4,7 +4,7 @@
 //! Only headers of uncompressed batches are read. Records of several callers may be in one
 //! batch: a trace context is told only where all records that were read agree on it.
 
-use deeptrace_model::TraceContext;
+use deeptrace_model::{ItemKey, TraceContext, hash_bytes};
 
 use super::cursor::Cursor;
 use crate::TraceHeaders;
@@ -13,7 +13,7 @@ use crate::TraceHeaders;
 const FRONT: usize = 12;
 
 /// What is known of some records.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Records {
     /// Number of records.
     pub(super) count: u32,
@@ -21,7 +21,16 @@ pub(super) struct Records {
     pub(super) is_partial: bool,
     /// A tag of offset and context: `None` where none was read, `Some(None)` where records differ.
     context: Option<Option<TraceContext>>,
+    /// Batches, as who sends and who fetches them see alike.
+    pub(super) items: Vec<ItemKey>,
 }
+
+/// Batches of one message that are told.
+const ITEMS_MAX: usize = 256;
+
+/// What a broker leaves as it was in a batch: from its checksum to the number of its records, among
+/// them time, producer and sequence number. Offset and leader epoch before that are the broker's.
+const KEPT: std::ops::Range<usize> = FRONT + 5..FRONT + 49;
 
 impl Records {
     /// What the records have in common.
@@ -59,6 +68,9 @@ impl Records {
                 cursor.take(4 + 8 + 8 + 8 + 2 + 4)?;
                 let count = u32::try_from(cursor.int()?).ok()?;
                 self.count = self.count.saturating_add(count);
+                if let Some(kept) = bytes.get(KEPT).filter(|_| self.items.len() < ITEMS_MAX) {
+                    self.items.push(ItemKey(hash_bytes(kept)));
+                }
                 let is_plain = attributes & 7 == 0 && attributes & 0x20 == 0;
                 if is_plain {
                     let _ = self.records(cursor, count);

@@ -148,6 +148,7 @@ impl<'a> Header<'a> {
             draft.unknown.push("messaging.destination.name");
         }
         draft.trace_context = seen.records.context();
+        draft.items = seen.records.items;
         draft.truncated = is_cut && whole.is_none();
         if self.api.is_secret {
             draft.redact.push(HEADER + 2 + self.client_id.len()..usize::MAX);

@@ -70,6 +70,7 @@ pub(super) fn describe(
         draft.unknown.push("messaging.destination.name");
     }
     draft.trace_context = seen.records.context();
+    draft.items = seen.records.items;
     draft.truncated = is_cut && whole.is_none();
     if let Some(error) = seen.error {
         draft.status = SpanStatus::Error;

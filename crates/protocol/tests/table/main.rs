@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod items;
+#[cfg(test)]
 mod multiplexed;
 #[cfg(test)]
 mod mutations;

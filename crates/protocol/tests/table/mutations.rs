@@ -180,7 +180,8 @@ fn no_lost_call_gives_an_answer_to_another_request() {
         let right = pairs(&all);
         // Where an answer is recorded before its request, or is cut off by the close before a request
         // is missed, nobody can know.
-        let is_in_order = all.messages[0].role == MessageRole::Request;
+        let first = all.messages.first();
+        let is_in_order = first.is_some_and(|message| message.role == MessageRole::Request);
         let lasts = deliveries.len().saturating_sub(2);
         for (from, count) in (0..lasts).flat_map(|from| [1, 2, 3].map(|count| (from, count))) {
             let mut rest = deliveries.clone();

@@ -87,6 +87,7 @@ pub fn describe_message(message: &Message, touches: bool) -> String {
         (!m.unknown.is_empty(), format!("unknown {:?}", m.unknown)),
         (m.status_message.is_some(), format!("message {:?}", m.status_message)),
         (m.trace_context.is_some(), format!("{:?}", m.trace_context)),
+        (!m.items.is_empty(), format!("items {:x?}", m.items)),
     ];
     for (_, flag) in flags.iter().filter(|(is_set, _)| *is_set) {
         writeln!(text, "  {flag}").unwrap();
