@@ -3,16 +3,32 @@
 //! In this order: an end that was a server of another flow of the capture; the only port below
 //! 1024; the only port outside of what Linux gives to clients (32768–60999); the lower port; and
 //! between equal ports the end that is sent to. Biased towards servers with low ports; wrong for a
-//! server on a high port whose client chose a lower one.
+//! server on a high port whose client chose a lower one. So where both are such ports it is a guess
+//! that must not keep a parser from seeing for itself who asks.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
-/// Whether `a` is the server of a flow whose first packet goes from `a` to `b`.
-pub(super) fn is_server(
-    a: SocketAddr,
-    b: SocketAddr,
-    is_known: impl Fn(SocketAddr) -> bool,
-) -> bool {
+/// These are as likely a client's: other systems than Linux, and NAT, give more of them out.
+const DOUBTFUL: RangeInclusive<u16> = 10_000..=60_999;
+
+/// Which end is the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Guess {
+    /// The sender of the flow's first packet is.
+    pub(super) is_sender: bool,
+    /// It is more than a guess.
+    pub(super) is_sure: bool,
+}
+
+/// Tells the server of a flow whose first packet goes from `a` to `b`.
+pub(super) fn guess(a: SocketAddr, b: SocketAddr, is_known: impl Fn(SocketAddr) -> bool) -> Guess {
+    let is_sender = is_server(a, b, &is_known);
+    let server = if is_sender { a } else { b };
+    Guess { is_sender, is_sure: !DOUBTFUL.contains(&server.port()) || is_known(server) }
+}
+
+fn is_server(a: SocketAddr, b: SocketAddr, is_known: impl Fn(SocketAddr) -> bool) -> bool {
     let tests: [&dyn Fn(SocketAddr) -> bool; 3] =
         [&is_known, &|end| end.port() < 1024, &|end| !(32_768..=60_999).contains(&end.port())];
     for test in tests {
@@ -49,5 +65,15 @@ mod tests {
         let known = end(2, 9000);
         assert!(!is_server(end(1, 80), known, |end| end == known));
         assert!(is_server(known, end(1, 80), |end| end == known));
+    }
+
+    #[test]
+    fn between_high_ports_it_is_a_guess() {
+        let end = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let guess = |a, b| guess(end(a), end(b), |end| end.port() == 30_000);
+        assert_eq!(guess(5432, 40_000), Guess { is_sender: true, is_sure: true });
+        assert_eq!(guess(33_000, 61_616), Guess { is_sender: false, is_sure: true });
+        assert_eq!(guess(30_120, 36_333), Guess { is_sender: true, is_sure: false });
+        assert_eq!(guess(50_000, 30_000), Guess { is_sender: false, is_sure: true });
     }
 }
