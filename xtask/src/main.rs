@@ -1,10 +1,11 @@
-//! All automation of the repository that is not cargo itself: `./x run|demo|test|bench|fuzz|docs|bpf`.
+//! All automation of the repository that is not cargo itself: `./x run|demo|test|bench|captures|fuzz|docs|bpf`.
 #![forbid(unsafe_code)]
 
 mod api;
 mod bench;
 mod bpf;
 mod build;
+mod captures;
 mod child;
 mod demo;
 mod docs;
@@ -45,6 +46,8 @@ enum Task {
     Record(servers::record::Options),
     /// Measure, and print one table.
     Bench(bench::Options),
+    /// Hold packet captures that others made to what tshark makes of them.
+    Captures(captures::Options),
     /// Feed every parser and other door what breaks them, if anything does.
     Fuzz(fuzz::Options),
     /// Write the pages that are made of tables in the code.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::bench(&options),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Docs { check } => docs::docs(check),
+        Task::Captures(options) => captures::captures(&options),
         Task::Bpf { check } => bpf::build(check),
     };
     match result {

@@ -84,6 +84,13 @@ impl Pipeline {
         self.contexts.follows(out);
     }
 
+    /// No more events will come: gives out what is known of everything under way.
+    pub fn end(&mut self, now: BootTime, out: &mut Batch) {
+        self.protocols.end(&mut self.parsed);
+        self.messages(out, &mut |_| {});
+        self.tick(now, out, &mut |_| {});
+    }
+
     /// Tells each counter of each stage with its value since the start.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.protocols.counters(out);

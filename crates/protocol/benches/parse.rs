@@ -35,18 +35,22 @@ fn main() {
     let entries = entries();
     for row in TABLE.iter().filter(|row| is_wanted(row.name)) {
         let own = entries.iter().filter(|entry| entry.protocol == row.name);
-        // What is not closed would be gone on with when it is played again.
-        let whole = own.filter(|entry| {
-            entry.session.origin.is_some()
-                && matches!(entry.session.steps.last(), Some(Step::Close(_)))
-        });
-        let sessions: Vec<Session> = whole.map(|entry| entry.session.clone()).collect();
-        assert!(!sessions.is_empty(), "no session of {} ends with a close", row.name);
+        let known = own.filter(|entry| entry.session.origin.is_some());
+        let sessions: Vec<Session> = known.map(|entry| closed(&entry.session)).collect();
         measure(row.name, &sessions);
     }
     if is_wanted("none") {
         measure("none", &[nobodys()]);
     }
+}
+
+/// What is not closed would be gone on with when it is played again.
+fn closed(session: &Session) -> Session {
+    let mut closed = session.clone();
+    if !matches!(closed.steps.last(), Some(Step::Close(_))) {
+        closed.steps.push(Step::Close(0));
+    }
+    closed
 }
 
 /// A connection that says again and again what nobody understands, and is open to the end.

@@ -202,6 +202,21 @@ impl Connection {
         stage.out.messages.append(&mut self.deferred);
     }
 
+    /// No more events will come, though it did not end.
+    pub(crate) fn abandon(&mut self, stage: &mut Stage<'_>) {
+        self.release_all(stage);
+        let first = self.client.unwrap_or(Direction::Received);
+        for direction in [first, first.opposite()] {
+            let Some(speaker) = &mut self.speaker else { break };
+            let before = stage.out.messages.len();
+            let half = &mut self.halves[direction as usize];
+            let mut work = work(self.id, speaker.row, self.client, direction, stage);
+            half.abandon(speaker.parser.as_mut(), &mut work);
+            self.order(direction, before, stage);
+        }
+        stage.out.messages.append(&mut self.deferred);
+    }
+
     /// Gives up waiting for calls that are missing for too long.
     pub(crate) fn expire(&mut self, now: BootTime, stage: &mut Stage<'_>) {
         self.on_plaintext(stage, |inner, stage| inner.expire(now, stage));

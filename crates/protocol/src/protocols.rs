@@ -172,6 +172,19 @@ impl Protocols {
         }
     }
 
+    /// No more events will come: what is under way in connections that did not end is given out as
+    /// incomplete, as after a loss.
+    pub fn end(&mut self, out: &mut Output) {
+        let mut ids: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
+        // In an order that is the same every time.
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(mut connection) = self.connections.remove(id) {
+                connection.abandon(&mut self.stage(out));
+            }
+        }
+    }
+
     /// Every counter of the stage.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.counters.each(out);

@@ -15,7 +15,7 @@ use lru::LruCache;
 
 use super::FIRST_PID;
 use super::counters::Counters;
-use super::direction::is_server;
+use super::direction::{Guess, guess};
 use super::packet::{Header, Segment, Tcp};
 use super::stream::Stream;
 
@@ -168,10 +168,13 @@ impl Flows {
         emit: &mut Emit<'_>,
     ) {
         let (source, destination) = (segment.source, segment.destination);
-        let from_server = from_server.unwrap_or_else(|| {
+        let told = from_server.map(|is_sender| Guess { is_sender, is_sure: true });
+        let Guess { is_sender: from_server, is_sure } = told.unwrap_or_else(|| {
             counters.guessed += 1;
-            is_server(source, destination, |end| self.servers.contains(&end))
+            guess(source, destination, |end| self.servers.contains(&end))
         });
+        let is_stream = matches!(segment.header, Header::Tcp(_));
+        let origin = if is_stream && !is_sure { Origin::Found } else { origin };
         let (client, server) =
             if from_server { (destination, source) } else { (source, destination) };
         self.connections += 1;

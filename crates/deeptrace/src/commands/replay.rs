@@ -146,7 +146,7 @@ fn feed(
             Err(error) => break Err(error.into()),
         }
     };
-    pipeline.tick(now.plus(END), &mut batch, &mut |_| {});
+    pipeline.end(now.plus(END), &mut batch);
     keep(batch)?;
     Ok(Ended { events, outcome })
 }

@@ -119,6 +119,14 @@ impl Half {
         }
     }
 
+    /// Nobody will ever know how it goes on.
+    pub(crate) fn abandon(&mut self, parser: &mut dyn Parser, work: &mut Work<'_>) {
+        if self.synced && !self.ended {
+            self.lose(parser, work, Incomplete::Lost);
+            self.restart(self.next.unwrap_or(0), false);
+        }
+    }
+
     /// The stream ended, in order (`errno` zero) or not.
     pub(crate) fn end(&mut self, parser: &mut dyn Parser, work: &mut Work<'_>, errno: u16) {
         if std::mem::replace(&mut self.ended, true) || !self.synced {

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use deeptrace_model::Incomplete;
 use deeptrace_protocol::TABLE;
 
+use crate::session::Session;
 use crate::session::corpus::{describe, entries};
 
 #[test]
@@ -42,4 +44,17 @@ fn every_protocol_has_sessions_and_every_folder_a_protocol() {
     for folder in folders {
         assert!(TABLE.iter().any(|p| p.name == folder), "no protocol {folder}");
     }
+}
+
+#[test]
+fn what_is_under_way_when_events_end_is_given_out() {
+    let session =
+        Session::parse("open accepted tcp 80\nC \"GET /one HTTP/1.1\\r\\nHost: a\\r\\n\"\n");
+    let (mut out, mut stage) = session.run(&session.deliveries());
+    assert!(out.messages.is_empty());
+    stage.end(&mut out);
+    let [message] = &out.messages[..] else { panic!("{} messages", out.messages.len()) };
+    assert_eq!((message.name.as_str(), message.incomplete), ("GET /one", Some(Incomplete::Lost)));
+    stage.end(&mut out);
+    assert_eq!(out.messages.len(), 1, "an end comes once");
 }
