@@ -3,6 +3,7 @@
 use deeptrace_model::{Attribute, Event, Message, MessageRole, Plaintext};
 
 use super::{Connection, Stage};
+use crate::tls;
 
 /// What a hand-shake tells of all that follows, in OpenTelemetry's names.
 const TOLD: [&str; 4] =
@@ -41,7 +42,8 @@ impl Connection {
 
     /// Remembers what a hand-shake told, if one of these is of it, for what is said under it.
     pub(super) fn note_handshake(&mut self, messages: &[Box<Message>]) {
-        for message in messages {
+        let of_tls = messages.iter().filter(|message| message.protocol == tls::PROTOCOL.name);
+        for message in of_tls {
             for (name, value) in message.attributes.iter() {
                 if TOLD.contains(&name.as_ref()) {
                     self.tls.retain(|known| known.0 != *name);
