@@ -23,6 +23,13 @@ pub struct Window {
     pub tick: i64,
 }
 
+impl Window {
+    /// Both by start.
+    pub fn new(requests: Vec<Request>, calls: Vec<Call>) -> Self {
+        Self { tick: tick(&requests, &calls), requests, calls }
+    }
+}
+
 /// A request that the process served.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -100,4 +107,22 @@ pub(crate) fn each_call(
         guesses.push(decide(call, &containing));
     }
     guesses
+}
+
+/// The step of the clock: the greatest number of which all times differ by multiples.
+fn tick(requests: &[Request], calls: &[Call]) -> i64 {
+    let times = requests.iter().map(|it| [it.start, it.end]);
+    let mut times = times.chain(calls.iter().map(|it| [it.start, it.end])).flatten();
+    let Some(first) = times.next() else { return 1 };
+    let mut step = 0_u64;
+    for time in times.filter(|time| *time != i64::MAX) {
+        let mut apart = time.abs_diff(first);
+        while apart != 0 {
+            (step, apart) = (apart, step % apart);
+        }
+        if step == 1 {
+            break;
+        }
+    }
+    i64::try_from(step.max(1)).unwrap_or(1)
 }

@@ -6,14 +6,5 @@ use crate::chain::{Chain, Ingredients};
 pub(crate) const ROW: Row = Row {
     name: "auto",
     title: "application ids, observed context, and the chain model for the rest",
-    make: || {
-        Box::new(Chain::new(Ingredients {
-            units: true,
-            fields: true,
-            order: true,
-            soft_end: true,
-            background: true,
-            meetings: true,
-        }))
-    },
+    make: || Box::new(Chain::new(Ingredients::ALL)),
 };

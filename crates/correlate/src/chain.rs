@@ -69,7 +69,9 @@ fn solve(
 /// Learns from nothing: from several first assignments, the likeliest outcome.
 fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) -> Model {
     let mut best: Option<(f64, Vec<u32>)> = None;
-    for how in [Start::Alone, Start::First, Start::Latest] {
+    let has_units = ingredients.units && window.calls.iter().any(|call| call.units[0].is_some());
+    let starts = [Start::Alone, Start::First, Start::Latest, Start::Unit];
+    for how in starts.into_iter().filter(|how| has_units || *how != Start::Unit) {
         let Some((mut parents, only)) = start(window, moments, how) else { continue };
         let mut only = only.as_deref();
         let mut likelihood = f64::MIN;

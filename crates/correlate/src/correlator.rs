@@ -51,12 +51,13 @@ pub struct Correlator {
     processes: BTreeMap<Pid, Process>,
     links: u64,
     shed: u64,
+    passed_over: u64,
 }
 
 impl Correlator {
     /// An empty stage.
     pub fn new(options: Options) -> Self {
-        Self { options, processes: BTreeMap::new(), links: 0, shed: 0 }
+        Self { options, processes: BTreeMap::new(), links: 0, shed: 0, passed_over: 0 }
     }
 
     /// Changes how long a call waits for its link.
@@ -84,6 +85,8 @@ impl Correlator {
         for process in self.processes.values_mut() {
             process.decide(now, &rules, out);
             process.settle(now, &rules, out);
+            process.infer(now, out);
+            self.passed_over += process.passed_over();
             self.shed += std::mem::take(&mut process.shed);
         }
         self.links += (out.len() - before) as u64;
@@ -93,6 +96,7 @@ impl Correlator {
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         out("correlate_links_total", self.links);
         out("correlate_shed_total", self.shed);
+        out("correlate_not_inferred_total", self.passed_over);
         let busy = self.processes.values().filter(|process| !process.is_idle()).count();
         out("correlate_processes", busy as u64);
     }

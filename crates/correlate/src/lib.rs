@@ -15,6 +15,7 @@ mod correlator;
 mod deepflow;
 mod deeptrace;
 mod fifo;
+mod inferred;
 mod mixture;
 mod observation;
 mod offline;

@@ -11,7 +11,9 @@ use deeptrace_model::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::algorithm;
 use crate::background::Background;
+use crate::inferred::{self, Inferred};
 use crate::strong::{Call, Candidate, Strong};
 
 /// Requests, calls and pieces of evidence of one process that are held, each.
@@ -28,6 +30,8 @@ const SWEEP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 struct Waiting {
     call: Call,
+    /// The same for inference.
+    seen: algorithm::Call,
     wall: WallTime,
     arrived: BootTime,
 }
@@ -56,6 +60,7 @@ pub(crate) struct Process {
     has_news: bool,
     next_sweep: BootTime,
     background: Background,
+    inferred: Inferred,
     pub(crate) shed: u64,
 }
 
@@ -72,6 +77,7 @@ impl Process {
             has_news: false,
             next_sweep: BootTime(0),
             background: Background::default(),
+            inferred: Inferred::new(),
             shed: 0,
         }
     }
@@ -105,6 +111,7 @@ impl Process {
             made: Vec::new(),
         };
         self.requests.insert(at, candidate);
+        self.inferred.opened(span, start, message.last.tid.0.into());
         self.settled = self.settled.min(at);
     }
 
@@ -127,6 +134,7 @@ impl Process {
             None => span.request[0].time.plus(span.end.since(span.start)),
         };
         request.end = Some(end.max(start));
+        self.inferred.closed(span, end.max(start));
         self.open -= 1;
         if self.open == 0 {
             self.background.idle_from(end);
@@ -148,8 +156,9 @@ impl Process {
             evidence: None,
             background: 0.0,
         };
+        let seen = inferred::call(span, end);
         let at = place(&self.waiting, (call.start, call.span), |w| (w.call.start, w.call.span));
-        self.waiting.insert(at, Waiting { call, wall: span.start, arrived: end });
+        self.waiting.insert(at, Waiting { call, seen, wall: span.start, arrived: end });
     }
 
     /// Something was observed of a call.
@@ -256,6 +265,7 @@ impl Process {
             generation: 0,
             is_final,
         };
+        self.inferred.linked(waiting.seen, &link, !inferred::is_guess(&link));
         let found = find(&self.requests, (start, parent), |r| (r.start, r.span));
         if let Some(request) = found.and_then(|at| self.requests.get_mut(at)) {
             request.made.push(call.callee);
@@ -268,6 +278,17 @@ impl Process {
             }
         }
         out.push(link);
+    }
+
+    /// Answers for calls of which nothing was observed, once in a while. To be called now and then.
+    pub(crate) fn infer(&mut self, now: BootTime, out: &mut Vec<Link>) {
+        let undecided = self.waiting.front().map_or(now, |waiting| waiting.call.start);
+        self.inferred.tick(now, undecided, out);
+    }
+
+    /// Guesses that stayed guesses because too much happened, since it was asked last.
+    pub(crate) fn passed_over(&mut self) -> u64 {
+        std::mem::take(&mut self.inferred.passed_over)
     }
 
     /// Writes the last word on provisional links: what was observed since, or that nothing was and

@@ -19,6 +19,8 @@ pub(super) enum Start {
     First,
     /// The latest open request.
     Latest,
+    /// The latest open request whose last event was in the unit of the call; nobody, where there is none.
+    Unit,
 }
 
 /// A first assignment, and which requests to learn from; `None` where there are too few of them.
@@ -35,6 +37,7 @@ pub(super) fn start(
     let mut alone = vec![true; window.requests.len()];
     let mut open: Vec<u32> = Vec::new();
     let mut made: FxHashMap<(u32, u64), ()> = FxHashMap::default();
+    let mut units: Vec<Option<u64>> = window.requests.iter().map(|it| it.units[0]).collect();
     for (_, happening, at) in moments {
         match happening {
             Happening::Opened => {
@@ -56,15 +59,28 @@ pub(super) fn start(
                 let some = open.iter().filter(within(slack)).any(|request| is_complete(&request));
                 let free = |request: &&u32| !made.contains_key(&(**request, call.class));
                 let possible = |request: &&u32| !some || is_complete(request);
+                // A value that few share is a better guess than any order.
+                let has_value = |request: &&u32| {
+                    shares(&call.tokens, &window.requests[**request as usize].tokens)
+                };
+                let by_value = !call.tokens.is_empty()
+                    && open.iter().filter(within(slack)).any(|request| has_value(&request));
+                let possible =
+                    |request: &&u32| possible(request) && (!by_value || has_value(request));
                 let containing = || open.iter().filter(within(slack)).filter(possible);
+                let same_unit = |request: &&u32| {
+                    call.units[0].is_some() && units[**request as usize] == call.units[0]
+                };
                 let chosen = match (call.known, how) {
                     (Some(known), _) => Some(known as u32),
                     (None, Start::Latest) => containing().next_back().copied(),
+                    (None, Start::Unit) => containing().rfind(same_unit).copied(),
                     _ => containing().find(free).or_else(|| containing().next_back()).copied(),
                 };
                 if let Some(request) = chosen {
                     made.insert((request, call.class), ());
                     parents[*at as usize] = request;
+                    units[request as usize] = call.units[0];
                 }
             }
             Happening::Closed => open.retain(|request| request != at),
@@ -75,7 +91,18 @@ pub(super) fn start(
                     open.push(request);
                 }
             }
-            Happening::Returned | Happening::ReturnedAtOnce | Happening::Left => {}
+            Happening::Returned | Happening::ReturnedAtOnce => {
+                if let Some(last) = units.get_mut(parents[*at as usize] as usize) {
+                    *last = window.calls[*at as usize].units[1];
+                }
+            }
+            Happening::Left => {}
+        }
+    }
+    if how == Start::Unit {
+        let found = parents.iter().filter(|parent| **parent != NOBODY).count();
+        if (found as f32) < UNITS_TELL * parents.len() as f32 {
+            return None;
         }
     }
     if how != Start::Alone {
@@ -85,6 +112,8 @@ pub(super) fn start(
     (many >= ALONE_MIN && many * 20 >= alone.len()).then_some((parents, Some(alone)))
 }
 
+/// Share of calls that units must explain, to begin with them.
+const UNITS_TELL: f32 = 0.7;
 /// Nanoseconds by which a call may end after its request, where no other request contains it.
 const SLACK: i64 = 1_000_000;
 /// Requests that were alone, without which they are not learned from.

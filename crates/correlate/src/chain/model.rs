@@ -46,6 +46,18 @@ pub(crate) struct Ingredients {
     pub(crate) meetings: bool,
 }
 
+impl Ingredients {
+    /// All of them.
+    pub(crate) const ALL: Self = Self {
+        units: true,
+        fields: true,
+        order: true,
+        soft_end: true,
+        background: true,
+        meetings: true,
+    };
+}
+
 /// Statistics of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Model {

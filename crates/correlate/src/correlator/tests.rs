@@ -7,6 +7,8 @@ use deeptrace_model::{
     StreamKey, Tid, Touch, UnitId, WallTime,
 };
 
+use deeptrace_model::Method;
+
 use super::*;
 
 const MS: u64 = 1_000_000;
@@ -282,4 +284,102 @@ proptest::proptest! {
         };
         proptest::prop_assert_eq!(run(), run());
     }
+}
+
+/// Slow and fast requests at random for `seconds`: a fast one calls before the slow ones that came before
+/// it have called, so that first-free is wrong. `observed`: what of each fourth call
+/// is observed, its own request or another. Returns calls, right requests, and the links that won.
+fn slow_and_fast(seconds: u64, observed: Option<bool>) -> Vec<(u64, bool, Link)> {
+    let mut steps: Vec<(u64, u8, Span)> = Vec::new();
+    let mut parents = BTreeMap::new();
+    let mut t = 0;
+    for i in 0.. {
+        let random = deeptrace_model::hash64(&[i]);
+        let is_slow = random.is_multiple_of(2);
+        t += 3 + random / 2 % 14;
+        if t >= seconds * 1000 {
+            break;
+        }
+        let (end, from, to) = if is_slow { (30, 20, 24) } else { (12, 3, 6) };
+        let mut served = span(&format!("r{i}"), t, t + end);
+        let call = span(&format!("c{i}"), t + from, t + to);
+        served.name = if is_slow { "slow" } else { "fast" }.into();
+        parents.insert(call.id, (t, served.id));
+        steps.push((t, 0, served.clone()));
+        steps.push((t + to, 1, call));
+        steps.push((t + end, 2, served));
+    }
+    steps.sort_by_key(|(time, kind, _)| (*time, *kind));
+    let mut correlator = Correlator::new(Options::default());
+    let (mut links, mut ticked) = (Vec::new(), 0);
+    for (nth, (time, kind, it)) in steps.iter().enumerate() {
+        while ticked + 100 <= *time {
+            ticked += 100;
+            correlator.tick(BootTime(ticked * MS), &mut links);
+        }
+        match kind {
+            0 => correlator.feed(Input::Message(&request(it)), &mut links),
+            _ => {
+                if let (1, Some(truthful), true) = (kind, observed, nth.is_multiple_of(4)) {
+                    let (_, own) = parents[&it.id];
+                    let other = parents.values().find(|(start, id)| {
+                        *id != own && *start <= time - 4 && start + 12 >= *time
+                    });
+                    let parent = if truthful { Some(own) } else { other.map(|(_, id)| *id) };
+                    let (pid, child, kind) = (Pid(1), it.id, EvidenceKind::Pin);
+                    let time = BootTime(time * MS);
+                    let evidence = Evidence { pid, child, parent, kind, confidence: 0.99, time };
+                    correlator.feed(Input::Evidence(evidence), &mut links);
+                }
+                correlator.feed(Input::Span(it), &mut links);
+            }
+        }
+    }
+    correlator.tick(BootTime((seconds * 1000 + 2000) * MS), &mut links);
+    let mut won: BTreeMap<SpanId, Link> = BTreeMap::new();
+    for link in links {
+        match won.get(&link.child) {
+            Some(known) if !link.beats(known) => {}
+            _ => {
+                won.insert(link.child, link);
+            }
+        }
+    }
+    let judged = |link: Link| {
+        let (start, own) = parents[&link.child];
+        (start, link.parent == Some(own), link)
+    };
+    won.into_values().map(judged).collect()
+}
+
+#[test]
+fn where_nothing_is_observed_the_model_answers_within_seconds() {
+    let links = slow_and_fast(10, None);
+    let late: Vec<_> = links.iter().filter(|(start, ..)| *start > 3000).collect();
+    let right = late.iter().filter(|(_, is_right, _)| *is_right).count();
+    let sure = late.iter().filter(|(.., link)| link.confidence >= 0.8).count();
+    assert!(right * 100 >= late.len() * 97, "{right} of {} right", late.len());
+    assert!(sure * 100 >= late.len() * 80, "{sure} of {} sure", late.len());
+    assert!(late.iter().all(|(.., link)| link.method == Method::Inferred));
+    // Before that there were guesses, and they were wrong.
+    let early: Vec<_> = links.iter().filter(|(start, ..)| *start < 900).collect();
+    assert!(early.iter().all(|(.., link)| link.generation == 0));
+    assert!(early.iter().filter(|(_, is_right, _)| !is_right).count() > 20);
+}
+
+#[test]
+fn the_model_is_as_sure_as_it_was_seen_to_be_right() {
+    let sure = |observed| {
+        let links = slow_and_fast(12, Some(observed));
+        let inferred = links
+            .iter()
+            .filter(|(start, _, link)| *start > 8000 && link.method == Method::Inferred)
+            .map(|(.., link)| link.confidence);
+        let (mut sum, mut count) = (0.0, 0.0);
+        inferred.for_each(|confidence| (sum, count) = (sum + confidence, count + 1.0));
+        assert!(count > 100.0, "{count}");
+        sum / count
+    };
+    let (truthful, contradicted) = (sure(true), sure(false));
+    assert!(truthful > 0.9 && contradicted < truthful - 0.2, "{truthful} {contradicted}");
 }

@@ -43,7 +43,7 @@ impl<'a> View<'a> {
             }
         };
         let calls: Vec<Call> = process.calls.iter().map(call).collect();
-        let window = Window { tick: tick(&requests, &calls), requests, calls };
+        let window = Window::new(requests, calls);
         Self { window, process }
     }
 
@@ -81,22 +81,4 @@ fn meetings(held: &[Held], requests: &[usize]) -> Vec<u32> {
         *meeting
     };
     (0_u32..).zip(requests).map(number).collect()
-}
-
-/// The step of the clock: the greatest number of which all times differ by multiples.
-fn tick(requests: &[Request], calls: &[Call]) -> i64 {
-    let times = requests.iter().map(|it| [it.start, it.end]);
-    let mut times = times.chain(calls.iter().map(|it| [it.start, it.end])).flatten();
-    let Some(first) = times.next() else { return 1 };
-    let mut step = 0_u64;
-    for time in times.filter(|time| *time != i64::MAX) {
-        let mut apart = time.abs_diff(first);
-        while apart != 0 {
-            (step, apart) = (apart, step % apart);
-        }
-        if step == 1 {
-            break;
-        }
-    }
-    i64::try_from(step.max(1)).unwrap_or(1)
 }
