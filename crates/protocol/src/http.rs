@@ -20,7 +20,8 @@ use self::body::{Body, Progress};
 use self::heads::Summary;
 use crate::due::{Answers, Due};
 use crate::{
-    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+    CopyPolicy, Draft, Form, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support,
+    Verdict,
 };
 
 /// The row of the table.
@@ -218,7 +219,8 @@ impl Http {
     /// The head is read: is that all, or what follows?
     fn begin(&mut self, from: Side, head: Summary, body: Body) -> Verdict {
         let half = &mut self.halves[from as usize];
-        let Summary { draft, framing } = head;
+        let Summary { mut draft, framing } = head;
+        draft.form = Form::Http;
         let draft = (!half.is_stray).then_some(draft);
         if !framing.is_whole {
             half.draft = draft;

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use deeptrace_redact::Form;
+
 use deeptrace_model::{Attributes, MessageRole, SpanStatus, Text, TraceContext, Transport};
 
 use crate::CARRIED;
@@ -260,6 +262,8 @@ pub struct Draft {
     pub truncated: bool,
     /// Byte ranges of values, from the start of the message, that must not be kept.
     pub redact: Vec<Range<usize>>,
+    /// How its bytes are encoded, for finding values by their names where that is configured.
+    pub form: Form,
 }
 
 impl Draft {
@@ -293,6 +297,7 @@ impl Draft {
             skips: false,
             truncated: false,
             redact: Vec::new(),
+            form: Form::Opaque,
         }
     }
 }

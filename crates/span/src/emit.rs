@@ -8,6 +8,7 @@ use crate::exchange::Pairs;
 use crate::gaps::Gaps;
 use crate::names::Names;
 use crate::processes::Processes;
+use crate::redact::Redactor;
 use crate::spans::{Options, Output};
 use crate::surroundings::Surroundings;
 
@@ -20,6 +21,7 @@ pub(crate) struct Emitter {
     pub pairs: Pairs,
     pub names: Names,
     pub gaps: Gaps,
+    pub redactor: Redactor,
     pub spans: u64,
     pub unanswered: u64,
     pub failed_connects: u64,
@@ -34,6 +36,7 @@ impl Emitter {
             pairs: Pairs::default(),
             names: Names::new(options.names_per_service),
             gaps: Gaps::default(),
+            redactor: Redactor::new(options.rules.clone()),
             spans: 0,
             unanswered: 0,
             failed_connects: 0,
@@ -56,7 +59,9 @@ impl Emitter {
             | EventBody::Call(_)
             | EventBody::Close(_)
             | EventBody::Plaintext(_)
-            | EventBody::HandOver(_) => {}
+            | EventBody::HandOver(_)
+            | EventBody::Redacted
+            | EventBody::Message(_) => {}
         }
     }
 
@@ -80,9 +85,11 @@ impl Emitter {
         let exchange = self.pairs.exchange(connection, ends, &pending.message, response);
         let process = pending.process.take();
         let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
+        let answer_is_value = pending.message.answer_is_value;
         let scene = self.scene();
         let (place, spans) = ((ends, surroundings), &mut out.spans);
         let span = scene.assemble(spans, place, pending, process.as_deref(), exchange, outcome);
+        self.redactor.span(span, answer_is_value, process.is_some());
         self.names.limit(&span.service, &mut span.name, &mut span.attributes);
         self.spans += 1;
     }

@@ -3,7 +3,7 @@
 use deeptrace_model::Attributes;
 
 use super::element::{Element, element};
-use crate::Draft;
+use crate::{Draft, Form};
 
 /// Commands whose second word is part of the name.
 const CONTAINERS: &[&str] = &[
@@ -343,6 +343,7 @@ impl Command {
             attributes.push(("db.namespace".into(), database.to_string().into()));
         }
         let mut draft = Draft::request(self.name);
+        draft.form = Form::Words;
         draft.attributes = attributes;
         draft.redact.extend(self.secret.map(|at| at..self.before));
         draft
