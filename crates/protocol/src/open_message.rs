@@ -114,7 +114,7 @@ impl OpenMessage {
     ) -> Box<Message> {
         let stream = StreamKey { connection: who.connection, stream: draft.stream };
         let whole = &bytes[..bytes.len().min(who.payload_max.max(HASHED))];
-        let answer_is_value = payloads.redactor.mark(whole, self.size, &mut draft);
+        let is_named = payloads.redactor.mark(whole, self.size, &mut draft);
         let mut masked = Vec::new();
         let whole = if draft.redact.is_empty() {
             whole
@@ -151,7 +151,7 @@ impl OpenMessage {
             lost_events: self.lost_events,
             incomplete: end,
             interim: draft.interim,
-            answer_is_value,
+            answer_is_value: is_named || draft.asks_secret,
             head_hash,
         })
     }

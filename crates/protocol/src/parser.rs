@@ -262,6 +262,8 @@ pub struct Draft {
     pub truncated: bool,
     /// Byte ranges of values, from the start of the message, that must not be kept.
     pub redact: Vec<Range<usize>>,
+    /// Whether what answers it is a credential, or has one in it.
+    pub asks_secret: bool,
     /// How its bytes are encoded, for finding values by their names where that is configured.
     pub form: Form,
 }
@@ -297,6 +299,7 @@ impl Draft {
             skips: false,
             truncated: false,
             redact: Vec::new(),
+            asks_secret: false,
             form: Form::Opaque,
         }
     }

@@ -12,13 +12,19 @@ use crate::Draft;
 const SETS_MAX: usize = 1024;
 
 /// Finds what must not be kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Redactor {
     rules: Rules,
     /// Whether there is nothing to find.
     is_idle: bool,
     /// By address: a set, and what it is after redaction, if that differs.
     sets: FxHashMap<usize, (Arc<AttributeSet>, Option<Arc<AttributeSet>>)>,
+}
+
+impl Default for Redactor {
+    fn default() -> Self {
+        Self::new(Rules::default())
+    }
 }
 
 impl Redactor {

@@ -38,10 +38,18 @@ impl Encoding<'_> {
             return matches!(body.trim_ascii_start(), [] | [b'{' | b'[' | b'<', ..]);
         };
         let end = media_type.iter().position(|byte| *byte == b';').unwrap_or(media_type.len());
-        let name = media_type[..end].trim_ascii().to_ascii_lowercase();
-        TYPES.iter().any(|known| name.starts_with(known))
-            || SYNTAXES.iter().any(|ending| name.ends_with(ending))
+        let name = media_type[..end].trim_ascii();
+        TYPES.iter().any(|known| starts_with(name, known))
+            || SYNTAXES.iter().any(|ending| {
+                let at = name.len().checked_sub(ending.len());
+                at.is_some_and(|at| starts_with(&name[at..], ending))
+            })
     }
+}
+
+/// Whether `bytes` begin with `front`, in any case.
+pub(crate) fn starts_with(bytes: &[u8], front: &[u8]) -> bool {
+    bytes.get(..front.len()).is_some_and(|start| start.eq_ignore_ascii_case(front))
 }
 
 /// Whether these are characters of UTF-8, perhaps cut, without control characters but white space. Quoted

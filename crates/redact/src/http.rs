@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memmem};
 
-use crate::body::Encoding;
+use crate::body::{Encoding, starts_with};
 use crate::chunks::Joined;
 use crate::patterns::Patterns;
 use crate::text;
@@ -90,8 +90,8 @@ fn body(
 
 /// Whether a part of a form is encoded by itself (RFC 2045 §6).
 fn has_coded_part(body: &[u8]) -> bool {
-    body.starts_with(b"--")
-        && memmem::find(&body.to_ascii_lowercase(), b"content-transfer-encoding:").is_some()
+    let mut lines = body.split(|byte| *byte == b'\n');
+    body.starts_with(b"--") && lines.any(|line| starts_with(line, b"content-transfer-encoding:"))
 }
 
 /// What the head says of the body.
