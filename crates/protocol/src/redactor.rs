@@ -41,7 +41,7 @@ impl Redactor {
         let payload = Payload { bytes, form: draft.form, is_cut: size > bytes.len() as u64 };
         let answer_is_value = self.rules.payload(payload, &mut draft.redact);
         if let Some(name) = self.rules.text(&draft.name) {
-            draft.name = name.into();
+            draft.name = short(&name).into();
         }
         if let Some(message) = &mut draft.status_message
             && let Some(masked) = self.rules.text(message)
@@ -79,6 +79,13 @@ impl Redactor {
         self.sets.insert(address, (Arc::clone(set), masked.clone()));
         masked
     }
+}
+
+/// A name without the length of what was masked: names are few.
+fn short(name: &str) -> String {
+    let mut masked = false;
+    let keeps = |c: &char| !(std::mem::replace(&mut masked, *c == '*') && *c == '*');
+    name.chars().filter(keeps).collect()
 }
 
 /// An attribute after redaction, if that differs.

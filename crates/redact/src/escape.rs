@@ -72,6 +72,26 @@ pub(crate) fn letters(bytes: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
     Some((text, origins))
 }
 
+/// The text without the encoding of URLs, with where each of its bytes and its end was; `None` where no
+/// quote or backslash is encoded.
+pub(crate) fn percents(bytes: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    let byte =
+        |at: usize| number(bytes.get(at + 1..at + 3)?, 16).and_then(|n| u8::try_from(n).ok());
+    let mut marks = memchr::memchr_iter(b'%', bytes);
+    if !marks.any(|at| byte(at).is_some_and(|byte| b"\"'`\\<%".contains(&byte))) {
+        return None;
+    }
+    let (mut text, mut origins, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < bytes.len() {
+        let encoded = if bytes[at] == b'%' { byte(at) } else { None };
+        origins.push(at);
+        text.push(encoded.unwrap_or(bytes[at]));
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    origins.push(bytes.len());
+    Some((text, origins))
+}
+
 /// The next letter, digit or joint that is escaped.
 fn escaped(bytes: &[u8], mut at: usize) -> Option<(usize, usize, u8)> {
     while let Some(found) = memchr3(b'\\', b'%', b'&', bytes.get(at..)?) {

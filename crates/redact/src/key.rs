@@ -57,7 +57,7 @@ impl Key {
         while let Some(next) = unit(bytes, end).filter(|next| next.is_of_key() && is_near(end)) {
             end = next.end;
         }
-        Self { start: found.start - before, end }
+        Self { start: behind_escape(bytes, found.start - before, found.start), end }
     }
 
     /// What follows it.
@@ -119,6 +119,14 @@ impl Key {
     fn is_quoted(self, bytes: &[u8]) -> bool {
         without_quote(&bytes[..self.start]).is_some()
     }
+}
+
+/// Where a key begins that was read back to `start`: what looks like its first letters may be the end of
+/// an escaped character, as in `%22password`.
+fn behind_escape(bytes: &[u8], start: usize, found: usize) -> usize {
+    let escape = start.checked_sub(1).and_then(|mark| unit(bytes, mark));
+    let end = escape.filter(|unit| unit.is_encoded && !unit.is_of_key()).map(|unit| unit.end);
+    end.filter(|end| (start..=found).contains(end)).unwrap_or(start)
 }
 
 /// What is before the quote at the end, if there is one.

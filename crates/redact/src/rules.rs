@@ -115,7 +115,7 @@ impl Rules {
     pub fn text(&self, text: &str) -> Option<String> {
         let ready = self.0.as_ref().filter(|ready| !ready.finds_nothing())?;
         let mut places = Vec::new();
-        ready.text(text.as_bytes(), false, &mut places);
+        ready.text(text.as_bytes(), &mut places);
         (!places.is_empty()).then(|| masked(text, &places))
     }
 
@@ -179,11 +179,12 @@ impl Ready {
         is_asked
     }
 
-    fn text(&self, bytes: &[u8], is_cut: bool, places: &mut Vec<Range<usize>>) {
+    fn text(&self, bytes: &[u8], places: &mut Vec<Range<usize>>) {
         if let Some(patterns) = &self.patterns {
-            text::find(patterns, bytes, is_cut, places);
+            // Long ones are cut; which, is not known here.
+            text::find(patterns, bytes, true, places);
         }
-        self.numbers(bytes, is_cut, places);
+        self.numbers(bytes, false, places);
     }
 
     fn numbers(&self, bytes: &[u8], is_cut: bool, places: &mut Vec<Range<usize>>) {

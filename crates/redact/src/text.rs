@@ -6,7 +6,7 @@ use std::ops::Range;
 use memchr::{memchr, memmem, memrchr};
 
 use crate::element;
-use crate::escape::{Unit, unit};
+use crate::escape::{self, Unit, unit};
 use crate::key::{After, Key};
 use crate::patterns::Patterns;
 use crate::value;
@@ -14,6 +14,8 @@ use crate::value;
 /// Arrays and objects within each other that are told apart.
 const DEPTH_MAX: usize = 64;
 
+/// How often a text may be encoded as in a URL.
+const LEVELS_MAX: usize = 3;
 /// Keys of values whose name is another member beside them.
 const VALUE: &[u8] = b"value";
 /// Bytes of a tag in which an attribute before a name is looked for.
@@ -21,6 +23,41 @@ const TAG_MAX: usize = 1024;
 
 /// Finds where values lie in `bytes`; `is_cut`: more follow that are not here. Says whether a path ends in a name: what answers may be its value.
 pub(crate) fn find(
+    patterns: &Patterns,
+    bytes: &[u8],
+    is_cut: bool,
+    places: &mut Vec<Range<usize>>,
+) -> bool {
+    let is_asked = find_as_is(patterns, bytes, is_cut, places);
+    find_decoded(patterns, bytes, is_cut, places);
+    is_asked
+}
+
+/// The same where quotes are encoded as in a URL, in each field of a form by itself: what is quoted there
+/// is a text of its own.
+fn find_decoded(patterns: &Patterns, bytes: &[u8], is_cut: bool, places: &mut Vec<Range<usize>>) {
+    let mut start = 0;
+    for field in bytes.split(|byte| *byte == b'&') {
+        let mut decoded = escape::percents(field);
+        for _ in 0..LEVELS_MAX {
+            let Some((text, origins)) = decoded else { break };
+            let from = places.len();
+            let is_last = start + field.len() == bytes.len();
+            find_as_is(patterns, &text, is_cut && is_last, places);
+            for place in &mut places[from..] {
+                *place = start + origins[place.start]..start + origins[place.end];
+            }
+            decoded = escape::percents(&text).map(|(text, inner)| {
+                let origins = inner.into_iter().map(|at| origins[at]).collect();
+                (text, origins)
+            });
+        }
+        start += field.len() + 1;
+    }
+}
+
+/// The same in `bytes` as they are written.
+fn find_as_is(
     patterns: &Patterns,
     bytes: &[u8],
     is_cut: bool,

@@ -7,15 +7,25 @@ use crate::escape::{Unit, unit};
 /// Longest run that can be a number or a word of JSON.
 const LITERAL_MAX: usize = 64;
 
+/// What may come behind a value in quotes or brackets.
+const ENDS: &[u8] = b"& \t\r\n,;)]}<>/\"'\\";
+
 /// Where the value that begins at `at` lies, the quotes around it left out. `is_pair`: it came after an
 /// equals sign, as in forms, and not after a colon.
 pub(crate) fn extent(bytes: &[u8], at: usize, is_pair: bool) -> (usize, usize) {
     let Some(first) = unit(bytes, at) else { return (at, at) };
+    if is_pair && first.is_encoded {
+        // In a form that is a part of the value, whatever it stands for.
+        return (at, bare(bytes, at, true));
+    }
+    let goes_on = |at: usize| is_pair && bytes.get(at).is_some_and(|b| !ENDS.contains(b));
     if first.is_quote() {
-        return (first.end, quoted(bytes, at, &first).0);
+        let (end, behind) = quoted(bytes, at, &first);
+        return (first.end, if goes_on(behind) { bare(bytes, behind, true) } else { end });
     }
     if let Some(close) = closing(&first) {
-        return (at, matching(bytes, at, &first, close));
+        let end = matching(bytes, at, &first, close);
+        return (at, if goes_on(end) { bare(bytes, end, true) } else { end });
     }
     if first.is(b'$')
         && let Some(end) = dollar_quoted(bytes, at)
@@ -166,6 +176,8 @@ mod tests {
             "=<>? AND",
             "=<>$1,",
             "=<$12abc>",
+            "=<%22a%22b>&c",
+            "='<a'b>&c",
             "=<>",
         ] {
             let bytes = text.replace(['<', '>'], "").into_bytes();

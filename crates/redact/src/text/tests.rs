@@ -12,6 +12,13 @@ fn check_cut(text: &str, is_cut: bool) {
     let patterns = Patterns::new(&names, &["X-Key".to_owned()]).unwrap().unwrap();
     let mut places = Vec::new();
     find(&patterns, text.replace(['«', '»'], "").as_bytes(), is_cut, &mut places);
+    // What is found twice is shown once.
+    places.sort_by_key(|place| place.start);
+    places.dedup_by(|later, earlier| {
+        let is_within = later.start <= earlier.end;
+        earlier.end = if is_within { earlier.end.max(later.end) } else { earlier.end };
+        is_within
+    });
     let mut shown = text.replace(['«', '»'], "");
     for place in places.iter().rev() {
         shown.insert(place.end, '»');
