@@ -197,3 +197,24 @@ fn a_redacted_recording_has_no_secret_and_gives_the_same_spans() {
         assert_eq!(replayed.links, live.links, "{}", case.name);
     }
 }
+
+/// A recording may come from anywhere.
+#[test]
+fn messages_of_a_broken_recording_are_survived() {
+    let configured = rules(CONFIGURED);
+    for case in cases().iter().filter(|case| case.name.starts_with("redis")) {
+        let events = redacted(case, &configured, &case.session().deliveries());
+        for (index, event) in events.iter().enumerate() {
+            for at in (0..event.len()).step_by(3) {
+                let mut broken = event.clone();
+                broken[at] ^= 0xff;
+                let Ok(broken) = postcard::from_bytes(&broken) else { continue };
+                spans(options(&configured, 512), |sink| {
+                    events[..index].iter().for_each(|e| sink(&postcard::from_bytes(e).unwrap()));
+                    sink(&broken);
+                    events[index..].iter().for_each(|e| sink(&postcard::from_bytes(e).unwrap()));
+                });
+            }
+        }
+    }
+}
