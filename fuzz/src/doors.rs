@@ -70,8 +70,12 @@ fn recording(data: &[u8]) {
 
 /// Through all stages.
 fn replay(mut source: impl Source) {
-    let options =
-        Options { max_payload_size: 512, link_wait: Duration::from_secs(10), handlers: Vec::new() };
+    let options = Options {
+        max_payload_size: 512,
+        link_wait: Duration::from_secs(10),
+        handlers: Vec::new(),
+        rules: Default::default(),
+    };
     let mut pipeline = Pipeline::new(options);
     let (mut batch, mut events, mut now) = (Batch::default(), 0, BootTime(0));
     loop {

@@ -44,13 +44,14 @@ fn crates() -> Vec<(String, PathBuf)> {
 }
 
 /// Who may depend on whom: a stage on `model` and on no other stage, `query` also on the store's trait.
-/// `bounded` is no stage: the table that gives way when it is full.
+/// `bounded` and `redact` are no stages: the table that gives way when it is full, and what must not be kept.
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bounded", &[]),
     ("capture", &["model"]),
-    ("protocol", &["model", "bounded"]),
-    ("span", &["model", "bounded"]),
+    ("redact", &[]),
+    ("protocol", &["model", "bounded", "redact"]),
+    ("span", &["model", "bounded", "redact"]),
     ("context", &["model", "bounded"]),
     ("correlate", &["model"]),
     ("workload", &[]),
@@ -58,7 +59,20 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("query", &["model", "store"]),
     ("export", &["model"]),
     ("http", &["model"]),
-    ("agent", &["model", "http", "capture", "protocol", "span", "context", "correlate", "export"]),
+    (
+        "agent",
+        &[
+            "model",
+            "http",
+            "capture",
+            "protocol",
+            "span",
+            "context",
+            "correlate",
+            "export",
+            "redact",
+        ],
+    ),
     ("server", &["model", "http", "store", "query", "export"]),
 ];
 

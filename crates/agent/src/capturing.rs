@@ -125,6 +125,7 @@ impl Loop {
             max_payload_size: config.max_payload_size as usize,
             link_wait: config.link_wait,
             handlers: std::mem::take(&mut parts.handlers),
+            rules: config.redaction.clone(),
         };
         let mut pipeline = Pipeline::new(options);
         pipeline.set_unwanted(unwanted(config));
@@ -262,6 +263,7 @@ impl Loop {
             Ask::Apply(config) => {
                 self.pipeline.set_link_wait(config.link_wait);
                 self.pipeline.set_unwanted(unwanted(config));
+                self.pipeline.set_rules(&config.redaction);
                 self.pipeline.set_max_payload_size(config.max_payload_size as usize);
                 self.governor.set_budget(config.budget);
                 self.config = (**config).clone();

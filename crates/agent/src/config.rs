@@ -7,8 +7,9 @@ use deeptrace_capture::service::{Names, ServiceRule};
 use deeptrace_capture::watch::{Rules, Watcher};
 use deeptrace_http::parse_duration;
 use deeptrace_model::{Duration, Pid};
+use deeptrace_redact as redact;
 
-use crate::written::{Agents, Correlation, Limits, Service, Trace};
+use crate::written::{Agents, Capture, Correlation, Limits, Service, Trace};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &[
@@ -17,9 +18,6 @@ pub const NOT_YET: &[&str] = &[
     "agents.trace.always_keep",
     "agents.trace.sampling_by_service",
     "agents.capture.enable_compression",
-    "agents.capture.exclude_payloads",
-    "agents.capture.filter_headers",
-    "agents.capture.mask_patterns",
     "agents.sender",
     "correlation.default_algorithm",
     "correlation.window_size",
@@ -31,6 +29,11 @@ pub const LIVE: &[&str] = &[
     "agents.trace.include_processes",
     "agents.trace.exclude_processes",
     "agents.trace.monitor_containers",
+    "agents.capture.exclude_payloads",
+    "agents.capture.filter_headers",
+    "agents.capture.mask_card_numbers",
+    "agents.capture.mask_email_addresses",
+    "agents.capture.mask_patterns",
     "agents.capture.max_payload_size",
     "agents.limits",
     "correlation.similarity_threshold",
@@ -57,6 +60,8 @@ pub struct Config {
     pub hook: Hook,
     /// Bytes of a message that its span keeps.
     pub max_payload_size: u32,
+    /// What must not be kept, beside the credentials that protocols carry.
+    pub redaction: redact::Rules,
     /// After which a link is decided although its request is still open.
     pub link_wait: Duration,
     /// Probability below which a link is not used when traces are assembled.
@@ -140,6 +145,7 @@ impl Config {
             services: service_rules(services)?,
             hook: hook(&agents.capture.hook)?,
             max_payload_size,
+            redaction: redaction(&agents.capture)?,
             link_wait: Duration::from_millis(correlation.link_wait_ms),
             threshold: correlation.similarity_threshold as f32,
             budget: budget(&agents.limits)?,
@@ -232,6 +238,20 @@ fn service_rules(services: &[Service]) -> Result<Vec<ServiceRule>, ConfigError> 
     Ok(rules)
 }
 
+fn redaction(capture: &Capture) -> Result<redact::Rules, ConfigError> {
+    let written = redact::Written {
+        headers: capture.filter_headers.clone(),
+        names: capture.mask_patterns.clone(),
+        cards: capture.mask_card_numbers,
+        addresses: capture.mask_email_addresses,
+        services: capture.exclude_payloads.clone(),
+    };
+    redact::Rules::new(written).map_err(|error| {
+        let index = error.index.map_or(String::new(), |index| format!("[{index}]"));
+        ConfigError::at(&format!("agents.capture.{}{index}", error.list), error.message)
+    })
+}
+
 fn budget(limits: &Limits) -> Result<Budget, ConfigError> {
     within("agents.limits.cpu_percent", limits.cpu_percent, 0.0..=100.0)?;
     if limits.memory_mb != 0 && limits.memory_mb < 32 {
@@ -301,6 +321,15 @@ mod tests {
                 a.trace.sampling_by_service.insert("cart".into(), -1.0);
             }),
             ("agents.capture.max_payload_size", |a, _| a.capture.max_payload_size = 16_385),
+            ("agents.capture.mask_patterns[1]", |a, _| {
+                a.capture.mask_patterns = vec!["password".into(), "pass*".into()]
+            }),
+            ("agents.capture.filter_headers[0]", |a, _| {
+                a.capture.filter_headers = vec!["X-Key:".into()]
+            }),
+            ("agents.capture.exclude_payloads[1]", |a, _| {
+                a.capture.exclude_payloads = vec!["pay*".into(), "[b".into()]
+            }),
             ("agents.capture.hook", |a, _| a.capture.hook = "magic".into()),
             ("agents.trace.exclude_processes[1]", |a, _| {
                 a.trace.exclude_processes = vec!["a".into(), "[b".into()]

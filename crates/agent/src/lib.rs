@@ -11,6 +11,7 @@ pub mod limits;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod pipeline;
+pub mod redacting;
 pub mod sink;
 pub mod status;
 pub mod written;

@@ -6,8 +6,11 @@
 
 use deeptrace_context::{Contexts, Input as ContextInput};
 use deeptrace_correlate::{Correlator, Input as CorrelateInput};
-use deeptrace_model::{BootTime, Demand, Duration, Event, Evidence, EvidenceKind, Follow, Message};
+use deeptrace_model::{
+    BootTime, Demand, Duration, Event, EventBody, Evidence, EvidenceKind, Follow, Message,
+};
 use deeptrace_protocol::{Handler, Protocols};
+use deeptrace_redact::Rules;
 use deeptrace_span::{Input as SpanInput, Output as SpanOutput, Spans};
 
 use crate::sink::Batch;
@@ -21,6 +24,8 @@ pub struct Options {
     pub link_wait: Duration,
     /// Protocols beside those of the table.
     pub handlers: Vec<Handler>,
+    /// What must not be kept.
+    pub rules: Rules,
 }
 
 /// All stages of the agent.
@@ -33,6 +38,8 @@ pub struct Pipeline {
     finished: SpanOutput,
     evidence: Vec<Evidence>,
     unwanted: Vec<EvidenceKind>,
+    /// Whether the bytes of calls are overwritten, and messages come beside them.
+    is_redacted: bool,
 }
 
 impl Pipeline {
@@ -41,27 +48,41 @@ impl Pipeline {
         let protocol = deeptrace_protocol::Options {
             max_payload_size: options.max_payload_size,
             handlers: options.handlers,
+            rules: options.rules.clone(),
             ..Default::default()
         };
+        let span = deeptrace_span::Options { rules: options.rules, ..Default::default() };
         let correlate =
             deeptrace_correlate::Options { link_wait: options.link_wait, ..Default::default() };
         Self {
             protocols: Protocols::new(protocol),
             contexts: Contexts::new(Default::default()),
-            spans: Spans::new(Default::default()),
+            spans: Spans::new(span),
             correlator: Correlator::new(correlate),
             parsed: Default::default(),
             finished: Default::default(),
             evidence: Vec::new(),
             unwanted: Vec::new(),
+            is_redacted: false,
         }
     }
 
     /// Takes an event. What it finishes goes to `out`; what capture should copy to `demand`.
     pub fn feed(&mut self, event: &Event<'_>, out: &mut Batch, demand: &mut dyn FnMut(Demand)) {
         self.swap_spans(out);
-        self.protocols.feed(event, &mut self.parsed);
-        self.messages(out, demand);
+        match &event.body {
+            EventBody::Redacted => self.is_redacted = true,
+            EventBody::Message(message) => {
+                self.message(message.clone(), out);
+                return self.swap_spans(out);
+            }
+            // There is nothing to parse, and what was parsed comes by itself.
+            EventBody::Call(_) | EventBody::Plaintext(_) if self.is_redacted => {}
+            _ => {
+                self.protocols.feed(event, &mut self.parsed);
+                self.messages(out, demand);
+            }
+        }
         // After its messages: what a connection still said is known when it is closed.
         self.contexts.feed(ContextInput::Event(event), &mut self.evidence);
         self.spans(out, |spans, finished| spans.feed(SpanInput::Event(event), finished));
@@ -102,6 +123,12 @@ impl Pipeline {
     /// Changes how many bytes of a message its span keeps; for messages that begin from now on.
     pub fn set_max_payload_size(&mut self, bytes: usize) {
         self.protocols.set_max_payload_size(bytes);
+    }
+
+    /// Changes what must not be kept; for messages and spans that end from now on.
+    pub fn set_rules(&mut self, rules: &Rules) {
+        self.protocols.set_rules(rules.clone());
+        self.spans.set_rules(rules.clone());
     }
 
     /// Changes how long a call waits for its link.

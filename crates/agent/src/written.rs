@@ -53,12 +53,16 @@ pub struct Capture {
     pub max_payload_size: u32,
     /// Whether payloads are compressed on their way.
     pub enable_compression: bool,
-    /// Services whose payloads are not kept.
+    /// Services (with globs) whose payloads are not kept.
     pub exclude_payloads: Vec<String>,
     /// Headers whose values are not kept.
     pub filter_headers: Vec<String>,
     /// Names of fields whose values are masked.
     pub mask_patterns: Vec<String>,
+    /// Whether card numbers are masked.
+    pub mask_card_numbers: bool,
+    /// Whether e-mail addresses are masked.
+    pub mask_email_addresses: bool,
     /// Where in the kernel calls are seen: `auto`, `socket-tracepoints`, `syscall-exit`.
     pub hook: String,
 }
@@ -152,6 +156,8 @@ impl Default for Capture {
             exclude_payloads: Vec::new(),
             filter_headers: Vec::new(),
             mask_patterns: Vec::new(),
+            mask_card_numbers: false,
+            mask_email_addresses: false,
             hook: "auto".to_owned(),
         }
     }

@@ -13,9 +13,12 @@ pub use writer::{Writer, WriterError};
 /// First bytes of a recording.
 const MAGIC: [u8; 8] = *b"DTEVENTS";
 
-/// Version of the layout and of the vocabulary in it. Readers refuse any other: postcard does not
-/// describe itself, so a changed `Event` is a new version.
-const VERSION: u32 = 1;
+/// Version of the layout and of the vocabulary in it. Postcard does not describe itself, so a changed
+/// `Event` is a new version.
+const VERSION: u32 = 2;
+
+/// Readers refuse any other. Version 1 had no messages.
+const VERSIONS: std::ops::RangeInclusive<u32> = 1..=VERSION;
 
 /// Bytes of one frame, at most: the largest payload (16 KiB), or a process with long texts.
 const FRAME_MAX: usize = 1 << 20;

@@ -96,6 +96,7 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
         max_payload_size: 512,
         link_wait: deeptrace_model::Duration(0),
         handlers: Vec::new(),
+        rules: Default::default(),
     });
     let mut batch = Batch::default();
     let mut feed = |batch: &mut Batch, event: &Event<'_>| {

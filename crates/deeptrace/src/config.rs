@@ -133,8 +133,15 @@ impl Loaded {
             place: layers.source(key).to_string(),
             message: format!("{key}: {message}"),
         };
-        let written: Written = serde_path_to_error::deserialize(layers.tree())
-            .map_err(|error| at(&error.path().to_string(), error.inner().to_string()))?;
+        let written: Written =
+            serde_path_to_error::deserialize(layers.tree()).map_err(|error| {
+                let key = error.path().to_string();
+                // What serde says has the value in it.
+                let is_secret = SECRET.contains(&key.as_str());
+                let said =
+                    if is_secret { "give a text".to_owned() } else { error.inner().to_string() };
+                at(&key, said)
+            })?;
         let agent = deeptrace_agent::config::Config::new(
             &written.agents,
             &written.correlation,
@@ -171,11 +178,7 @@ impl Loaded {
             .map(|(key, value)| Row {
                 source: self.layers.source(&key).to_string(),
                 takes_effect: takes_effect(&key),
-                value: if SECRET.contains(&key.as_str()) && value != json!("") {
-                    json!("…")
-                } else {
-                    value
-                },
+                value: shown(&key, value),
                 key,
             })
             .collect()
@@ -189,6 +192,22 @@ impl Loaded {
         keys.dedup();
         keys.retain(|key| before.get(key) != after.get(key));
         keys
+    }
+}
+
+/// A value as it may be shown: without secrets, also those in front of a host.
+fn shown(key: &str, value: Value) -> Value {
+    match value {
+        Value::String(text) if SECRET.contains(&key) && !text.is_empty() => json!("…"),
+        Value::String(text) => match text.split_once("://") {
+            Some((scheme, rest)) => match rest.split('/').next().and_then(|host| host.rfind('@')) {
+                Some(at) => json!(format!("{scheme}://…{}", &rest[at..])),
+                None => json!(text),
+            },
+            None => json!(text),
+        },
+        Value::Array(values) => values.into_iter().map(|value| shown(key, value)).collect(),
+        value => value,
     }
 }
 

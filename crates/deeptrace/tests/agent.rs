@@ -108,8 +108,12 @@ fn server(folder: &Path) -> (Child, u16) {
 }
 
 fn get(port: u16) {
+    get_path(port, "/users/7");
+}
+
+fn get_path(port: u16, path: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /users/7 HTTP/1.0\r\n\r\n").unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
@@ -177,6 +181,48 @@ fn every_route_answers_as_promised() {
     assert!(agent.json("/config").to_string().contains("300"));
     assert_eq!(agent.ask("POST", "/config/reload", None, true).0, 200);
 
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn what_is_masked_changes_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[agents.trace]\ninclude_processes = [\"none-of-these\"]\n";
+    let Some(agent) = Agent::start(folder.path(), config) else { return };
+    let (mut server, port) = server(folder.path());
+    let watch = json!({"pid": server.id()}).to_string();
+    assert_eq!(agent.ask("POST", "/processes", Some(&watch), true).0, 201);
+    let query_of = |path: &str| {
+        get_path(port, path);
+        let mut query = Value::Null;
+        eventually("the request becomes a span", || {
+            let spans = agent.json("/spans")["spans"].as_array().unwrap().clone();
+            let path = path.split('?').next().unwrap();
+            let of_path = spans.iter().find(|span| span["attributes"]["url.path"] == path);
+            query = of_path.map_or(Value::Null, |span| span["attributes"]["url.query"].clone());
+            of_path.is_some()
+        });
+        query
+    };
+    assert_eq!(query_of("/before?password=open-sesame"), "password=open-sesame");
+
+    let changed = json!({"agents": {"capture": {"mask_patterns": ["password"]}}}).to_string();
+    let (code, text) = agent.ask("PUT", "/config", Some(&changed), true);
+    assert!(
+        code == 200 && text.contains("\"applied\":[\"agents.capture.mask_patterns\"]"),
+        "{text}"
+    );
+    assert_eq!(query_of("/after?password=open-sesame"), "password=***********");
+
+    let wrong = json!({"agents": {"capture": {"mask_patterns": ["pass*"]}}}).to_string();
+    let (code, text) = agent.ask("PUT", "/config", Some(&wrong), true);
+    assert!(code == 400 && text.contains("agents.capture.mask_patterns[0]"), "{text}");
+    assert_eq!(query_of("/still?password=open-sesame"), "password=***********");
+
+    // The file is the truth again, as after SIGHUP.
+    assert_eq!(agent.ask("POST", "/config/reload", None, true).0, 200);
+    assert_eq!(query_of("/again?password=open-sesame"), "password=open-sesame");
     server.kill().unwrap();
     server.wait().unwrap();
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deeptrace::config::{Loaded, Loader, validate};
+use deeptrace::config::{Loaded, Loader, takes_effect, validate};
 use serde_json::json;
 
 /// The snippets of the documentation, as they stand.
@@ -226,4 +226,30 @@ fn secrets_are_not_shown() {
     let loaded = validate(&path).unwrap();
     assert_eq!(source(&loaded, "elasticsearch.password").0, json!("…"));
     assert!(!serde_json::to_string(&loaded.rows()).unwrap().contains("changeme"));
+
+    let (_folder, path) =
+        file("[agents.sender]\nserver_url = \"https://ann:changeme@traces.example:7901/x\"\n");
+    let url = source(&validate(&path).unwrap(), "agents.sender.server_url").0;
+    assert_eq!(url, json!("https://…@traces.example:7901/x"));
+
+    for wrong in
+        ["password = 4711", "password = \"4711", "password = \"4711\"\npassword = \"4711\""]
+    {
+        let (_folder, path) = file(&format!("[elasticsearch]\n{wrong}\n"));
+        let error = validate(&path).unwrap_err().to_string();
+        assert!(!error.contains("4711"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_masked_takes_effect_at_once() {
+    for key in ["exclude_payloads", "filter_headers", "mask_patterns", "mask_card_numbers"] {
+        assert_eq!(takes_effect(&format!("agents.capture.{key}")), "live", "{key}");
+    }
+    let (_folder, path) = file("[agents.capture]\nmask_patterns = [\"ok\", \"a|b\"]\n");
+    let error = validate(&path).unwrap_err().to_string();
+    assert!(
+        error.contains(":2: agents.capture.mask_patterns[1]") && error.contains("'|'"),
+        "{error}"
+    );
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootTime, ConnectionId, EventId, Pid, Process, Tid, UnitId, WallTime};
+use crate::{BootTime, ConnectionId, EventId, Message, Pid, Process, Tid, UnitId, WallTime};
 
 /// One thing the kernel told, or the source around it.
 ///
@@ -53,6 +53,10 @@ pub enum EventBody<'a> {
     /// calls that move its records are not told.
     #[serde(borrow)]
     Plaintext(Plaintext<'a>),
+    /// From here on the bytes of calls are overwritten, and what they said comes as messages.
+    Redacted,
+    /// What calls before the next event said, where their bytes are overwritten.
+    Message(Box<Message>),
 }
 
 /// Plaintext of a TLS connection, from or to one record.

@@ -7,6 +7,11 @@ use crate::{
     Text, Tid, TraceId, UnitId,
 };
 
+mod name;
+
+/// A name that is a constant of a table. Serde would take a plain reference for one into its input.
+type Name = &'static str;
+
 /// Which part of an exchange a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageRole {
@@ -56,10 +61,11 @@ pub enum Incomplete {
 }
 
 /// One request or response, cut out of a stream by its protocol's parser.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Name in the table of protocols.
-    pub protocol: &'static str,
+    #[serde(deserialize_with = "name::one")]
+    pub protocol: Name,
     /// Connection and stream. A response answers the oldest open request of the same key.
     pub stream: StreamKey,
     /// Which way it went, as seen by the socket's owner.
@@ -93,6 +99,7 @@ pub struct Message {
     /// First bytes, at most `max_payload_size`, values redacted at equal length.
     pub payload: Payload,
     /// Names of attributes whose bytes were sent before the agent came.
+    #[serde(deserialize_with = "name::several")]
     pub unknown: Vec<&'static str>,
     /// Whether bytes of the message that the parser wanted were not copied.
     pub truncated: bool,
@@ -105,7 +112,10 @@ pub struct Message {
     /// A later message of this exchange replaces it (a `100 Continue`, a NOTICE): it does not
     /// end the exchange.
     pub interim: bool,
-    /// Hash of its first bytes ([`hash_bytes`] of at most 64), for joining unanswered requests.
+    /// Whether what answers it may be a value that must not be kept, without the name that says so: the
+    /// value of a key in a database.
+    pub answer_is_value: bool,
+    /// Hash of its first bytes, after redaction ([`hash_bytes`] of at most 64), for joining unanswered requests.
     ///
     /// [`hash_bytes`]: crate::hash_bytes
     pub head_hash: u64,

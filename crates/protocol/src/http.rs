@@ -23,7 +23,8 @@ use self::watch::{Reader, Watch, Watched};
 use crate::due::{Answers, Due};
 use crate::web::meaning::Row;
 use crate::{
-    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+    CopyPolicy, Draft, Form, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support,
+    Verdict,
 };
 
 /// The row of the table.
@@ -259,7 +260,8 @@ impl Http {
     /// The head is read: is that all, or what follows?
     fn begin(&mut self, from: Side, head: Summary, body: Body, reader: Option<Reader>) -> Verdict {
         let half = &mut self.halves[from as usize];
-        let Summary { draft, framing } = head;
+        let Summary { mut draft, framing } = head;
+        draft.form = Form::Http;
         let draft = (!half.is_stray).then_some(draft);
         if !framing.is_whole {
             half.draft = draft;

@@ -54,6 +54,7 @@ mod protocols;
 mod pulsar;
 mod reader;
 mod recognition;
+mod redactor;
 mod redis;
 mod remote_call;
 mod reorder;
@@ -74,6 +75,7 @@ mod websocket;
 mod zmtp;
 mod zookeeper;
 
+pub use deeptrace_redact::{Form, Rules};
 pub use handler::{HANDLERS_MAX, Handler, HandlerError};
 pub use metadata::ProtocolMetadata;
 pub use parser::{

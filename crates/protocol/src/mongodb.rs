@@ -19,7 +19,8 @@ mod text;
 use deeptrace_model::{SpanStatus, Transport};
 
 use crate::{
-    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+    CopyPolicy, Draft, Form, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support,
+    Verdict,
 };
 
 use command::Command;
@@ -110,7 +111,9 @@ impl MongoDb {
             opcode => !matches!(opcode, Opcode::Query | Opcode::GetMore),
         };
         let draft = if is_one_way { Draft::one_way("") } else { Draft::request("") };
-        Some(command.describe(draft))
+        let mut draft = command.describe(draft);
+        draft.form = Form::Fields;
+        Some(draft)
     }
 
     fn answer(&mut self, message: &Message<'_>) -> Option<Draft> {
@@ -124,6 +127,7 @@ impl MongoDb {
             return None;
         }
         let mut draft = reply.describe();
+        draft.form = Form::Fields;
         if is_more {
             let push = Draft::one_way("exhaust reply");
             draft = Draft { role: push.role, name: push.name, ..draft };

@@ -1,10 +1,10 @@
 //! A message that is being put together: where it began, what was seen of it.
 
-use std::ops::Range;
-
 use deeptrace_model::{
     ConnectionId, Direction, Incomplete, Message, MessageRole, SpanId, StreamKey, Touch, hash_bytes,
 };
+
+use deeptrace_redact::overwrite;
 
 use crate::Draft;
 use crate::payloads::Payloads;
@@ -113,15 +113,20 @@ impl OpenMessage {
         end: Option<Incomplete>,
     ) -> Box<Message> {
         let stream = StreamKey { connection: who.connection, stream: draft.stream };
-        let head_hash = hash_bytes(&bytes[..bytes.len().min(HASHED)]);
-        let kept = &bytes[..bytes.len().min(who.payload_max)];
-        let payload = if draft.redact.is_empty() {
-            payloads.keep(kept, head_hash, &mut draft.attributes)
+        let whole = &bytes[..bytes.len().min(who.payload_max.max(HASHED))];
+        let is_named = payloads.redactor.mark(whole, self.size, &mut draft);
+        let mut masked = Vec::new();
+        let whole = if draft.redact.is_empty() {
+            whole
         } else {
-            let mut kept = kept.to_vec();
-            redact(&mut kept, &draft.redact);
-            payloads.keep(&kept, head_hash, &mut draft.attributes)
+            masked.extend_from_slice(whole);
+            overwrite(&mut masked, &draft.redact);
+            &masked[..]
         };
+        // Of what is masked as well: a hash of a short secret tells it.
+        let head_hash = hash_bytes(&whole[..whole.len().min(HASHED)]);
+        let kept = &whole[..whole.len().min(who.payload_max)];
+        let payload = payloads.keep(kept, head_hash, &mut draft.attributes);
         Box::new(Message {
             protocol: draft.protocol.unwrap_or(who.protocol),
             stream,
@@ -147,17 +152,8 @@ impl OpenMessage {
             lost_events: self.lost_events,
             incomplete: end,
             interim: draft.interim,
+            answer_is_value: is_named || draft.asks_secret,
             head_hash,
         })
-    }
-}
-
-/// Overwrites `ranges` at equal length.
-fn redact(payload: &mut [u8], ranges: &[Range<usize>]) {
-    for range in ranges {
-        let end = range.end.min(payload.len());
-        if range.start < end {
-            payload[range.start..end].fill(b'*');
-        }
     }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use deeptrace_model::{
     Attributes, ItemKey, MessageRole, SpanStatus, Text, TraceContext, Transport,
 };
+use deeptrace_redact::Form;
 
 use crate::CARRIED;
 
@@ -264,6 +265,10 @@ pub struct Draft {
     pub truncated: bool,
     /// Byte ranges of values, from the start of the message, that must not be kept.
     pub redact: Vec<Range<usize>>,
+    /// Whether what answers it is a credential, or has one in it.
+    pub asks_secret: bool,
+    /// How its bytes are encoded, for finding values by their names where that is configured.
+    pub form: Form,
 }
 
 impl Draft {
@@ -298,6 +303,8 @@ impl Draft {
             skips: false,
             truncated: false,
             redact: Vec::new(),
+            asks_secret: false,
+            form: Form::Opaque,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use deeptrace_model::{AttributeSet, Attributes, Payload};
 
+use crate::redactor::Redactor;
+
 /// Payloads remembered.
 const SLOTS: usize = 1024;
 
@@ -14,6 +16,8 @@ const SLOTS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Payloads {
     slots: Box<[Slot]>,
+    /// What finds values before they are kept.
+    pub(crate) redactor: Redactor,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -25,7 +29,7 @@ struct Slot {
 
 impl Default for Payloads {
     fn default() -> Self {
-        Self { slots: vec![Slot::default(); SLOTS].into() }
+        Self { slots: vec![Slot::default(); SLOTS].into(), redactor: Redactor::default() }
     }
 }
 

@@ -10,8 +10,9 @@ use deeptrace_model::{
 use crate::connection::{Connection, Stage};
 use crate::counters::Counters;
 use crate::payloads::Payloads;
+use crate::redactor::Redactor;
 use crate::rows::Rows;
-use crate::{Handler, Protocol, TABLE};
+use crate::{Handler, Protocol, Rules, TABLE};
 
 /// Limits and sizes of the stage.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Options {
     pub deferred_max: usize,
     /// Protocols beside those of the table; see [`Handler::check`].
     pub handlers: Vec<Handler>,
+    /// What must not be kept, beside the credentials that protocols carry.
+    pub rules: Rules,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             open_messages: 256,
             deferred_max: 256,
             handlers: Vec::new(),
+            rules: Rules::default(),
         }
     }
 }
@@ -97,13 +101,15 @@ impl Protocols {
     /// A stage with the protocols of `table`, asked in its order.
     pub fn with_table(mut options: Options, table: &'static [Protocol]) -> Self {
         let rows = Rows::new(table, std::mem::take(&mut options.handlers));
+        let mut payloads = Payloads::default();
+        payloads.redactor = Redactor::new(options.rules.clone());
         Self {
             connections: Bounded::new(options.connections),
             options,
             rows,
             waiting: VecDeque::new(),
             held_bytes: 0,
-            payloads: Payloads::default(),
+            payloads,
             boot: 0,
             counters: Counters::default(),
         }
@@ -112,6 +118,11 @@ impl Protocols {
     /// Changes how many first bytes of a message it carries; for messages that are cut from now on.
     pub fn set_max_payload_size(&mut self, bytes: usize) {
         self.options.max_payload_size = bytes;
+    }
+
+    /// Changes what must not be kept; for messages that end from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.payloads.redactor = Redactor::new(rules);
     }
 
     /// Takes the next event. Events that are not of sockets are ignored.

@@ -9,6 +9,7 @@ mod sanitise;
 mod summary;
 mod token;
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use deeptrace_model::{Attributes, TraceContext, Value};
@@ -18,6 +19,12 @@ use token::{Token, Tokens};
 
 /// Bytes of a statement that are looked at; what follows is not summarised.
 pub(crate) const STATEMENT_MAX: usize = 8 * 1024;
+
+/// Places of values that are remembered of a statement; from there on all is one.
+const VALUES_MAX: usize = 64;
+
+/// The end of what goes on to the end of a message; more can be added to it.
+pub(crate) const REST: usize = usize::MAX / 2;
 
 /// Whose quoting a text has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +73,8 @@ pub(crate) struct Statement {
     pub(crate) text: String,
     /// From a comment `/*traceparent='00-…'*/` (sqlcommenter).
     pub(crate) trace_context: Option<TraceContext>,
-    /// Where secrets lie in the text that was given.
-    pub(crate) secrets: Vec<Range<usize>>,
+    /// Where values lie in the text that was given, with its comments: all that `text` leaves out.
+    pub(crate) values: Vec<Range<usize>>,
 }
 
 impl Statement {
@@ -78,23 +85,39 @@ impl Statement {
 
     /// The same for a text in `dialect`.
     pub(crate) fn of(sql: &[u8], dialect: Dialect) -> Self {
+        let is_long = sql.len() > STATEMENT_MAX;
         let sql = &sql[..sql.len().min(STATEMENT_MAX)];
         let mut statement = summary::summarise(sql, dialect);
         statement.text = sanitise::sanitise(sql, dialect);
-        let mut before = Before::default();
         for (token, range) in Tokens::new(sql, dialect) {
             match token {
-                Token::Comment(text) if statement.trace_context.is_none() => {
-                    statement.trace_context = traceparent(text);
+                Token::Comment(text) => {
+                    statement.trace_context = statement.trace_context.or_else(|| traceparent(text));
+                    statement.value(range);
                 }
-                Token::Text if before.is_secret => statement.secrets.push(range),
+                Token::Text | Token::Number => statement.value(range),
                 _ => {}
             }
-            if !matches!(token, Token::Space | Token::Comment(_)) {
-                before.pass(token, dialect);
-            }
+        }
+        if is_long {
+            statement.values.push(STATEMENT_MAX..REST);
         }
         statement
+    }
+
+    fn value(&mut self, range: Range<usize>) {
+        match self.values.len().cmp(&VALUES_MAX) {
+            Ordering::Less => self.values.push(range),
+            Ordering::Equal => self.values.push(range.start..REST),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// Where values lie in a message in which the text begins at `at`.
+    pub(crate) fn places(&self, at: usize) -> impl Iterator<Item = Range<usize>> {
+        self.values
+            .iter()
+            .map(move |range| at.saturating_add(range.start)..at.saturating_add(range.end))
     }
 
     /// Adds `db.operation.name`, `db.collection.name` (or `db.stored_procedure.name`),
@@ -110,32 +133,6 @@ impl Statement {
         add(target, self.target.as_deref().unwrap_or_default());
         add("db.query.summary", &self.summary);
         add("db.query.text", &self.text);
-    }
-}
-
-/// What stands before a literal, as far as it tells that the literal is a secret.
-#[derive(Debug, Default)]
-struct Before {
-    /// `PASSWORD`, `PASSWORD =`, `PASSWORD(`, `IDENTIFIED BY` or `IDENTIFIED WITH plugin AS`.
-    is_secret: bool,
-    /// `IDENTIFIED`, whose secret comes after `BY`, `AS` or `USING`.
-    is_identified: bool,
-}
-
-impl Before {
-    fn pass(&mut self, token: Token<'_>, dialect: Dialect) {
-        let has_joints = dialect != Dialect::PostgreSql;
-        let is_joint = has_joints && matches!(token, Token::Sign(b'=' | b'('));
-        if is_joint && self.is_secret {
-            return;
-        }
-        let gives = token.is_word(b"BY") || token.is_word(b"AS") || token.is_word(b"USING");
-        self.is_secret = token.is_word(b"PASSWORD") || (self.is_identified && gives);
-        if token.is_word(b"IDENTIFIED") {
-            self.is_identified = true;
-        } else if matches!(token, Token::Text | Token::Sign(b';')) && !self.is_secret {
-            self.is_identified = false;
-        }
     }
 }
 
@@ -264,22 +261,32 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_found() {
-        let sql = b"CREATE ROLE x LOGIN PASSWORD 'secret'";
-        let secrets = Statement::new(sql).secrets;
-        assert_eq!(secrets.first(), Some(&(29..37)));
-        assert_eq!(&sql[29..37], b"'secret'");
+    fn all_values_are_found() {
+        use Dialect::{ClickHouse, MySql, PostgreSql, TransactSql};
         for (sql, dialect) in [
-            ("CREATE USER u IDENTIFIED BY 'secret'", Dialect::MySql),
-            ("ALTER USER u IDENTIFIED WITH sha256_password BY \"secret\"", Dialect::MySql),
-            ("SET PASSWORD FOR u = PASSWORD('secret')", Dialect::MySql),
-            ("CREATE USER u IDENTIFIED WITH plaintext_password BY 'secret'", Dialect::ClickHouse),
-            ("CREATE LOGIN u WITH PASSWORD = N'secret'", Dialect::TransactSql),
+            ("CREATE ROLE x LOGIN PASSWORD 'secret'", PostgreSql),
+            (
+                "SELECT $$secret$$, $t$ $$secret $t$, E'a\\'secret', 'it''s secret' FROM t",
+                PostgreSql,
+            ),
+            ("SELECT 1 /* secret */ FROM t -- secret", PostgreSql),
+            ("SELECT 'secret", PostgreSql),
+            ("SELECT a FROM t # secret", MySql),
+            ("CREATE USER u IDENTIFIED BY 'secret'", MySql),
+            ("SELECT 'a\\'secret', \"secret\" FROM t", MySql),
+            ("CREATE USER u IDENTIFIED WITH plaintext_password BY 'secret'", ClickHouse),
+            ("CREATE LOGIN u WITH PASSWORD = N'secret'", TransactSql),
         ] {
-            let secrets = Statement::of(sql.as_bytes(), dialect).secrets;
-            let found = secrets.first().map(|range| &sql[range.clone()]).unwrap_or_default();
-            assert!(found.contains("secret"), "{sql}: {found}");
+            let mut left = sql.as_bytes().to_vec();
+            let values = Statement::of(&left, dialect).values;
+            deeptrace_redact::overwrite(&mut left, &values);
+            let left = String::from_utf8(left).expect("values end where characters do");
+            assert!(!left.contains("secret") && left.contains("**"), "{sql}: {left}");
         }
+        let long = format!("SELECT {}", "1, ".repeat(VALUES_MAX + 9));
+        let values = Statement::new(long.as_bytes()).values;
+        assert_eq!(values.last().map(|place| place.end), Some(REST));
+        assert_eq!(values.len(), VALUES_MAX + 1);
     }
 
     /// Statement, dialect, summary, operation, target.

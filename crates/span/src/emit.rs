@@ -12,6 +12,7 @@ use crate::gaps::Gaps;
 use crate::items::Items;
 use crate::names::Names;
 use crate::processes::Processes;
+use crate::redact::Redactor;
 use crate::spans::{Options, Output};
 use crate::surroundings::Surroundings;
 
@@ -25,6 +26,7 @@ pub(crate) struct Emitter {
     pub names: Names,
     pub gaps: Gaps,
     pub items: Items,
+    pub redactor: Redactor,
     pub spans: u64,
     pub unanswered: u64,
     pub failed_connects: u64,
@@ -46,6 +48,7 @@ impl Emitter {
             names: Names::new(options.names_per_service),
             gaps: Gaps::default(),
             items: Items::default(),
+            redactor: Redactor::new(options.rules.clone()),
             spans: 0,
             unanswered: 0,
             failed_connects: 0,
@@ -68,7 +71,9 @@ impl Emitter {
             | EventBody::Call(_)
             | EventBody::Close(_)
             | EventBody::Plaintext(_)
-            | EventBody::HandOver(_) => {}
+            | EventBody::HandOver(_)
+            | EventBody::Redacted
+            | EventBody::Message(_) => {}
         }
     }
 
@@ -96,10 +101,12 @@ impl Emitter {
         }
         let process = pending.process.take();
         let process = process.or_else(|| self.processes.get(pending.message.first.pid).cloned());
+        let answer_is_value = pending.message.answer_is_value;
         let scene = self.scene();
         let (place, spans) = ((ends, surroundings), &mut out.spans);
         let span = scene.assemble(spans, place, pending, process.as_deref(), exchange, outcome);
         span.attributes.extend(links.iter().cloned());
+        self.redactor.span(span, answer_is_value, process.is_some());
         self.names.limit(&span.service, &mut span.name, &mut span.attributes);
         self.spans += 1;
     }

@@ -2,8 +2,8 @@
 //!
 //! [`Spans`] pairs messages by connection and stream, gives up what stays unanswered, names the
 //! exchange so that both sides find each other ([`deeptrace_model::Exchange`]), and converts boot
-//! time to wall time, once. Redaction by configuration belongs into `assemble`, where all texts
-//! of a span come together; values that parsers recognise are overwritten before they come here.
+//! time to wall time, once. Values are overwritten before they come here; `redact.rs` leaves out what
+//! only a span tells that it must not be kept.
 #![forbid(unsafe_code)]
 
 mod assemble;
@@ -16,6 +16,7 @@ mod items;
 mod judge;
 mod names;
 mod processes;
+mod redact;
 mod spans;
 mod surroundings;
 

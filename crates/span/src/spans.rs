@@ -11,10 +11,12 @@ use deeptrace_model::{
     BootTime, Close, ConnectionId, Duration, Event, EventBody, Gap, Incomplete, Message,
     MessageRole, Span, Transport,
 };
+use deeptrace_redact::Rules;
 
 use crate::assemble::Outcome;
 use crate::connection::{Connection, Oldest, Pending};
 use crate::emit::Emitter;
+use crate::redact::Redactor;
 
 /// Sockets known at once. Beyond, one that was not used lately makes room: only of TCP the end is told.
 pub(crate) const CONNECTIONS_MAX: usize = 65_536;
@@ -35,6 +37,8 @@ pub struct Options {
     pub hold: Duration,
     /// Distinct span names per service; further ones become `{other}`.
     pub names_per_service: usize,
+    /// What must not be kept.
+    pub rules: Rules,
 }
 
 impl Default for Options {
@@ -43,6 +47,7 @@ impl Default for Options {
             expiry: Duration::from_secs(60),
             hold: Duration::from_millis(50),
             names_per_service: 200,
+            rules: Rules::default(),
         }
     }
 }
@@ -107,6 +112,11 @@ impl Spans {
             closings: VecDeque::new(),
             count: Counts::default(),
         }
+    }
+
+    /// Changes what must not be kept; for spans that end from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.emitter.redactor = Redactor::new(rules);
     }
 
     /// Takes one event or message.

@@ -139,6 +139,7 @@ fn line(event: &Event<'_>) -> Option<String> {
         EventBody::Exit(_) => "exit".to_owned(),
         EventBody::Plaintext(_) => return None,
         EventBody::HandOver(_) => "hand-over".to_owned(),
+        EventBody::Redacted | EventBody::Message(_) => panic!("no packet tells {event:?}"),
     })
 }
 

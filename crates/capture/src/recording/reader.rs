@@ -6,7 +6,7 @@ use std::path::Path;
 
 use deeptrace_model::Event;
 
-use super::{FRAME_MAX, MAGIC, VERSION};
+use super::{FRAME_MAX, MAGIC, VERSION, VERSIONS};
 use crate::{Progress, Source, SourceError};
 
 /// Events that one poll delivers, at most.
@@ -61,11 +61,11 @@ impl<R: Read> Reader<R> {
             return Err(format_error(path, NOT_A_RECORDING));
         }
         let version = version.iter().rev().fold(0_u32, |number, b| number << 8 | u32::from(*b));
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
             return Err(format_error(
                 path,
                 &format!(
-                    "is a recording of version {version}, this program reads version {VERSION}: \
+                    "is a recording of version {version}, this program reads versions up to {VERSION}: \
                      use the release that recorded it"
                 ),
             ));

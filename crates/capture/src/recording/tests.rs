@@ -40,6 +40,13 @@ fn events(payload: &[u8]) -> Vec<Event<'_>> {
             received: 2,
         }),
         EventBody::Lost { cause: LossCause::RingFull, count: 3 },
+        EventBody::Redacted,
+        EventBody::Message(Box::new(deeptrace_model::Message {
+            protocol: "redis",
+            unknown: vec!["db.namespace"],
+            payload: b"GET ***".as_slice().into(),
+            ..Default::default()
+        })),
     ];
     bodies.extend((0..100).map(|n| {
         EventBody::Call(Call {

@@ -75,6 +75,9 @@ impl Seen {
                 });
             }
             EventBody::Close(close) => self.closes.push(close.clone()),
+            EventBody::Redacted | EventBody::Message(_) => {
+                panic!("the kernel does not tell {event:?}")
+            }
             EventBody::Lost { cause, count } => self.lost.push((*cause, *count)),
             EventBody::Plaintext(_) => panic!("no scenario speaks TLS"),
             EventBody::HandOver(_) => {}

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
+use deeptrace_agent::config::Config;
 use deeptrace_agent::live;
+use deeptrace_agent::pipeline::Options as PipelineOptions;
+use deeptrace_agent::redacting::Redacting;
 use deeptrace_capture::live::Live;
 use deeptrace_capture::recording::Writer;
-use deeptrace_capture::{Progress, Source};
-use deeptrace_model::Event;
-use deeptrace_protocol::{Output as Parsed, Protocols};
+use deeptrace_capture::{Progress, Source, host};
+use deeptrace_model::{Demand, Event};
+use deeptrace_protocol::{Handler, Output as Parsed, Protocols};
 
-use crate::Common;
 use crate::commands::run::loader;
+use crate::{Common, custom};
 
 /// Options of the command.
 #[derive(Args)]
@@ -29,26 +32,23 @@ pub struct Options {
     /// Stop after this time instead of at Ctrl-C
     #[arg(long, value_name = "TIME")]
     duration: Option<String>,
-    /// Overwrite values in payloads (not in this version)
+    /// Overwrite all bytes of calls, and keep what spans show of them
     #[arg(long)]
     redact: bool,
 }
 
 /// How long to rest when the kernel has nothing to tell.
 const REST: std::time::Duration = std::time::Duration::from_millis(2);
+/// How often the stages may give up on what waits.
+const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 /// How often the file gets what is buffered.
 const FLUSH: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Records until Ctrl-C.
 pub fn run(options: Options, common: &Common) -> Result<()> {
-    if options.redact {
-        bail!(
-            "this version cannot redact recordings, and writes none rather than one with values in \
-             it; leave --redact out on hosts whose payloads you may keep"
-        );
-    }
     let duration = options.duration.as_deref().map(deeptrace_http::parse_duration).transpose()?;
     let loaded = loader(common).load(None)?;
+    let mut taking = Taking::new(options.redact, &loaded.agent, custom::handlers()?);
     let shown = options.output.display();
     let file = File::create_new(&options.output)
         .with_context(|| format!("cannot create {shown}; choose a file that is not there yet"))?;
@@ -62,24 +62,28 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         }
     };
     let mut writer = Writer::new(BufWriter::new(file))?;
-    // What capture copies is what the parsers ask for, as when it runs live.
-    let mut protocols = Protocols::new(Default::default());
-    let mut parsed = Parsed::default();
     let stop = stop_on_signal()?;
     eprintln!("recording to {shown}; Ctrl-C ends it");
-    let (begun, mut flushed, mut events) = (Instant::now(), Instant::now(), 0_u64);
+    let (begun, mut flushed, mut ticked) = (Instant::now(), Instant::now(), Instant::now());
+    let mut events = 0_u64;
     let ends = duration.map(|duration| std::time::Duration::from_nanos(duration.0));
     while !stop.load(Ordering::Relaxed) && ends.is_none_or(|ends| begun.elapsed() < ends) {
         let mut failed = None;
-        let progress = source.poll(&mut |event: &Event<'_>| {
-            events += 1;
+        let mut write = |event: &Event<'_>| {
             if failed.is_none() {
                 failed = writer.write(event).err();
             }
-            protocols.feed(event, &mut parsed);
+        };
+        let mut demands = Vec::new();
+        let progress = source.poll(&mut |event: &Event<'_>| {
+            events += 1;
+            taking.feed(event, &mut demands, &mut write);
         })?;
-        parsed.messages.clear();
-        parsed.demands.drain(..).for_each(|demand| source.demand(demand));
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            taking.tick(&mut demands, &mut write);
+        }
+        demands.into_iter().for_each(|demand| source.demand(demand));
         if let Some(error) = failed {
             return Err(error).with_context(|| format!("cannot write {shown} any further"));
         }
@@ -94,6 +98,53 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     writer.finish()?;
     eprintln!("{events} events in {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What is taken of events. What capture copies is what the parsers ask for, as when it runs live.
+enum Taking {
+    All(Box<Protocols>, Parsed),
+    Redacted(Box<Redacting>),
+}
+
+impl Taking {
+    fn new(redact: bool, config: &Config, handlers: Vec<Handler>) -> Self {
+        if !redact {
+            let options = deeptrace_protocol::Options { handlers, ..Default::default() };
+            return Self::All(Box::new(Protocols::new(options)), Parsed::default());
+        }
+        Self::Redacted(Box::new(Redacting::new(PipelineOptions {
+            max_payload_size: config.max_payload_size as usize,
+            link_wait: config.link_wait,
+            handlers,
+            rules: config.redaction.clone(),
+        })))
+    }
+
+    fn feed(
+        &mut self,
+        event: &Event<'_>,
+        demands: &mut Vec<Demand>,
+        write: &mut dyn FnMut(&Event<'_>),
+    ) {
+        match self {
+            Self::All(protocols, parsed) => {
+                write(event);
+                protocols.feed(event, parsed);
+                parsed.messages.clear();
+                demands.append(&mut parsed.demands);
+            }
+            Self::Redacted(redacting) => {
+                redacting.feed(event, &mut |demand| demands.push(demand), write);
+            }
+        }
+    }
+
+    fn tick(&mut self, demands: &mut Vec<Demand>, write: &mut dyn FnMut(&Event<'_>)) {
+        if let Self::Redacted(redacting) = self {
+            let now = host::boot_time_now();
+            redacting.tick(now, &mut |demand| demands.push(demand), write);
+        }
+    }
 }
 
 /// A flag that Ctrl-C or `SIGTERM` sets.

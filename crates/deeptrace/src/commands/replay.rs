@@ -64,6 +64,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         max_payload_size: loaded.agent.max_payload_size as usize,
         link_wait: loaded.agent.link_wait,
         handlers: custom::handlers()?,
+        rules: loaded.agent.redaction.clone(),
     });
     let mut out = output::open(&options.output)?;
     if options.format == Format::Counts {

@@ -6,8 +6,8 @@ use deeptrace_model::{TraceContext, Value};
 
 use super::envelope::{BATCH, EXECUTE, Envelope, Fields, HEADER, PREPARE, QUERY};
 use super::prepared::Prepared;
-use crate::sql::Statement;
-use crate::{Draft, Side, TraceHeaders};
+use crate::sql::{REST, Statement};
+use crate::{Draft, Form, Side, TraceHeaders};
 
 /// Statements of a batch that are looked at, and values of one that are passed over.
 const STATEMENTS_MAX: u16 = 64;
@@ -53,11 +53,17 @@ pub(super) fn read(envelope: &Envelope<'_>, prepared: &Prepared) -> Option<Reque
     draft.attributes.push(("db.system.name".into(), "cassandra".into()));
     if envelope.is_compressed() {
         draft.unknown.extend(TOLD);
+        draft.redact.push(HEADER..REST);
         return Some(Request { draft, prepares: None });
     }
     let mut headers = TraceHeaders::default();
     let mut fields = envelope.fields(Side::Client, |key, value| headers.header(key, value));
     let mut prepares = None;
+    draft.form = Form::Told;
+    if matches!(envelope.opcode, BATCH | EXECUTE) {
+        // Values, and the ids of what was prepared.
+        draft.redact.push(HEADER..REST);
+    }
     if envelope.opcode == BATCH {
         batch(&mut draft, envelope, fields, prepared);
     } else {
@@ -89,8 +95,9 @@ fn text(draft: &mut Draft, envelope: &Envelope<'_>, fields: &mut Fields<'_>) -> 
     let text = fields.bytes();
     let statement = Statement::new(text);
     let at = HEADER + envelope.body.len() - fields.rest.len() - text.len();
-    let secrets = statement.secrets.iter().map(|range| at + range.start..at + range.end);
-    draft.redact.extend(secrets);
+    draft.redact.extend(statement.places(at));
+    // Values to be put into it, unless it is prepared.
+    draft.redact.push(at + text.len()..REST);
     if let Some(from) = password(&statement, text) {
         draft.redact.push(at + from..at + text.len());
     }

@@ -4,7 +4,7 @@ use super::block::{self, Block, Walk};
 use super::query::{self, Missing, PARAMETERS, Query};
 use super::session::{Asked, Session, layout};
 use crate::reader::Reader;
-use crate::sql::{Dialect, STATEMENT_MAX, Statement};
+use crate::sql::{Dialect, REST, STATEMENT_MAX, Statement};
 use crate::{Draft, Head, Input, Side, Verdict};
 
 // Packets ("Client packets").
@@ -121,7 +121,9 @@ impl Client {
         draft.trace_context = query.trace_context.or(statement.trace_context);
         draft.truncated = text.len() < window;
         let at = query.head;
-        draft.redact = statement.secrets.iter().map(|s| s.start + at..s.end + at).collect();
+        draft.redact = statement.places(at).collect();
+        // Parameters and data.
+        draft.redact.push(at + text.len()..REST);
         session.next_namespace = (statement.operation == "USE").then(|| {
             let name = statement.text.split_ascii_whitespace().nth(1).unwrap_or_default();
             name.trim_matches(['`', '"', ';']).to_owned()

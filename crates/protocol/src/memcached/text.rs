@@ -8,7 +8,7 @@ use memchr::memchr;
 use super::command::{Answer, Command, VALUE_MAX, is_unknown, number, words};
 use super::request::{Request, Response};
 use crate::due::{Answers, Due};
-use crate::{Draft, Head, Input, Recognition, Side, Verdict};
+use crate::{Draft, Form, Head, Input, Recognition, Side, Verdict};
 
 /// Lines above are not waited for; a get of many keys is long.
 const LINE_MAX: usize = 60 * 1024;
@@ -110,6 +110,7 @@ impl Text {
             _ => request.describe(Draft::request("")),
         };
         draft.redact = redact;
+        draft.form = Form::Words;
         Verdict::Done { len, draft: Box::new(draft) }
     }
 
@@ -171,7 +172,7 @@ impl Text {
         let _ = self.due.answer();
         self.lines = 0;
         let response = self.response.take().unwrap_or_default();
-        Draft { skips: self.due.skips(), ..response.describe(status) }
+        Draft { skips: self.due.skips(), form: Form::Words, ..response.describe(status) }
     }
 
     /// A line of a response that answers something that is not known.

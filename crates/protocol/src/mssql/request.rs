@@ -7,7 +7,7 @@ use super::packet::{self, Front, Packet, Smp};
 use super::rpc;
 use super::session::{Asked, Encryption, Session};
 use super::token::Bytes;
-use crate::sql::{Dialect, STATEMENT_MAX, Statement};
+use crate::sql::{Dialect, REST, STATEMENT_MAX, Statement};
 use crate::{Draft, Head};
 
 /// Bytes of the headers before a request (§2.2.5.3) that are believed.
@@ -25,7 +25,10 @@ pub(super) fn read(message: &Message, session: &mut Session) -> Option<(Draft, A
         }
         packet::RPC => {
             let start = start(content, session);
-            Some(rpc::read(message, start, session))
+            let (mut draft, asked) = rpc::read(message, start, session);
+            // The text of a statement is one of the values.
+            draft.redact.push(message.place(start)..REST);
+            Some((draft, asked))
         }
         packet::TRANSACTION => {
             let mut bytes = Bytes(content.get(start(content, session)..)?);
@@ -69,9 +72,9 @@ pub(super) fn statement(text: &[u8], at: usize, message: &Message) -> (Draft, Ar
     draft.trace_context = statement.trace_context;
     draft.truncated = message.is_cut;
     let units = |end: usize| sql.get(..end).map_or(0, |part| part.encode_utf16().count());
-    let place = |end: usize| message.place(at + 2 * units(end));
-    let secrets = statement.secrets.iter();
-    draft.redact = secrets.map(|secret| place(secret.start)..place(secret.end)).collect();
+    let place = |end: usize| if end < REST { message.place(at + 2 * units(end)) } else { REST };
+    let values = statement.values.iter();
+    draft.redact = values.map(|value| place(value.start)..place(value.end)).collect();
     (draft, Arc::new(statement))
 }
 

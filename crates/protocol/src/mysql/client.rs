@@ -8,8 +8,8 @@ use super::login::{self, Login};
 use super::packet::{HEADER, LENGTH_MAX, Packet, long, number};
 use super::parameters;
 use super::session::{Asked, Session, TOLD};
-use crate::sql::{Dialect, STATEMENT_MAX, Statement};
-use crate::{Draft, Head, Input, Side, TraceHeaders, Verdict};
+use crate::sql::{Dialect, REST, STATEMENT_MAX, Statement};
+use crate::{Draft, Form, Head, Input, Side, TraceHeaders, Verdict};
 
 /// Bytes of parameters before a query that are looked at with it.
 const PARAMETERS_MAX: usize = 1024;
@@ -209,8 +209,11 @@ fn query(body: &[u8], draft: &mut Draft, asked: &mut Asked) {
     }
     draft.trace_context = headers.context().or(statement.trace_context);
     let start = HEADER + body.len() - sql.len();
-    let secrets = statement.secrets.iter();
-    draft.redact = secrets.map(|secret| secret.start + start..secret.end + start).collect();
+    if has_parameters {
+        draft.redact.push(HEADER + 1..start);
+    }
+    draft.redact.extend(statement.places(start));
+    draft.form = Form::Told;
     if statement.operation == "USE" {
         let name = statement.text.split_ascii_whitespace().nth(1).unwrap_or_default();
         asked.namespace = Some(name.trim_matches(['`', ';']).to_owned());
@@ -222,9 +225,8 @@ fn prepare(body: &[u8], draft: &mut Draft, asked: &mut Asked, session: &mut Sess
     draft.name = format!("Prepare {}", statement.summary).trim_end().into();
     statement.describe(&mut draft.attributes);
     draft.trace_context = statement.trace_context;
-    let start = HEADER + 1;
-    let secrets = statement.secrets.iter();
-    draft.redact = secrets.map(|secret| secret.start + start..secret.end + start).collect();
+    draft.redact = statement.places(HEADER + 1).collect();
+    draft.form = Form::Told;
     session.statements.last = Some(Arc::clone(&statement));
     asked.statement = Some(statement);
 }
@@ -234,6 +236,9 @@ fn execute(body: &[u8], draft: &mut Draft, session: &Session) {
     const HAS_COUNT: u8 = 8;
     let found = long(body, 1).and_then(|id| session.statements.get(id));
     describe(found, draft);
+    // Values, behind the number of the statement and flags.
+    draft.redact.push(HEADER + 10..REST);
+    draft.form = Form::Told;
     if body.first() == Some(&command::EXECUTE) && body.get(5).is_some_and(|f| f & HAS_COUNT != 0) {
         let mut headers = TraceHeaders::default();
         if let Some((count, rest)) = body.get(10..).and_then(number) {

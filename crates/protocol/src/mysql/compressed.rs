@@ -9,6 +9,7 @@ use super::packet::{HEADER, Packet, short};
 use super::server::Failure;
 use super::session::{Asked, Session, TOLD};
 use crate::due::Answers;
+use crate::sql::REST;
 use crate::{Draft, Input, Side, Verdict};
 
 /// Length, sequence number, length before compression.
@@ -75,6 +76,7 @@ pub(super) fn ask(input: &Input<'_>, session: &mut Session) -> Verdict {
     let (mut draft, asked) = found.unwrap_or_else(|| {
         let mut draft = Draft::request("");
         draft.unknown.extend(TOLD);
+        draft.redact.push(0..REST);
         (draft, Asked::new(Answer::One))
     });
     for range in &mut draft.redact {

@@ -8,8 +8,8 @@ use super::Encryption;
 use super::frame::{Frame, Front, HEADER, chain, number, text};
 use super::group::Group;
 use super::prepared::Names;
-use crate::sql::{STATEMENT_MAX, Statement};
-use crate::{Draft, Head, Input, Side, Verdict};
+use crate::sql::{REST, STATEMENT_MAX, Statement};
+use crate::{Draft, Form, Head, Input, Side, Verdict};
 
 // Request codes of packets without a type byte (manual, "Message Formats").
 const VERSION_3: u32 = 3;
@@ -59,7 +59,11 @@ impl Frontend {
         self.is_tail = false;
         match frame.kind {
             b'Q' => self.query(&frame),
-            b'F' => self.request(frame.len, Draft::request("FunctionCall")),
+            b'F' => {
+                let mut draft = Draft::request("FunctionCall");
+                draft.redact.push(HEADER..REST);
+                self.request(frame.len, draft)
+            }
             // Nothing of these is kept: data, a password, the end.
             b'd' | b'c' | b'f' | b'p' | b'X' => Verdict::Skip(frame.len),
             b'S' if was_tail || (was_copying && self.group.is_none()) => Verdict::Skip(frame.len),
@@ -97,7 +101,8 @@ impl Frontend {
                 group.add("Parse", frame);
             }
             b'B' => {
-                self.bind(frame.body);
+                let names = self.bind(frame.body);
+                group.hide(HEADER + names, frame.len);
                 group.add("Bind", frame);
             }
             b'E' => {
@@ -119,12 +124,17 @@ impl Frontend {
         Verdict::Part { len: frame.len, stream: 0 }
     }
 
-    fn bind(&mut self, body: &[u8]) {
-        let Some((portal, rest)) = text(body) else { return self.portals.clear() };
+    /// Binds values to a statement. Returns the length of the names before the values.
+    fn bind(&mut self, body: &[u8]) -> usize {
+        let Some((portal, rest)) = text(body) else {
+            self.portals.clear();
+            return 0;
+        };
         match text(rest).and_then(|parts| self.statements.get(parts.0)) {
             Some(statement) => self.portals.insert(portal, statement),
             None => self.portals.remove(portal),
         }
+        text(rest).map_or(0, |parts| portal.len() + parts.0.len() + 2)
     }
 
     fn query(&mut self, frame: &Frame<'_>) -> Verdict {
@@ -134,8 +144,8 @@ impl Frontend {
         statement.describe(&mut draft.attributes);
         draft.trace_context = statement.trace_context;
         draft.truncated = frame.is_cut;
-        let secrets = statement.secrets.iter();
-        draft.redact = secrets.map(|secret| secret.start + HEADER..secret.end + HEADER).collect();
+        draft.redact = statement.places(HEADER).collect();
+        draft.form = Form::Told;
         self.request(frame.len, draft)
     }
 

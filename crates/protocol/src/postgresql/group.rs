@@ -1,17 +1,18 @@
 //! Group: extended-query messages up to a `Sync`, which are one request.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
 use deeptrace_model::{Attributes, TraceContext, Value};
 
 use super::frame::Frame;
-use crate::Draft;
-use crate::sql::Statement;
+use crate::sql::{REST, Statement};
+use crate::{Draft, Form};
 
 /// Different statements of a batch that are remembered.
 const STATEMENTS_MAX: usize = 16;
-const SECRETS_MAX: usize = 16;
+const VALUES_MAX: usize = 128;
 /// What a statement tells; unknown with it.
 const TOLD: [&str; 4] =
     ["db.query.text", "db.query.summary", "db.operation.name", "db.collection.name"];
@@ -35,7 +36,7 @@ pub(super) struct Group {
     /// Protocol's name of the first message, for when nothing is executed.
     first: &'static str,
     trace_context: Option<TraceContext>,
-    secrets: Vec<Range<usize>>,
+    values: Vec<Range<usize>>,
 }
 
 impl Group {
@@ -51,14 +52,24 @@ impl Group {
     /// A statement is prepared whose text starts `offset` bytes into the message to come.
     pub(super) fn prepare(&mut self, statement: &Arc<Statement>, offset: usize) {
         let base = usize::try_from(self.len).unwrap_or(usize::MAX).saturating_add(offset);
-        for secret in &statement.secrets {
-            if self.secrets.len() < SECRETS_MAX {
-                self.secrets
-                    .push(base.saturating_add(secret.start)..base.saturating_add(secret.end));
-            }
-        }
+        statement.places(base).for_each(|place| self.push(place));
         self.trace_context = self.trace_context.or(statement.trace_context);
         self.prepared = Some(Arc::clone(statement));
+    }
+
+    /// Values lie in the message to come, which has `len` bytes, from `offset` on.
+    pub(super) fn hide(&mut self, offset: usize, len: u64) {
+        let base = usize::try_from(self.len).unwrap_or(REST);
+        let len = usize::try_from(len).unwrap_or(REST);
+        self.push(base.saturating_add(offset)..base.saturating_add(len));
+    }
+
+    fn push(&mut self, place: Range<usize>) {
+        match self.values.len().cmp(&VALUES_MAX) {
+            Ordering::Less => self.values.push(place),
+            Ordering::Equal => self.values.push(place.start..REST),
+            Ordering::Greater => {}
+        }
     }
 
     /// A portal is executed; `None` if its statement is not known.
@@ -114,7 +125,8 @@ impl Group {
         }
         draft.attributes = attributes;
         draft.trace_context = self.trace_context;
-        draft.redact = std::mem::take(&mut self.secrets);
+        draft.redact = std::mem::take(&mut self.values);
+        draft.form = Form::Told;
         draft
     }
 }

@@ -3,7 +3,7 @@
 use deeptrace_model::Attributes;
 
 use super::element::{Element, element};
-use crate::Draft;
+use crate::{Draft, Form};
 
 /// Commands whose second word is part of the name.
 const CONTAINERS: &[&str] = &[
@@ -154,6 +154,9 @@ const KEY_MAX: usize = 128;
 /// Arguments that are told, as `?`.
 const ARGUMENTS_MAX: usize = 32;
 
+/// Commands whose answers have passwords, or hashes of them, in them.
+const ASK_SECRETS: &[&str] = &["CONFIG GET", "ACL GENPASS", "ACL GETUSER", "ACL LIST"];
+
 /// A command, as far as it was read.
 #[derive(Debug, Default)]
 pub(super) struct Command {
@@ -287,7 +290,7 @@ impl Command {
         match self.name.as_str() {
             "AUTH" => index >= 1,
             "HELLO" => index >= 2,
-            "CONFIG SET" | "ACL SETUSER" => index >= 3,
+            "CONFIG SET" | "ACL SETUSER" | "SENTINEL SET" => index >= 3,
             "MIGRATE" => index >= 6,
             _ => false,
         }
@@ -343,6 +346,8 @@ impl Command {
             attributes.push(("db.namespace".into(), database.to_string().into()));
         }
         let mut draft = Draft::request(self.name);
+        draft.form = Form::Words;
+        draft.asks_secret = ASK_SECRETS.contains(&draft.name.as_str());
         draft.attributes = attributes;
         draft.redact.extend(self.secret.map(|at| at..self.before));
         draft

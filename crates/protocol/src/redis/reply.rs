@@ -3,7 +3,7 @@
 use deeptrace_model::SpanStatus;
 
 use super::element::{Element, Step, Walk, element};
-use crate::Draft;
+use crate::{Draft, Form};
 
 /// Bytes of an error's text.
 const MESSAGE_MAX: usize = 256;
@@ -109,13 +109,16 @@ impl Reply {
     pub(super) fn one_way(&self) -> Draft {
         let mut draft = Draft::one_way(self.word.unwrap_or("push"));
         draft.attributes.push(("db.system.name".into(), "redis".into()));
+        draft.form = Form::Words;
         draft
     }
 
     /// As an answer.
     pub(super) fn response(&self) -> Draft {
-        let Some(error) = &self.error else { return Draft::response(SpanStatus::Ok) };
-        let mut draft = Draft::response(SpanStatus::Error);
+        let mut draft = Draft::response(SpanStatus::Ok);
+        draft.form = Form::Words;
+        let Some(error) = &self.error else { return draft };
+        draft.status = SpanStatus::Error;
         let code = error.split(' ').next().unwrap_or_default().to_owned();
         draft.attributes.push(("error.type".into(), code.clone().into()));
         draft.attributes.push(("db.response.status_code".into(), code.into()));

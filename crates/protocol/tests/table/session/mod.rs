@@ -63,7 +63,7 @@ pub enum Delivery {
     Close(u16),
 }
 
-const CONNECTION: ConnectionId = ConnectionId(7);
+pub const CONNECTION: ConnectionId = ConnectionId(7);
 
 impl Session {
     /// Reads a file; panics with the line that is wrong.
@@ -208,7 +208,8 @@ impl Session {
         }
     }
 
-    fn opening(&self, origin: Origin) -> Open {
+    /// How its socket became known.
+    pub fn opening(&self, origin: Origin) -> Open {
         let server = SocketAddr::from(([127, 0, 0, 1], self.port));
         let client = SocketAddr::from(([127, 0, 0, 1], 40000));
         let owner_is_client = self.owner() == Side::Client;
@@ -239,7 +240,8 @@ impl Session {
         }
     }
 
-    fn call<'a>(&self, piece: &'a Piece) -> Call<'a> {
+    /// A call as the kernel tells it.
+    pub fn call<'a>(&self, piece: &'a Piece) -> Call<'a> {
         let is_own = piece.from == self.owner();
         Call {
             connection: CONNECTION,
