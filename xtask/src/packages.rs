@@ -20,6 +20,9 @@ pub const BENCH: &[&str] = &["nginx", "redis-server", "redis-tools", "wrk", "tsh
 pub const SERVERS: &[&str] =
     &["nginx", "redis-server", "redis-tools", "memcached", "postgresql", "iproute2", "tshark"];
 
+/// Servers and clients with TLS libraries of their own, beside Node and Go.
+pub const TLS: &[&str] = &["python3", "nginx", "curl", "wget", "openssl", "ca-certificates"];
+
 /// Network namespaces with NAT between them.
 pub const NETWORK: &[&str] = &["iproute2", "nftables", "util-linux"];
 

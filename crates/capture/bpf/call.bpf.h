@@ -63,23 +63,6 @@ static __always_inline void end_if_drained(struct sock *sk, struct dt_socket *s,
 	s->ignored = 1;
 }
 
-/* What TLS there is in a call: its records, and the library that makes it. */
-static __always_inline void on_tls_bytes(struct dt_socket *s, struct dt_moved *m, struct dt_user *u)
-{
-	if (!s->is_tls) {
-		/* TLS begins early in a connection, also where it is asked for in another protocol. */
-		if (s->tls_misses >= DT_TLS_MISSES_MAX)
-			return;
-		if (!begins_record(m, u)) {
-			s->tls_misses++;
-			return;
-		}
-		s->tls_misses = 0;
-	}
-	mark_socket(m->thread, s->cookie);
-	walk_records(s, m, u);
-}
-
 static __always_inline int finish(struct sock *sk, struct dt_socket *s, struct dt_moved *m, struct dt_user *u,
 				  __u32 after, const bool typed)
 {
@@ -97,7 +80,7 @@ static __always_inline int finish(struct sock *sk, struct dt_socket *s, struct d
 	if ((s->transport & 1) && (!typed || (m->flags & DT_SENT)))
 		m->name = u->name;
 	m->flags |= u->flags & DT_NO_BUFFER;
-	if (s->transport == DT_TCP && knobs.tls && m->len)
+	if (s->transport == DT_TCP && knobs.tls && m->len && s->tls.misses < DT_TLS_MISSES_MAX)
 		on_tls_bytes(s, m, u);
 	bytes = m->flags & DT_NO_BUFFER ? 0 : wanted_bytes(s, m);
 	if (u->segments)

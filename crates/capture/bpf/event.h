@@ -86,7 +86,7 @@ struct dt_plaintext {
 	__u8 sockets;	/* calls on sockets meanwhile; 255: on more than one socket */
 	__u16 pad;
 	__u64 asked;	/* received: bytes that there was room for */
-	__u64 pad2;
+	__u64 unit;	/* that ran; 0: not known */
 	__u8 payload[];
 };
 _Static_assert(sizeof(struct dt_plaintext) == sizeof(struct dt_call), "dt_plaintext");
@@ -95,6 +95,8 @@ _Static_assert(sizeof(struct dt_plaintext) == sizeof(struct dt_call), "dt_plaint
 #define DT_TLS_SENT 1
 #define DT_TLS_COUNTED 2	/* it returns 1, and the bytes at its 4th or 5th argument; else the bytes */
 #define DT_TLS_GO 4	/* arguments as in Go: receiver, buffer, length, capacity in ax, bx, cx, di */
+#define DT_TLS_TYPED 8	/* the 2nd argument is the type of record, and the buffer is behind it */
+#define DT_TLS_RESULT 16	/* Go: the bytes are in ax, else they are cx bytes at bx */
 
 /* Whose plaintext: that of a session in a process, or, where pid is 0, of a socket. */
 struct dt_session {

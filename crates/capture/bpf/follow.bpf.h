@@ -105,7 +105,7 @@ static __always_inline __u64 unit_of(struct dt_follow *f)
 	return 0;
 }
 
-static __always_inline __u64 current_unit(__u32 pid)
+__noinline __u64 deeptrace_current_unit(__u32 pid)
 {
 	struct dt_follow *f = followed(pid);
 

@@ -7,6 +7,17 @@
  * a whole by user space only. */
 struct dt_knobs knobs SEC(".data.knobs");
 
+/* What is remembered of a socket's TLS, by direction: where the next record begins, or what of its header
+ * was seen. */
+struct dt_tls_state {
+	__u32 record_at[2];
+	__u8 header_seen[2];
+	__u8 is_tls;	/* 1: the above holds for received bytes, 2: for sent ones */
+	__u8 misses;	/* calls that began with no record */
+	__u8 header[2][5];
+	__u8 pad[2];
+};
+
 /* What is remembered of a socket. */
 struct dt_socket {
 	__u64 cookie;
@@ -27,13 +38,7 @@ struct dt_socket {
 	__u16 pad2;
 	__u64 skip_until[2];
 	__u64 count[2];
-	/* TLS, by direction: where the next record begins, or what of its header was seen. */
-	__u32 record_at[2];
-	__u8 header_seen[2];
-	__u8 is_tls;	/* 1: record_at holds for received bytes, 2: for sent ones */
-	__u8 header[2][5];
-	__u8 tls_misses;	/* calls that began with no record */
-	__u8 pad3[2];
+	struct dt_tls_state tls;
 };
 
 struct {

@@ -60,7 +60,7 @@ static __always_inline int on_socket(struct sock *sk, int ret, int flags, bool s
 	/* Zero bytes are the end of a stream, or an empty datagram: nothing to parse. */
 	if (ret == 0 && (sent || (s->transport & 1)))
 		return 0;
-	m.unit = current_unit(m.thread.pid);
+	m.unit = deeptrace_current_unit(m.thread.pid);
 	m.len = ret;
 	m.flags = sent ? DT_SENT : 0;
 	if (nr == NR_io_uring_enter || nr < 0)

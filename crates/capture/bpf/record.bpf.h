@@ -80,6 +80,8 @@ static __always_inline void fill(struct dt_call *r, const struct dt_moved *m)
 
 		p->sockets = m->sockets;
 		p->asked = m->asked;
+		p->unit = m->unit;
+		return;
 	}
 	if (m->name) {
 		user_peer(r, m->name);

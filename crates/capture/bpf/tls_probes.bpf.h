@@ -4,6 +4,8 @@
 #ifndef DT_TLS_PROBES_BPF_H
 #define DT_TLS_PROBES_BPF_H
 
+#define DT_TLS_DATA 23	/* type of records that carry data */
+
 extern bool bpf_session_is_return(void) __ksym __weak;
 
 /* Begins a call. False: its end is of no interest. */
@@ -27,7 +29,12 @@ static __always_inline bool tls_enter(struct pt_regs *ctx)
 		fresh.buffer = ctx->si;
 		fresh.len = ctx->dx;
 		/* The 4th argument is the count, or flags that are zero and the 5th is. */
-		if (shape & DT_TLS_COUNTED)
+		if (shape & DT_TLS_TYPED) {
+			if ((__u32)ctx->si != DT_TLS_DATA)
+				return false;
+			fresh.buffer = ctx->dx;
+			fresh.len = ctx->cx;
+		} else if (shape & DT_TLS_COUNTED)
 			fresh.count_at = ctx->cx > 4096 ? ctx->cx : ctx->r8;
 		else
 			fresh.len = (__u32)ctx->dx;
@@ -73,6 +80,7 @@ static __always_inline void tls_leave(struct dt_tls_call *call, struct dt_thread
 	/* More than there was room for cannot be. */
 	if (!count || count > call->len || count > 0x7fffffff)
 		return;
+	m.unit = deeptrace_current_unit(thread.pid);
 	m.cookie = call->cookie;
 	m.start = session;
 	m.len = count;
@@ -113,6 +121,75 @@ int deeptrace_tls_both(struct pt_regs *ctx)
 	if (bpf_session_is_return())
 		return tls_return(ctx);
 	return !tls_enter(ctx);
+}
+
+/* The socket of a crypto/tls.Conn: its first field is an interface, whose value is a pointer to
+ * net.TCPConn; that begins with a pointer to netFD, in which 16 bytes of lock go before the number of the
+ * file (Go 1.9 and newer). Anything else is no TCP socket. */
+static __always_inline __u64 go_socket(__u64 conn)
+{
+	__u64 at = 0;
+	__u32 fd = 0;
+	struct sock *sk;
+	__u64 cookie;
+
+	if (bpf_probe_read_user(&at, sizeof(at), (void *)(conn + 8)) ||
+	    bpf_probe_read_user(&at, sizeof(at), (void *)at) ||
+	    bpf_probe_read_user(&fd, sizeof(fd), (void *)(at + 16)))
+		return 0;
+	sk = socket_of(fd);
+	if (!sk || socket_transport(sk, false) != DT_TCP)
+		return 0;
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	return cookie ?: guessed_cookie(sk, BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino));
+}
+
+/* crypto/tls.(*Conn).Read begins. Goroutines change threads and stacks, so nothing is put where they
+ * return to. */
+SEC("uprobe")
+int deeptrace_tls_go_read(struct pt_regs *ctx)
+{
+	tls_enter(ctx);
+	return 0;
+}
+
+/* It copies plaintext to where its caller wants it. */
+SEC("uprobe")
+int deeptrace_tls_go_copy(struct pt_regs *ctx)
+{
+	struct dt_thread thread = current_thread();
+	__u64 key = goroutine(thread.pid, ctx->r14);
+	struct dt_tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+
+	if (!call || !call->session)
+		return 0;
+	if (!call->cookie)
+		call->cookie = go_socket(call->session);
+	if (bpf_get_attach_cookie(ctx) & DT_TLS_RESULT) {
+		tls_leave(call, thread, (__s32)ctx->ax);
+		return 0;
+	}
+	call->buffer = ctx->bx;
+	tls_leave(call, thread, (__s32)ctx->cx);
+	return 0;
+}
+
+/* crypto/tls.(*Conn).Write begins: its records are yet to be sent. */
+SEC("uprobe")
+int deeptrace_tls_go_write(struct pt_regs *ctx)
+{
+	struct dt_tls_call call = {};
+	struct dt_thread thread = current_thread();
+
+	if (!is_watched(thread.pid) || knobs.paused)
+		return 0;
+	call.session = ctx->ax;
+	call.buffer = ctx->bx;
+	call.len = ctx->cx;
+	call.cookie = go_socket(call.session);
+	call.shape = DT_TLS_SENT;
+	tls_leave(&call, thread, call.len > 0x7fffffff ? 0 : call.len);
+	return 0;
 }
 
 /* A session is freed: its address may name another one from now on. */

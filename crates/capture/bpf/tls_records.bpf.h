@@ -27,26 +27,15 @@ static __always_inline struct user_iovec tls_segment(const struct dt_user *u, __
 	return segment;
 }
 
-/* Whether a call begins with a record. */
-static __always_inline bool begins_record(const struct dt_moved *m, const struct dt_user *u)
-{
-	struct user_iovec segment;
-	__u8 h[8] = {};
-
-	if (m->len < DT_TLS_HEADER || (m->flags & DT_NO_BUFFER))
-		return false;
-	segment = tls_segment(u, 0);
-	if (segment.len < DT_TLS_HEADER || bpf_probe_read_user(h, DT_TLS_HEADER, (void *)segment.base))
-		return false;
-	return is_record(h);
-}
-
 /* The walk through a call. It is in a map, and in functions that take numbers only, so that the verifier
  * looks at each of them once and follows no values. Their argument is the key, always zero. */
 struct dt_walk {
 	__u64 segment_end;	/* of the segment in hand, from the call's first byte */
 	__u64 base;	/* where the call's first byte would be, were all of it in this segment */
 	struct dt_user user;
+	__u64 cookie;
+	struct dt_tls_state state;
+	__u32 flags;	/* of the call */
 	__u32 index;
 	__u32 len;
 	__u32 at;	/* the next header, from the call's first byte */
@@ -144,12 +133,26 @@ __noinline int deeptrace_walk(__u32 key)
 	return w->at >= w->len;
 }
 
-static __always_inline void submit_records(const struct dt_moved *m, __u64 cookie, struct dt_walk *w, bool broken)
+/* Whether the call begins with a record. */
+static __always_inline bool begins_record(struct dt_walk *w)
+{
+	struct user_iovec segment;
+	__u8 h[8] = {};
+
+	if (w->len < DT_TLS_HEADER || (w->flags & DT_NO_BUFFER))
+		return false;
+	segment = tls_segment(&w->user, 0);
+	if (segment.len < DT_TLS_HEADER || bpf_probe_read_user(h, DT_TLS_HEADER, (void *)segment.base))
+		return false;
+	return is_record(h);
+}
+
+static __always_inline void submit_records(struct dt_walk *w, bool broken)
 {
 	__u64 count = w->count;
 
-	header(&w->told.h, m->thread, DT_RECORDS, cookie, count);
-	w->told.flags = m->flags & DT_SENT;
+	header(&w->told.h, current_thread(), DT_RECORDS, w->cookie, count);
+	w->told.flags = w->flags & DT_SENT;
 	w->told.missed = broken;
 	barrier_var(count);
 	if (count > DT_RECORDS_MAX)
@@ -160,20 +163,29 @@ static __always_inline void submit_records(const struct dt_moved *m, __u64 cooki
 		count_loss(DT_RING_FULL);
 }
 
-/* Tells where records begin in a call, and remembers where the next one will. */
-static __always_inline void walk_records(struct dt_socket *s, const struct dt_moved *m, const struct dt_user *u)
+/* What TLS there is in the call in hand: its records, and the library that makes it. */
+__noinline int deeptrace_tls_bytes(__u32 key)
 {
-	__u32 direction = m->flags & DT_SENT;
-	bool known = s->is_tls & (1 << direction);
-	struct dt_walk *w = walk_in_hand(0);
+	struct dt_walk *w = walk_in_hand(key);
+	struct dt_tls_state *s;
+	__u32 direction;
+	bool known;
 
-	if (!w || (!known && !begins_record(m, u)))
-		return;
-	w->segment_end = w->base = 0;
-	w->index = w->seen = w->count = w->at = 0;
-	w->start = m->start;
-	w->len = m->len;
-	w->user = *u;
+	if (!w)
+		return 0;
+	s = &w->state;
+	direction = w->flags & DT_SENT;
+	known = s->is_tls & (1 << direction);
+	if (!known && !begins_record(w)) {
+		/* TLS begins early in a connection, also where it is asked for in another protocol. */
+		if (!s->is_tls)
+			s->misses++;
+		else
+			mark_socket(current_thread(), w->cookie);
+		return 0;
+	}
+	s->misses = 0;
+	mark_socket(current_thread(), w->cookie);
 	if (known) {
 		w->seen = direction ? s->header_seen[1] : s->header_seen[0];
 		__builtin_memcpy(w->header, direction ? s->header[1] : s->header[0], DT_TLS_HEADER);
@@ -181,10 +193,10 @@ static __always_inline void walk_records(struct dt_socket *s, const struct dt_mo
 			w->at = (direction ? s->record_at[1] : s->record_at[0]) - w->start;
 	}
 	/* The next header lies at most a record ahead: else bytes are missing. */
-	if ((m->flags & DT_NO_BUFFER) || w->at > w->len + DT_TLS_RECORD_MAX || !deeptrace_walk(0)) {
+	if ((w->flags & DT_NO_BUFFER) || w->at > w->len + DT_TLS_RECORD_MAX || !deeptrace_walk(key)) {
 		s->is_tls &= ~(1 << direction);
-		submit_records(m, s->cookie, w, true);
-		return;
+		submit_records(w, true);
+		return 0;
 	}
 	s->is_tls |= 1 << direction;
 	if (direction) {
@@ -197,7 +209,28 @@ static __always_inline void walk_records(struct dt_socket *s, const struct dt_mo
 		__builtin_memcpy(s->header[0], w->header, DT_TLS_HEADER);
 	}
 	if (w->count)
-		submit_records(m, s->cookie, w, false);
+		submit_records(w, false);
+	return 0;
+}
+
+/* Looks for TLS in a call. */
+static __noinline int on_tls_bytes(struct dt_socket *s, const struct dt_moved *m, const struct dt_user *u)
+{
+	struct dt_walk *w = walk_in_hand(0);
+
+	if (!w || !s || !m || !u)
+		return 0;
+	w->segment_end = w->base = 0;
+	w->index = w->seen = w->count = w->at = 0;
+	w->start = m->start;
+	w->len = m->len;
+	w->flags = m->flags;
+	w->user = *u;
+	w->cookie = s->cookie;
+	w->state = s->tls;
+	deeptrace_tls_bytes(0);
+	s->tls = w->state;
+	return 0;
 }
 
 #endif

@@ -63,12 +63,17 @@ pub enum EventBody<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plaintext<'a> {
     /// As if it were a socket call of the same connection. Its positions count the bytes of plaintext,
-    /// from zero where the connection's beginning was seen.
+    /// in both directions from zero, or from [`UNSEEN`](Self::UNSEEN) where the beginning was not seen.
     #[serde(borrow)]
     pub call: Call<'a>,
     /// Where it is on the wire, alike for both ends: the sequence number of the record's header, and
     /// one more for each byte of the record's plaintext before it.
     pub position: u32,
+}
+
+impl Plaintext<'_> {
+    /// Where positions begin of a stream whose beginning was not seen.
+    pub const UNSEEN: u64 = 1 << 40;
 }
 
 /// The host that events come from.

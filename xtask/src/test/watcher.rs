@@ -92,6 +92,9 @@ impl Watcher {
             "not_mine",
             "unsync",
             "misrecog",
+            "unmatched",
+            "untied",
+            "given_up",
         ];
         let counters = status["counters"].as_object().into_iter().flatten();
         let counters = counters.filter(|(name, value)| {
@@ -151,6 +154,11 @@ impl Watcher {
         command.args(["export", "--format", "json", "--output", "-", "--data-dir"]);
         let text = printed(command.arg(self.folder.join("data")))?;
         serde_json::from_str(&text).context("the export is no array of spans")
+    }
+
+    /// Ends it without a chance to tidy up.
+    pub fn kill(self) -> Result<()> {
+        self.kept.signal(rustix::process::Signal::KILL)
     }
 
     /// Ends it.

@@ -42,7 +42,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 
 /// Everything that live capture needs, in the order in which it is needed.
 pub fn checks() -> Vec<Check> {
-    vec![kernel(), btf(), capabilities(), lockdown(), hook(), uring(), cgroup()]
+    vec![kernel(), btf(), capabilities(), lockdown(), hook(), uring(), cgroup(), tls()]
 }
 
 /// The hook to use: what was asked for, if this kernel has it. The first failed check is the error.
@@ -229,6 +229,43 @@ fn uring() -> Check {
         detail: if there { "requests are seen" } else { "sizes are seen, payloads are not" }.into(),
         remedy: String::new(),
     }
+}
+
+/// What can be read of TLS, here and in the processes that run.
+fn tls() -> Check {
+    let name = "TLS";
+    let how = match probing() {
+        Probing::Nothing => {
+            return Check {
+                name,
+                status: CheckStatus::Warn,
+                detail: "hand-shakes only: probes have no cookies in this kernel".into(),
+                remedy: "plaintext needs Linux 5.15 or newer".into(),
+            };
+        }
+        Probing::Pairs => "plaintext, by a probe for the beginning and one for the return",
+        Probing::Sessions => "plaintext, by one probe a function",
+    };
+    let survey = super::tls::survey();
+    let list = |understood: bool| -> Vec<String> {
+        let rows = survey.iter().filter(|((_, reason), _)| reason.is_none() == understood);
+        let row = |((library, reason), count): (&(&str, Option<String>), &usize)| {
+            let why = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+            format!("{library} in {count} processes{why}")
+        };
+        rows.map(row).collect()
+    };
+    let (yes, no) = (list(true), list(false));
+    let found = if yes.is_empty() { "nobody uses it now".to_owned() } else { yes.join(", ") };
+    let mut detail = format!("{how}; {found}");
+    if !no.is_empty() {
+        detail.push_str(&format!("; hand-shakes only: {}", no.join(", ")));
+    }
+    let (status, remedy) = match no.is_empty() {
+        true => (CheckStatus::Ok, ""),
+        false => (CheckStatus::Warn, "docs/tls.md says what is covered"),
+    };
+    Check { name, status, detail, remedy: remedy.into() }
 }
 
 fn cgroup() -> Check {

@@ -84,6 +84,7 @@ pub(super) struct PlaintextRecord<'a> {
     pub(super) sockets: u8,
     /// Bytes that there was room for.
     pub(super) asked: u64,
+    pub(super) unit: Option<UnitId>,
     pub(super) payload: &'a [u8],
 }
 
@@ -196,6 +197,7 @@ fn plaintext(bytes: &[u8]) -> Option<PlaintextRecord<'_>> {
         direction: direction(u32::from(*bytes.get(44)?)),
         sockets: *bytes.get(45)?,
         asked: u64_at(bytes, 48)?,
+        unit: Some(UnitId(u64_at(bytes, 56)?)).filter(|unit| unit.0 != 0),
         payload: bytes.get(CALL..CALL + copied)?,
     })
 }

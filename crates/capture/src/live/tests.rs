@@ -120,6 +120,7 @@ fn offsets_agree_with_the_kernel_object() {
                 ("flags", 44),
                 ("sockets", 45),
                 ("asked", 48),
+                ("unit", 56),
                 ("payload", record::CALL),
             ],
         ),

@@ -7,10 +7,13 @@
 
 mod finder;
 mod flow;
+mod gnutls;
+mod go;
 mod image;
 mod join;
 mod library;
 mod openssl;
+mod pclntab;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +22,7 @@ use libbpf_rs::Link;
 
 use self::finder::{Answer, FileKey, Finder, Found};
 pub(super) use self::join::Join;
-use self::library::{Probe, ProbeKind, Reason};
+use self::library::{KINDS, Probe, ProbeKind, Reason};
 use super::kernel::Kernel;
 use super::probe::Probing;
 
@@ -258,25 +261,34 @@ impl Tls {
 
 /// Puts our programs on a file.
 fn attach(kernel: &Kernel, at: &std::path::Path, probes: &[Probe]) -> Result<Vec<Link>, Reason> {
-    let places = |kind: ProbeKind| -> Vec<(u64, u64)> {
-        let of_kind = probes.iter().filter(|probe| probe.kind == kind);
-        of_kind.map(|probe| (probe.offset, probe.shape)).collect()
-    };
-    let functions: &[&str] = match kernel.probing {
-        Probing::Sessions => &["deeptrace_tls_both"],
-        _ => &["deeptrace_tls_return", "deeptrace_tls_enter"],
-    };
     let mut links = Vec::new();
-    for (programs, kind) in
-        [(functions, ProbeKind::Function), (&["deeptrace_tls_free"], ProbeKind::Free)]
-    {
-        let places = places(kind);
-        for program in programs.iter().filter(|_| !places.is_empty()) {
+    for kind in KINDS {
+        let of_kind = probes.iter().filter(|probe| probe.kind == kind);
+        let places: Vec<(u64, u64)> = of_kind.map(|probe| (probe.offset, probe.shape)).collect();
+        let programs = kind.programs(kernel.probing).iter().filter(|_| !places.is_empty());
+        for program in programs {
             let attached = kernel.attach(program, at, &places);
             links.extend(attached.map_err(|error| Reason::Refused(error.to_string()))?);
         }
     }
     Ok(links)
+}
+
+/// TLS libraries in processes that run now: name, why they are not understood, and how many have them.
+pub(super) fn survey() -> BTreeMap<(&'static str, Option<String>), usize> {
+    let mut files = finder::Files::new();
+    let mut counts = BTreeMap::new();
+    for pid in crate::process::pids() {
+        let found = finder::look(pid, &mut files);
+        let kinds = found.into_iter().map(|found| {
+            let reason = found.probes.err().map(|reason| reason.to_string());
+            (found.library, reason)
+        });
+        for kind in kinds.collect::<BTreeSet<_>>() {
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 /// Whether these bytes begin with the header of a TLS record (RFC 8446 §5.1).

@@ -18,7 +18,8 @@ impl Connection {
         stage: &mut Stage<'_>,
     ) {
         if self.plaintext.is_none() {
-            self.plaintext = Some(Box::new(self.under_tls(plain.call.start == 0)));
+            let is_whole = plain.call.start < Plaintext::UNSEEN;
+            self.plaintext = Some(Box::new(self.under_tls(is_whole)));
         }
         let Some(inner) = &mut self.plaintext else { return };
         let half = &mut inner.halves[plain.call.direction as usize];
@@ -58,7 +59,7 @@ impl Connection {
         let is_first = |message: &&mut Box<Message>| message.role != MessageRole::Response;
         for message in stage.out.messages[from..].iter_mut().filter(is_first) {
             let attributes = &mut message.attributes;
-            if attributes.get("url.scheme").and_then(|scheme| scheme.as_text()) == Some("http") {
+            if attributes.get("url.scheme").is_some() {
                 attributes.set("url.scheme".into(), "https".into());
             }
             let named: Attribute = ("tls.protocol.name".into(), "tls".into());
@@ -80,11 +81,9 @@ impl Connection {
         inner.origin_side = self.origin_side;
         inner.client = self.origin_side.map(super::client_direction);
         inner.server_port = self.server_port;
-        if is_whole {
-            for half in &mut inner.halves {
-                half.next = Some(0);
-                half.fresh = true;
-            }
+        for half in &mut inner.halves {
+            half.next = Some(if is_whole { 0 } else { Plaintext::UNSEEN });
+            half.fresh = is_whole;
         }
         inner
     }

@@ -68,8 +68,8 @@ impl Finder {
 }
 
 /// What is remembered of a file, while it is not changed.
-type Files = BTreeMap<FileKey, (SystemTime, Verdict)>;
-type Verdict = (&'static str, Result<Arc<[Probe]>, Reason>);
+pub(super) type Files = BTreeMap<FileKey, (SystemTime, Verdict)>;
+pub(super) type Verdict = (&'static str, Result<Arc<[Probe]>, Reason>);
 
 fn work(asked: &Receiver<Pid>, answer: &Sender<Answer>) {
     let mut files = Files::new();
@@ -82,7 +82,7 @@ fn work(asked: &Receiver<Pid>, answer: &Sender<Answer>) {
 }
 
 /// The TLS libraries of a process: among what it has mapped, and in its executable.
-fn look(pid: Pid, files: &mut Files) -> Vec<Found> {
+pub(super) fn look(pid: Pid, files: &mut Files) -> Vec<Found> {
     let maps = fs::read(format!("/proc/{}/maps", pid.0)).unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{}/exe", pid.0)).unwrap_or_default();
     let exe = exe.to_string_lossy();

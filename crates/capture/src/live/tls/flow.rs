@@ -6,8 +6,12 @@
 
 use std::collections::VecDeque;
 
+use deeptrace_model::Plaintext;
+
+/// What a cipher adds in TLS 1.3.
+pub(super) const TLS_1_3: u16 = 17;
 /// What a cipher adds: TLS 1.3; AES-GCM and AES-CCM, ChaCha20-Poly1305 in TLS 1.2.
-const OVERHEADS: [u16; 3] = [17, 24, 16];
+const OVERHEADS: [u16; 3] = [TLS_1_3, 24, 16];
 /// Records that wait for their plaintext.
 const RECORDS_MAX: usize = 256;
 /// Records of one write.
@@ -51,7 +55,10 @@ pub(super) struct Flow {
     call: (u32, u32),
     /// Position of the next byte of plaintext.
     next: u64,
-    has_told: bool,
+    /// What is skipped from now on is plaintext that was not told, and no end of a hand-shake.
+    has_data: bool,
+    /// Whether it is known which record is next.
+    pub(super) is_aligned: bool,
     /// The last record changed the cipher.
     is_changing: bool,
     /// Records that made room, or whose headers were not seen.
@@ -71,7 +78,7 @@ fn fit(record: Record, amount: u32, is_full: bool, overhead: Overhead) -> Fit {
     let Some(added) = added.and_then(|added| u16::try_from(added).ok()) else { return Fit::No };
     let (is_whole, most) = match overhead {
         Some(known) => (added == known, known),
-        None => (OVERHEADS.contains(&added), 24),
+        None => (OVERHEADS.contains(&added), 16),
     };
     match is_whole {
         true => Fit::Whole(added),
@@ -81,12 +88,13 @@ fn fit(record: Record, amount: u32, is_full: bool, overhead: Overhead) -> Fit {
 }
 
 impl Flow {
-    /// A record begins. Types: RFC 8446 §5.1.
-    pub(super) fn begin(&mut self, position: u32, len: u16, kind: u8) {
+    /// A record begins. Types: RFC 8446 §5.1. True: the connection speaks TLS 1.3.
+    pub(super) fn begin(&mut self, position: u32, len: u16, kind: u8) -> bool {
         let is_first = std::mem::replace(&mut self.is_changing, kind == 20);
-        // What follows the change of the cipher belongs to the hand-shake, also where it is hidden.
+        // What follows the change of the cipher belongs to the hand-shake, also where it is hidden, as
+        // in TLS 1.3 only.
         if kind != 23 || is_first {
-            return;
+            return kind == 23;
         }
         if self.records.len() >= RECORDS_MAX {
             self.records.pop_front();
@@ -94,6 +102,7 @@ impl Flow {
             self.shed += 1;
         }
         self.records.push_back(Record { position, len });
+        false
     }
 
     /// It is not known any more where records begin.
@@ -106,6 +115,12 @@ impl Flow {
     /// The socket moved the bytes from `start` on.
     pub(super) fn moved(&mut self, start: u32, len: u32) {
         self.call = (start, start.wrapping_add(len));
+    }
+
+    /// Its beginning was not seen, nor was its hand-shake.
+    pub(super) fn begin_unseen(&mut self) {
+        self.next = Plaintext::UNSEEN;
+        self.has_data = true;
     }
 
     /// What is told next does not follow what was told before.
@@ -130,16 +145,14 @@ impl Flow {
         self.offset == 0 && complete.any(|record| fits(&record))
     }
 
-    /// Whether a write can be in these records.
-    pub(super) fn may_be_written(&self, len: u32, overhead: Overhead) -> bool {
-        self.find(len, false, overhead).is_some()
-    }
-
-    /// The last call brought the rest of the last record and nothing else: that is the one that is read.
-    fn only_last(&self) -> Option<usize> {
-        let last = self.records.back()?;
-        let is_body = last.position.wrapping_add(HEADER) == self.call.0;
-        (is_body && last.end() == self.call.1 && self.offset == 0).then(|| self.records.len() - 1)
+    /// A library reads from its socket only when it has no whole record any more: all records that were
+    /// whole before the last call are done with.
+    fn align(&mut self, overhead: Overhead) {
+        let is_done = |record: &&Record| (self.call.0.wrapping_sub(record.end()) as i32) >= 0;
+        let done = self.records.iter().take_while(is_done).count();
+        self.skip(done, overhead);
+        self.offset = 0;
+        self.is_aligned = true;
     }
 
     /// Which record `len` bytes are of that were read into a buffer for `asked`. `has_read`: the library
@@ -152,9 +165,10 @@ impl Flow {
         overhead: &mut Overhead,
     ) -> Option<Part> {
         let is_full = u64::from(len) == asked;
-        let only = if has_read { self.only_last() } else { None };
-        let range = only.map_or(0..self.records.len(), |last| last..last + 1);
-        for index in range {
+        if has_read {
+            self.align(*overhead);
+        }
+        for index in 0..self.records.len() {
             let record = self.records[index];
             let offset = if index == 0 { self.offset } else { 0 };
             if !self.is_complete(record) {
@@ -168,7 +182,10 @@ impl Flow {
             let position = record.position.wrapping_add(offset);
             self.offset = offset + len;
             if let Fit::Whole(added) = fit {
-                *overhead = Some(added);
+                // What fills its buffer may be the front of a record that is a little longer.
+                if !is_full {
+                    *overhead = Some(added);
+                }
                 self.records.pop_front();
                 self.offset = 0;
             }
@@ -177,33 +194,57 @@ impl Flow {
         None
     }
 
-    /// The records that `len` bytes were written into: the last ones (`is_last`), or the first that fit.
-    /// The records are whole.
-    pub(super) fn sent(
-        &mut self,
-        len: u32,
-        is_last: bool,
-        overhead: &mut Overhead,
-    ) -> Option<Vec<Part>> {
-        let (first, run, added) = self.find(len, is_last, *overhead)?;
+    /// The records that `len` bytes were written into by the library itself: the last ones.
+    pub(super) fn sent(&mut self, len: u32, overhead: &mut Overhead) -> Option<Vec<Part>> {
+        let count = self.records.len();
+        let run_to_end = |run| Some((run, self.run(count - run, run, len, *overhead)?));
+        let (run, added) = (1..=count.min(RUN_MAX)).find_map(run_to_end)?;
         *overhead = Some(added);
-        self.skip(first, *overhead);
-        let records: Vec<Record> = self.records.drain(..run).collect();
-        let plain = |record: &Record| u32::from(record.len.saturating_sub(added));
-        Some(records.iter().map(|record| self.part(record.position, plain(record))).collect())
+        self.skip(count - run, *overhead);
+        Some(self.parts(run, added))
     }
 
-    /// The first record of a write, their number, and what is added to each.
-    fn find(&self, len: u32, is_last: bool, overhead: Overhead) -> Option<(usize, usize, u16)> {
-        let count = self.records.len();
-        let run_from =
-            |first: usize, run: usize| Some((first, run, self.run(first, run, len, overhead)?));
-        if is_last {
-            return (1..=count.min(RUN_MAX)).find_map(|run| run_from(count - run, run));
+    /// The first records, if they are those of one of several writes that wait; and of which. Records
+    /// that can be of none are passed over.
+    pub(super) fn sent_one_of(
+        &mut self,
+        lens: &[u32],
+        overhead: &mut Overhead,
+    ) -> Option<(usize, Vec<Part>)> {
+        while !self.records.is_empty() {
+            let runs = self.records.len().min(RUN_MAX);
+            for (index, len) in lens.iter().enumerate() {
+                let run_from_front = |run| Some((run, self.run(0, run, *len, *overhead)?));
+                if let Some((run, added)) = (1..=runs).find_map(run_from_front) {
+                    *overhead = Some(added);
+                    return Some((index, self.parts(run, added)));
+                }
+            }
+            let added = u32::from(overhead.unwrap_or(16));
+            let all: u32 =
+                self.records.iter().map(|r| u32::from(r.len).saturating_sub(added)).sum();
+            if lens.iter().any(|len| *len > all) {
+                // The rest of a long write is yet to come.
+                return None;
+            }
+            self.skip(1, *overhead);
         }
-        (0..count).find_map(|first| {
-            (1..=(count - first).min(RUN_MAX)).find_map(|run| run_from(first, run))
-        })
+        None
+    }
+
+    /// Whether a write can be in these records.
+    pub(super) fn may_be_written(&self, len: u32, overhead: Overhead) -> bool {
+        let count = self.records.len();
+        let mut runs = (0..count)
+            .flat_map(|first| (1..=(count - first).min(RUN_MAX)).map(move |run| (first, run)));
+        runs.any(|(first, run)| self.run(first, run, len, overhead).is_some())
+    }
+
+    /// Takes out the first records, to each of which `added` was added.
+    fn parts(&mut self, run: usize, added: u16) -> Vec<Part> {
+        let records: Vec<Record> = self.records.drain(..run).collect();
+        let plain = |record: &Record| u32::from(record.len.saturating_sub(added));
+        records.iter().map(|record| self.part(record.position, plain(record))).collect()
     }
 
     /// What is added to each record of a run, if `len` bytes are its plaintext.
@@ -219,9 +260,9 @@ impl Flow {
     /// that was not told, which leaves a gap.
     fn skip(&mut self, count: usize, overhead: Overhead) {
         for record in self.records.drain(..count) {
-            let bytes = u32::from(record.len.saturating_sub(overhead.unwrap_or(17)));
+            let bytes = u32::from(record.len.saturating_sub(overhead.unwrap_or(TLS_1_3)));
             // An alert has two bytes, an update of keys five.
-            if self.has_told && ![2, 5].contains(&bytes) {
+            if self.has_data && ![2, 5].contains(&bytes) {
                 self.next += u64::from(bytes.saturating_sub(self.offset));
             }
             self.offset = 0;
@@ -231,7 +272,7 @@ impl Flow {
     fn part(&mut self, position: u32, len: u32) -> Part {
         let start = self.next;
         self.next += u64::from(len);
-        self.has_told = true;
+        self.has_data = true;
         Part { position, start, len }
     }
 }
@@ -267,6 +308,15 @@ mod tests {
     }
 
     #[test]
+    fn short_reads_before_the_cipher_is_known() {
+        // 64 bytes, read as a parser does: the last four are not yet asked for.
+        let mut flow = flow(&[81]);
+        let read = |flow: &mut Flow, len| flow.received(len, len.into(), false, &mut None);
+        let starts = [24, 9, 18, 9, 4].map(|len| read(&mut flow, len).map(|part| part.start));
+        assert_eq!(starts, [0, 24, 33, 51, 60].map(Some));
+    }
+
+    #[test]
     fn what_is_missing_between_leaves_a_gap() {
         let mut flow = flow(&[117, 217, 317]);
         let mut overhead = Some(17);
@@ -276,9 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_before_the_first_is_passed_in_silence_on_an_older_connection() {
+        let mut flow = flow(&[117, 217]);
+        flow.begin_unseen();
+        let part = flow.received(200, 999, false, &mut Some(17)).unwrap();
+        assert_eq!(part.start, Plaintext::UNSEEN + 100);
+    }
+
+    #[test]
     fn a_library_that_reads_record_by_record_has_read_the_last_one() {
         let mut flow = flow(&[117, 117]);
         flow.moved(1127, 117);
+        flow.offset = 50;
         let part = flow.received(100, 999, true, &mut None).unwrap();
         assert_eq!(part.position, 1122);
     }
@@ -295,11 +354,24 @@ mod tests {
     #[test]
     fn a_write_of_several_records() {
         let mut flow = flow(&[53, 16384 + 17, 3616 + 17]);
-        let parts = flow.sent(20_000, true, &mut None).unwrap();
+        let parts = flow.sent(20_000, &mut None).unwrap();
         let lens: Vec<_> = parts.iter().map(|part| (part.start, part.len)).collect();
         assert_eq!(lens, [(0, 16384), (16384, 3616)]);
         assert_eq!(parts[0].position, 1058);
-        assert_eq!(self::flow(&[50, 60]).sent(100, true, &mut None), None);
+        assert_eq!(self::flow(&[50, 60]).sent(100, &mut None), None);
+    }
+
+    #[test]
+    fn writes_that_wait_find_their_records_in_any_order() {
+        let mut flow = flow(&[250, 217, 117]);
+        let mut overhead = Some(17);
+        // A ticket is passed over, once nothing that waits is longer than all there is.
+        assert_eq!(flow.sent_one_of(&[100, 900], &mut overhead), None);
+        let (index, parts) = flow.sent_one_of(&[100, 200], &mut overhead).unwrap();
+        assert_eq!((index, parts[0].position), (1, 1255));
+        let (index, parts) = flow.sent_one_of(&[100], &mut overhead).unwrap();
+        assert_eq!((index, parts[0].position), (0, 1477));
+        assert_eq!(flow.sent_one_of(&[100], &mut overhead), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object, ObjectSegment, ObjectSymbol, ReadCache};
+use object::{Endianness, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache};
 
 use super::library::Reason;
 
@@ -58,6 +58,13 @@ impl Image<'_> {
         found
     }
 
+    /// Where the first section of these names is, and its bytes, at most so many.
+    pub(super) fn section(&self, names: &[&str], max: u64) -> Option<(u64, Vec<u8>)> {
+        let section = names.iter().find_map(|name| self.elf.section_by_name(name))?;
+        let bytes = section.data_range(section.address(), section.size().min(max)).ok()??;
+        Some((section.address(), bytes.to_vec()))
+    }
+
     /// Where in the file the byte at `address` is, if that is part of a segment.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
         let holds = |segment: &object::read::elf::ElfSegment64<'_, '_, Endianness, _>| {
@@ -85,10 +92,14 @@ impl Image<'_> {
         decoder.into_iter().take_while(|instruction| !instruction.is_invalid()).collect()
     }
 
-    /// The functions that one calls directly, in the order of its code.
+    /// The functions that one calls, or ends with, directly; in the order of its code.
     pub(super) fn calls(&self, function: Function) -> Vec<u64> {
+        let own = function.address..function.address + function.size.max(1);
         let calls = |i: &Instruction| {
-            i.flow_control() == FlowControl::Call && i.op0_kind() == OpKind::NearBranch64
+            let leaves = i.flow_control() == FlowControl::UnconditionalBranch
+                && !own.contains(&i.near_branch_target());
+            i.op0_kind() == OpKind::NearBranch64
+                && (leaves || i.flow_control() == FlowControl::Call)
         };
         let all = self.instructions(function);
         all.iter().filter(|i| calls(i)).map(Instruction::near_branch_target).collect()

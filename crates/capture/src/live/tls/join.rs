@@ -6,15 +6,17 @@
 //! after it encrypted, and only if the lengths of records agree with those of the plaintext. What does
 //! not agree is counted and not told.
 
+mod tell;
 mod writes;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use deeptrace_model::{BootTime, Call, ConnectionId, Direction, Pid, Plaintext, Tid, UnitId};
+use deeptrace_model::{BootTime, ConnectionId, Direction, Pid, Plaintext, Tid};
 use lru::LruCache;
 
-use super::flow::{Flow, Overhead, Part};
+use self::tell::{Place, tell, tell_all, tell_both};
+use super::flow::{Flow, Overhead, Part, TLS_1_3};
 use crate::live::record::{CallRecord, Header, PlaintextRecord, RecordsRecord};
 
 /// Connections, sessions and threads that are remembered; what was not used for longest makes room.
@@ -24,12 +26,12 @@ const THREADS_MAX: usize = 16_384;
 /// Writes of a session, and sessions of a thread, that wait for their records.
 const PENDING_MAX: usize = 64;
 const WRITERS_MAX: usize = 8;
+/// Writes after one that waits, after which it is not waited for any more.
+const PASSED_MAX: u32 = 4;
 /// Bytes of all writes that wait.
 const PENDING_BYTES_MAX: usize = 16 << 20;
 /// Reads in a row that do not agree, after which a tie is given up that was not seen.
 const STRIKES_MAX: u32 = 3;
-/// Where plaintext begins of which some was not seen.
-const UNKNOWN_START: u64 = 1 << 20;
 
 /// A session of a TLS library: its address in a process.
 type Session = (Pid, u64);
@@ -47,6 +49,8 @@ struct Link {
     overhead: Overhead,
     flows: [Flow; 2],
     strikes: u32,
+    /// A byte that was read alone: it is told with what follows.
+    alone: Option<(Part, u8)>,
     has_begun: bool,
     has_told: bool,
 }
@@ -65,6 +69,8 @@ struct Known {
 #[derive(Debug)]
 struct Pending {
     len: u32,
+    /// Writes after it that found their records.
+    passed: u32,
     payload: Box<[u8]>,
 }
 
@@ -166,7 +172,9 @@ impl Join {
         let link = self.links.get_or_insert_mut(header.connection, Link::default);
         let flow = &mut link.flows[records.direction as usize];
         for (position, len, kind) in records.iter() {
-            flow.begin(position, len, kind);
+            if flow.begin(position, len, kind) {
+                link.overhead = Some(TLS_1_3);
+            }
         }
         if records.is_broken {
             flow.lose();
@@ -192,7 +200,7 @@ impl Join {
                 let thread = self.threads.get_or_insert_mut(header.tid, Thread::default);
                 thread.read = Some(header.connection);
             }
-            Direction::Sent => self.settle(header, sink),
+            Direction::Sent => self.settle(header, record.unit, sink),
         }
         self.links.peek(&header.connection).is_some_and(|link| link.has_told)
     }
@@ -218,8 +226,8 @@ impl Join {
                 }
                 self.read(header, record, session, since, sink);
             }
-            Direction::Sent if is_tied => {
-                self.write(header, record.payload, since, sink);
+            Direction::Sent if is_tied && record.sockets > 0 => {
+                self.write(header, record, since, sink);
             }
             Direction::Sent => self.wait(header, record, session, since),
         }
@@ -279,25 +287,44 @@ impl Join {
         since: BootTime,
         sink: &mut Sink<'_>,
     ) {
-        let Some(id) = self.link_of(session) else {
+        let known =
+            self.sessions.get(&session).and_then(|known| Some((known.link?, known.has_socket)));
+        let Some((id, has_socket)) = known else {
             self.counts.untied += 1;
             return;
         };
         let Some(link) = self.links.get_mut(&id) else { return };
         let has_read = record.sockets > 0;
         link.begin(since);
-        match link.flows[0].received(header.len, record.asked, has_read, &mut link.overhead) {
+        let is_known = has_read || link.flows[0].is_aligned || !has_socket;
+        let part = is_known.then(|| {
+            link.flows[0].received(header.len, record.asked, has_read, &mut link.overhead)
+        });
+        match part.flatten() {
             Some(part) => {
                 link.strikes = 0;
                 link.has_told = true;
                 self.counts.told += 1;
-                tell(header, id, Direction::Received, part, record.payload, sink);
+                let place = Place::of(header, id, record.unit);
+                match (link.alone.take(), record.payload) {
+                    // Go's HTTP server reads one byte to see whether its client is still there.
+                    (None, [byte]) if record.asked == 1 => link.alone = Some((part, *byte)),
+                    (Some((first, byte)), rest) => {
+                        tell_both(&place, (first, &[byte]), (part, rest), sink);
+                    }
+                    (None, payload) => {
+                        tell(&place, Direction::Received, part, payload, sink);
+                    }
+                }
             }
             None => {
                 self.counts.unmatched += 1;
                 link.flows[0].leap(header.len.into());
                 link.strikes += 1;
-                if link.strikes >= STRIKES_MAX && !has_read {
+                if link.strikes >= STRIKES_MAX {
+                    link.overhead = None;
+                }
+                if link.strikes >= STRIKES_MAX && !has_socket {
                     self.counts.given_up += 1;
                     link.session = None;
                     self.forget(session);
@@ -307,14 +334,21 @@ impl Join {
     }
 
     /// A library wrote its records itself: they are the last ones of its connection.
-    fn write(&mut self, header: &Header, payload: &[u8], since: BootTime, sink: &mut Sink<'_>) {
+    fn write(
+        &mut self,
+        header: &Header,
+        record: &PlaintextRecord<'_>,
+        since: BootTime,
+        sink: &mut Sink<'_>,
+    ) {
         let Some(link) = self.links.get_mut(&header.connection) else { return };
         link.begin(since);
-        match link.flows[1].sent(header.len, true, &mut link.overhead) {
+        match link.flows[1].sent(header.len, &mut link.overhead) {
             Some(parts) => {
                 link.has_told = true;
                 self.counts.told += 1;
-                tell_all(header, header.connection, &parts, payload, sink);
+                let place = Place::of(header, header.connection, record.unit);
+                tell_all(&place, &parts, record.payload, sink);
             }
             None => {
                 self.counts.unmatched += 1;
@@ -341,48 +375,11 @@ impl Link {
             return;
         }
         if self.opened.is_none_or(|opened| opened < since) {
-            self.flows.iter_mut().for_each(|flow| flow.leap(UNKNOWN_START));
+            self.flows.iter_mut().for_each(Flow::begin_unseen);
+        } else {
+            self.flows.iter_mut().for_each(|flow| flow.is_aligned = true);
         }
     }
-}
-
-/// Tells the parts of a write, each with what was copied of it.
-fn tell_all(
-    header: &Header,
-    id: ConnectionId,
-    parts: &[Part],
-    payload: &[u8],
-    sink: &mut Sink<'_>,
-) {
-    let mut rest = payload;
-    for part in parts {
-        let (bytes, others) = rest.split_at(rest.len().min(part.len as usize));
-        rest = others;
-        tell(header, id, Direction::Sent, *part, bytes, sink);
-    }
-}
-
-fn tell(
-    header: &Header,
-    connection: ConnectionId,
-    direction: Direction,
-    part: Part,
-    payload: &[u8],
-    sink: &mut Sink<'_>,
-) {
-    let call = Call {
-        connection,
-        pid: header.pid,
-        tid: header.tid,
-        unit: UnitId(u64::from(header.tid.0)),
-        direction,
-        start: part.start,
-        len: part.len,
-        payload,
-        drained: false,
-        peer: None,
-    };
-    sink(header.time, Plaintext { call, position: part.position });
 }
 
 #[cfg(test)]

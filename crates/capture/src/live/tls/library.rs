@@ -1,7 +1,8 @@
 //! Library: one TLS library that is understood, as a row of a table; and why another one is not.
 
 use super::image::{Function, Image};
-use super::openssl;
+use super::{gnutls, go, openssl};
+use crate::live::probe::Probing;
 
 /// A TLS library.
 pub(super) struct Library {
@@ -14,7 +15,7 @@ pub(super) struct Library {
 }
 
 /// All libraries, in the order in which they are asked.
-pub(super) const TABLE: &[Library] = &[openssl::LIBRARY];
+pub(super) const TABLE: &[Library] = &[openssl::LIBRARY, gnutls::LIBRARY, go::LIBRARY];
 
 /// TLS that is known and not understood, by a part of the name of a file that is mapped.
 const OTHERS: &[(&str, &str)] = &[
@@ -51,11 +52,41 @@ pub(super) enum ProbeKind {
     Function,
     /// A function that ends a session.
     Free,
+    /// Go: behind the stack check of `Read`, where it copies what it read, and behind that of `Write`.
+    GoRead,
+    GoCopy,
+    GoWrite,
 }
+
+impl ProbeKind {
+    /// The programs that stand there: those of the first kind as `probing` says.
+    pub(super) fn programs(self, probing: Probing) -> &'static [&'static str] {
+        match (self, probing) {
+            (Self::Function, Probing::Sessions) => &["deeptrace_tls_both"],
+            (Self::Function, _) => &["deeptrace_tls_return", "deeptrace_tls_enter"],
+            (Self::Free, _) => &["deeptrace_tls_free"],
+            (Self::GoRead, _) => &["deeptrace_tls_go_read"],
+            (Self::GoCopy, _) => &["deeptrace_tls_go_copy"],
+            (Self::GoWrite, _) => &["deeptrace_tls_go_write"],
+        }
+    }
+}
+
+/// Every kind.
+pub(super) const KINDS: [ProbeKind; 5] = [
+    ProbeKind::Function,
+    ProbeKind::Free,
+    ProbeKind::GoCopy,
+    ProbeKind::GoRead,
+    ProbeKind::GoWrite,
+];
 
 /// `enum` of `bpf/event.h`.
 pub(super) const SENT: u64 = 1;
 pub(super) const COUNTED: u64 = 2;
+pub(super) const GO: u64 = 4;
+pub(super) const TYPED: u64 = 8;
+pub(super) const RESULT: u64 = 16;
 
 /// Why there is no plaintext.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +94,10 @@ pub(super) enum Reason {
     /// Another row may say more.
     #[error("no TLS library that is understood")]
     NotHere,
+    #[error("its functions are not where they were expected")]
+    NoPlace,
+    #[error("built by {0}; Go 1.18 and newer are understood")]
+    OldGo(String),
     #[error("not understood")]
     NotUnderstood,
     #[error("not for x86-64")]

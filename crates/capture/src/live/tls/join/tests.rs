@@ -2,6 +2,8 @@
 
 use super::*;
 
+const UNSEEN: u64 = Plaintext::UNSEEN;
+
 const PID: Pid = Pid(7);
 
 struct Case {
@@ -44,8 +46,8 @@ impl Case {
             start: start.into(),
             direction,
             drained: false,
-            unit: None,
             peer: None,
+            unit: None,
             payload: &[],
         };
         let told = &mut self.told;
@@ -60,11 +62,23 @@ impl Case {
             direction,
             sockets: u8::from(tied != 0),
             asked: 4096,
+            unit: None,
             payload: text.as_bytes(),
         };
         let told = &mut self.told;
         let since = BootTime(5);
         self.join.plaintext(&header, &record, since, &mut |_, plain| note(told, &plain));
+    }
+
+    /// Room for so many bytes.
+    fn reads(&mut self, text: &str, asked: u64, tied: u64) {
+        let header = header(tied, 1, text.len() as u32);
+        let (session, direction, payload) = (0xa, Received, text.as_bytes());
+        let sockets = u8::from(tied != 0);
+        let record = PlaintextRecord { session, direction, sockets, asked, unit: None, payload };
+        let told = &mut self.told;
+        let sink = &mut |_, plain: Plaintext<'_>| note(told, &plain);
+        self.join.plaintext(&header, &record, BootTime(5), sink);
     }
 
     fn texts(&self) -> Vec<String> {
@@ -105,7 +119,7 @@ fn a_connection_older_than_the_probes_does_not_begin_at_zero() {
     case.join.opened(ConnectionId(1), true, BootTime(4));
     case.moves(1, 1, Received, &[4]);
     case.plain(0xa, 1, Received, "ping", 1);
-    assert_eq!(case.texts(), [format!("1>{UNKNOWN_START}@1000 ping")]);
+    assert_eq!(case.texts(), [format!("1>{UNSEEN}@1000 ping")]);
 }
 
 #[test]
@@ -167,4 +181,15 @@ fn writes_that_are_never_sent_make_room() {
     assert!(case.join.pending_bytes <= PENDING_MAX * 4);
     case.join.freed(PID, 0xa);
     assert_eq!(case.join.pending_bytes, 0);
+}
+
+#[test]
+fn a_byte_that_is_read_alone_is_told_with_what_follows() {
+    let mut case = Case::new();
+    case.join.opened(ConnectionId(1), true, BootTime(9));
+    case.moves(1, 1, Received, &[4]);
+    case.reads("p", 1, 1);
+    assert!(case.texts().is_empty());
+    case.reads("ing", 4096, 0);
+    assert_eq!(case.texts(), ["1>0@1000 ping"]);
 }

@@ -1,9 +1,10 @@
 //! Writes of libraries that work on memory: they wait for the call that sends their records.
 
-use deeptrace_model::BootTime;
+use deeptrace_model::{BootTime, UnitId};
 
 use super::{
-    Join, PENDING_BYTES_MAX, PENDING_MAX, Pending, Session, Sink, Thread, WRITERS_MAX, tell_all,
+    Join, PASSED_MAX, PENDING_BYTES_MAX, PENDING_MAX, Pending, Place, Session, Sink, Thread,
+    WRITERS_MAX, tell_all,
 };
 use crate::live::record::{Header, PlaintextRecord};
 
@@ -25,7 +26,11 @@ impl Join {
         }
         self.pending_bytes += record.payload.len();
         let known = self.known(session);
-        known.pending.push_back(Pending { len: header.len, payload: record.payload.into() });
+        known.pending.push_back(Pending {
+            len: header.len,
+            passed: 0,
+            payload: record.payload.into(),
+        });
         if known.link.is_none() {
             let thread = self.threads.get_or_insert_mut(header.tid, Thread::default);
             thread.writers.retain(|writer| *writer != session);
@@ -37,7 +42,7 @@ impl Join {
     }
 
     /// Records went out on a connection: which writes are they of?
-    pub(super) fn settle(&mut self, header: &Header, sink: &mut Sink<'_>) {
+    pub(super) fn settle(&mut self, header: &Header, unit: Option<UnitId>, sink: &mut Sink<'_>) {
         let id = header.connection;
         if self.links.peek(&id).is_some_and(|link| link.session.is_none()) {
             self.guess_write(header);
@@ -50,23 +55,27 @@ impl Join {
             return;
         }
         link.begin(known.since);
-        let mut index = 0;
-        while let Some(write) = known.pending.get(index) {
-            let Some(parts) = link.flows[1].sent(write.len, false, &mut link.overhead) else {
-                index += 1;
-                continue;
+        loop {
+            let lens: Vec<u32> = known.pending.iter().map(|write| write.len).collect();
+            let Some((index, parts)) = link.flows[1].sent_one_of(&lens, &mut link.overhead) else {
+                return;
             };
-            // What was written before and fits nothing is not told any more.
-            for passed in known.pending.drain(..index) {
-                self.pending_bytes -= passed.payload.len();
-                self.counts.unmatched += 1;
-            }
-            let Some(write) = known.pending.pop_front() else { return };
+            let Some(write) = known.pending.remove(index) else { return };
             self.pending_bytes -= write.payload.len();
             link.has_told = true;
             self.counts.told += 1;
-            tell_all(header, id, &parts, &write.payload, sink);
-            index = 0;
+            tell_all(&Place::of(header, id, unit), &parts, &write.payload, sink);
+            // Threads may write in another order than they began to.
+            known.pending.iter_mut().take(index).for_each(|before| before.passed += 1);
+            let (bytes, counts) = (&mut self.pending_bytes, &mut self.counts);
+            known.pending.retain(|write| {
+                let waits = write.passed <= PASSED_MAX;
+                if !waits {
+                    *bytes -= write.payload.len();
+                    counts.unmatched += 1;
+                }
+                waits
+            });
         }
     }
 
