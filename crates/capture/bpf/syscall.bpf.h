@@ -7,7 +7,7 @@
 #define DT_VECTOR_MAX 64	/* messages of one call that are looked at */
 #define DT_EXIT_TRUNC 0x100	/* the bytes were thrown away, not copied */
 
-/* The vector in hand, for deeptrace_message: a global function takes numbers only. */
+/* The call in hand, for deeptrace_message: a global function takes numbers only. */
 struct dt_exit {
 	__u64 sk;
 	__u64 nr;
@@ -23,25 +23,12 @@ struct {
 	__type(value, struct dt_exit);
 } exits SEC(".maps");
 
-static __always_inline int message(struct sock *sk, struct dt_socket *s, const struct pt_regs *regs, long nr,
-				   __u32 index, __u32 len, __u32 flags, __u32 after)
-{
-	struct dt_thread thread = current_thread();
-	struct dt_moved m = { .thread = thread, .len = len, .flags = flags & DT_SENT, .kind = DT_CALL };
-	struct dt_user u = { .len = ~0ULL };
-
-	user_buffers(&u, regs, nr, index);
-	if (len == 0 && u.len == 0)
-		return 0;
-	if (flags & DT_EXIT_TRUNC && s->transport == DT_TCP)
-		u.flags = DT_NO_BUFFER;
-	return finish(sk, s, &m, &u, after, false);
-}
-
-/* One message of the vector in hand. Global, so that the verifier looks at it once and not once for each
- * message. */
+/* One message of the call in hand. Global, so that the verifier looks at it once and not once for each
+ * message, and so that its variables are not on the stack twice. */
 __noinline int deeptrace_message(__u32 index, __u32 len)
 {
+	struct dt_moved m = { .thread = current_thread(), .len = len, .kind = DT_CALL };
+	struct dt_user u = { .len = ~0ULL };
 	__u32 zero = 0;
 	struct dt_exit *e = bpf_map_lookup_elem(&exits, &zero);
 	struct dt_socket *s;
@@ -51,7 +38,13 @@ __noinline int deeptrace_message(__u32 index, __u32 len)
 	s = bpf_map_lookup_elem(&addresses, &e->sk);
 	if (!s)
 		return 0;
-	return message((struct sock *)e->sk, s, &e->regs, e->nr, index, len, e->flags, e->after);
+	m.flags = e->flags & DT_SENT;
+	user_buffers(&u, &e->regs, e->nr, index);
+	if (len == 0 && u.len == 0)
+		return 0;
+	if (e->flags & DT_EXIT_TRUNC && s->transport == DT_TCP)
+		u.flags = DT_NO_BUFFER;
+	return finish((struct sock *)e->sk, s, &m, &u, e->after, false);
 }
 
 /* Bytes that message `index` of a vector moved. */
@@ -148,8 +141,6 @@ int deeptrace_exit(unsigned long long *ctx)
 		return 0;
 	if (asked & DT_MSG_TRUNC)
 		flags |= DT_EXIT_TRUNC;
-	if (nr != NR_sendmmsg && nr != NR_recvmmsg)
-		return message(sk, s, regs, nr, 0, ret, flags, 0);
 	e = bpf_map_lookup_elem(&exits, &zero);
 	if (!e)
 		return 0;
@@ -160,7 +151,9 @@ int deeptrace_exit(unsigned long long *ctx)
 	e->nr = nr;
 	e->flags = flags;
 	e->after = 0;
-	return each_message(regs->si, ret);
+	if (nr == NR_sendmmsg || nr == NR_recvmmsg)
+		return each_message(regs->si, ret);
+	return deeptrace_message(0, ret);
 }
 
 #endif
