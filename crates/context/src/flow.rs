@@ -108,6 +108,8 @@ pub(crate) struct Flow {
     trust: Trust,
     lost: Option<BootTime>,
     is_followed: bool,
+    /// Something beside socket calls of threads was told since.
+    is_told: bool,
     answers: u64,
     need: Need,
     pub(crate) shed: u64,
@@ -179,6 +181,7 @@ impl Flow {
             HandOverKind::Futex => self.words.seen(time, word, thread, to),
             _ => {}
         }
+        self.is_told = true;
         self.push(Step { time, thread, unit: from, what: What::Handed { to, kind, word } });
     }
 
@@ -199,7 +202,8 @@ impl Flow {
     ) {
         self.gone(span, Some(last.time));
         let Some(request) = self.requests.get(&span).copied() else { return };
-        self.answers += u64::from(self.is_followed);
+        self.is_told |= first.unit.kind() != UnitKind::Thread;
+        self.answers += u64::from(self.is_followed && self.is_told);
         let step = Step {
             time: last.time,
             thread: UnitId::of(first.tid),
@@ -225,6 +229,7 @@ impl Flow {
     /// Whether hand-overs are told from now on.
     pub(crate) fn set_followed(&mut self, is_followed: bool) {
         self.is_followed = is_followed;
+        self.is_told = false;
         self.answers = 0;
     }
 
