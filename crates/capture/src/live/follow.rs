@@ -100,16 +100,18 @@ impl Follower {
             return;
         }
         let mut told = Following::default();
-        let runtime = match runtime::find(pid) {
-            Ok(found) => found.unwrap_or_default(),
-            Err(why) => {
-                told.missing.push(why);
-                Runtime::default()
+        let (runtime, migrates) = match runtime::find(pid) {
+            Ok(found) => {
+                let runtime = found.unwrap_or_default();
+                let migrates = runtime.evidence == Some(Evidence::Tasks);
+                (runtime, migrates)
+            }
+            Err(unread) => {
+                told.missing.push(unread.why);
+                (Runtime::default(), unread.migrates)
             }
         };
-        // Threads of Go are no units: their wake-ups mean nothing.
-        let is_go = runtime.evidence == Some(Evidence::Tasks);
-        let wakes = has_wakes && !is_go && self.allows(Evidence::Wakes, &mut told);
+        let wakes = has_wakes && !migrates && self.allows(Evidence::Wakes, &mut told);
         if !has_wakes {
             told.missing.push("wake-ups need Linux 5.15".to_owned());
         }

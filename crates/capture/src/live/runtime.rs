@@ -20,6 +20,16 @@ const TABLE: &[Row] = &[cpython::ROW, go::ROW];
 struct Row {
     /// `None`: the process is not of this language.
     find: fn(&Target) -> Option<Result<Runtime, String>>,
+    /// Its units move between threads, so that wake-ups of threads mean nothing.
+    migrates: bool,
+}
+
+/// A runtime that is known and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread {
+    pub(super) why: String,
+    /// As the row says.
+    pub(super) migrates: bool,
 }
 
 /// A place in a file where one of our programs listens.
@@ -60,7 +70,14 @@ pub(super) struct Runtime {
 
 /// Finds out what runs in a process. `Ok(None)`: nothing that is known; the error says why it cannot
 /// be read.
-pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, String> {
-    let target = Target::of(pid).map_err(|error| format!("cannot read its memory ({error})"))?;
-    TABLE.iter().find_map(|row| (row.find)(&target)).transpose()
+pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, Unread> {
+    let target = Target::of(pid).map_err(|error| Unread {
+        why: format!("cannot read its memory ({error})"),
+        migrates: false,
+    })?;
+    let found = TABLE.iter().find_map(|row| {
+        let unread = |why| Unread { why, migrates: row.migrates };
+        (row.find)(&target).map(|found| found.map_err(unread))
+    });
+    found.transpose()
 }

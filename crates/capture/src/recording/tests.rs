@@ -154,7 +154,7 @@ fn other_files_and_versions_are_refused() {
     let mut other = file.clone();
     other[0] = b'x';
     let rows: [(&[u8], &str); 4] = [
-        (&newer, "is a recording of version 9, this program reads version 1"),
+        (&newer, "is a recording of version 9, this program reads versions up to 2"),
         (&other, "is not a recording"),
         (&file[..5], "is not a recording"),
         (b"", "is not a recording"),

@@ -194,7 +194,8 @@ impl Connection {
                 |bytes: &[u8]| !bytes.is_empty() && speaker.parser.is_start(work.from, bytes);
             // Some read a header by itself, and byte by byte: it goes with the calls that follow.
             if half.joins(piece, is_start) {
-                work.counters.unsynchronised_bytes -= half.kept().len() as u64;
+                let counted = &mut work.counters.unsynchronised_bytes;
+                *counted = counted.saturating_sub(half.kept().len() as u64);
             } else if is_start(piece.bytes) {
                 half.restart(piece.start, true);
             } else {

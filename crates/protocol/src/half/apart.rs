@@ -16,11 +16,14 @@ impl Half {
             return false;
         }
         let joined = [&self.pending, piece.bytes].concat();
-        let starts = |at: u64| is_start(&joined[(at - self.at) as usize..]);
+        // The oldest mark may lie before what is kept: a message ended within its call.
+        let place = |start: u64| usize::try_from(start.saturating_sub(self.at)).ok();
+        let starts =
+            |start: u64| place(start).and_then(|at| joined.get(at..)).is_some_and(&is_start);
         let Some(mark) = self.marks.iter().position(|mark| starts(mark.0)) else { return false };
-        let start = self.marks[mark].0;
+        let start = self.marks[mark].0.max(self.at);
         self.marks.drain(..mark);
-        self.pending.drain(..(start - self.at) as usize);
+        self.pending.drain(..((start - self.at) as usize).min(self.pending.len()));
         self.at = start;
         self.synced = true;
         true
@@ -41,8 +44,11 @@ impl Half {
         }
         while self.pending.len() + piece.bytes.len() > APART_MAX {
             let second = self.marks.get(1).map_or(piece.start, |mark| mark.0);
-            self.pending.drain(..(second - self.at) as usize);
-            self.marks.remove(0);
+            let gone = usize::try_from(second.saturating_sub(self.at)).unwrap_or(usize::MAX);
+            self.pending.drain(..gone.min(self.pending.len()));
+            if !self.marks.is_empty() {
+                self.marks.remove(0);
+            }
             self.at = second;
         }
         self.keep(piece);

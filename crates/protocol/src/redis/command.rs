@@ -154,8 +154,9 @@ const KEY_MAX: usize = 128;
 /// Arguments that are told, as `?`.
 const ARGUMENTS_MAX: usize = 32;
 
-/// Commands whose answers have passwords, or hashes of them, in them.
-const ASK_SECRETS: &[&str] = &["CONFIG GET", "ACL GENPASS", "ACL GETUSER", "ACL LIST"];
+/// Commands whose answers have passwords, or hashes of them, in them; also where the sub-command was cut.
+const ASK_SECRETS: &[&str] =
+    &["CONFIG", "CONFIG GET", "ACL", "ACL GENPASS", "ACL GETUSER", "ACL LIST"];
 
 /// A command, as far as it was read.
 #[derive(Debug, Default)]

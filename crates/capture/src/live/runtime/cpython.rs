@@ -9,7 +9,7 @@
 use super::image::{Image, Target};
 use super::{Evidence, Probe, Row, Runtime};
 
-pub(super) const ROW: Row = Row { find };
+pub(super) const ROW: Row = Row { find, migrates: false };
 
 /// `dt_runtime` of `bpf/event.h`.
 const DT_CPYTHON: u32 = 1;

@@ -10,7 +10,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use super::image::{Image, Symbol, Target};
 use super::{Evidence, Probe, Row, Runtime};
 
-pub(super) const ROW: Row = Row { find };
+pub(super) const ROW: Row = Row { find, migrates: true };
 
 /// `dt_runtime` of `bpf/event.h`.
 const DT_GO: u32 = 2;
@@ -32,7 +32,9 @@ fn find(target: &Target) -> Option<Result<Runtime, String>> {
         Ok([Some(ready), Some(newproc), Some(reasons), Some(version)]) => {
             Some(read(target, &image, [&ready, &newproc, &reasons, &version]))
         }
-        // Not a program of Go, or stripped of its symbols.
+        _ if image.has_section(".go.buildinfo") => {
+            Some(Err("a program of Go that is stripped of its symbols".to_owned()))
+        }
         _ => None,
     }
 }

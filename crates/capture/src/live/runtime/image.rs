@@ -98,6 +98,14 @@ impl Image<'_> {
         format!("/proc/{}/root{}", self.target.pid.0, self.path)
     }
 
+    /// Whether the file has a section of this name.
+    pub(super) fn has_section(&self, name: &str) -> bool {
+        let Ok(file) = File::open(self.path()) else { return false };
+        let cache = ReadCache::new(file);
+        let elf = ElfFile64::<'_, object::Endianness, _>::parse(&cache);
+        elf.is_ok_and(|elf| elf.section_by_name(name).is_some())
+    }
+
     /// The symbols of these names, each where it is found, in the order asked for.
     pub(super) fn symbols<const N: usize>(
         &self,
