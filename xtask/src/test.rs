@@ -61,6 +61,11 @@ const STEPS: &[Step] = &[
         ..step("containers", "container.id, monitor_containers", containers::containers)
     },
     Step { root: true, ..step("tls", "HTTPS without keys: joined, none twice", tls::tls) },
+    Step {
+        root: true,
+        long: true,
+        ..step("more tls", "the same with clients in Go, and GnuTLS", tls::all)
+    },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step {
         root: true,

@@ -233,10 +233,9 @@ int deeptrace_py_copied(struct pt_regs *regs)
 	return 0;
 }
 
-/* Go's runtime.ready(gp, …), on the scheduler's stack: the goroutine that this thread ran makes another one
- * ready. The reason for which that waited says which way the data goes. */
-SEC("uprobe")
-int deeptrace_go_ready(struct pt_regs *regs)
+/* The goroutine that this thread runs, and another one, whose g is in rax; with the
+ * reason for which that one waited, if it did. */
+static __always_inline int go_hand_over(struct pt_regs *regs, __u32 kind, bool waited)
 {
 	struct dt_follow *f = followed(current_thread().pid);
 	__u64 from, to;
@@ -248,26 +247,23 @@ int deeptrace_go_ready(struct pt_regs *regs)
 	to = user_word(regs->ax + f->field);
 	if (!from || !to || to >> 48)
 		return 0;
-	hand_over(DT_BY_READY, from, DT_UNIT_TASK | to, user_word(regs->ax + f->reason) & 0xff);
+	hand_over(kind, from, DT_UNIT_TASK | to, waited ? user_word(regs->ax + f->reason) & 0xff : 0);
 	return 0;
+}
+
+/* Go's runtime.ready(gp, …), on the scheduler's stack: a goroutine makes another one ready. The reason for
+ * which that waited says which way the data goes. */
+SEC("uprobe")
+int deeptrace_go_ready(struct pt_regs *regs)
+{
+	return go_hand_over(regs, DT_BY_READY, true);
 }
 
 /* Go's runtime.newproc1 returns the goroutine that it made. */
 SEC("uprobe")
 int deeptrace_go_born(struct pt_regs *regs)
 {
-	struct dt_follow *f = followed(current_thread().pid);
-	__u64 from, to;
-
-	if (!f || f->runtime != DT_GO)
-		return 0;
-	f->hits++;
-	from = unit_of(f);
-	to = user_word(regs->ax + f->field);
-	if (!from || !to || to >> 48)
-		return 0;
-	hand_over(DT_BY_BIRTH, from, DT_UNIT_TASK | to, 0);
-	return 0;
+	return go_hand_over(regs, DT_BY_BIRTH, false);
 }
 
 #endif

@@ -12,9 +12,9 @@ mod token;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use deeptrace_model::{Attributes, TraceContext, Value};
+use deeptrace_model::{Attributes, Text, TraceContext, Value};
 
-use crate::TraceHeaders;
+use crate::{Draft, TraceHeaders};
 use token::{Token, Tokens};
 
 /// Bytes of a statement that are looked at; what follows is not summarised.
@@ -25,6 +25,27 @@ const VALUES_MAX: usize = 64;
 
 /// The end of what goes on to the end of a message; more can be added to it.
 pub(crate) const REST: usize = usize::MAX / 2;
+
+/// Adds to a request what all of its connection have in common. `namespace` may be missing because the
+/// connection `has_none`, or because it was told before the agent came.
+pub(crate) fn add_common(
+    draft: &mut Draft,
+    system: &'static str,
+    namespace: Option<&str>,
+    has_none: bool,
+) {
+    let mut common = vec![("db.system.name".into(), Value::from(system))];
+    match namespace {
+        Some(name) => common.push(("db.namespace".into(), Value::from(name.to_owned()))),
+        None if has_none => {}
+        None => draft.unknown.push("db.namespace"),
+    }
+    draft.attributes.prepend(common);
+    if draft.name.is_empty() {
+        // OpenTelemetry's last resort for the name of a database span.
+        draft.name = Text::new_static(system);
+    }
+}
 
 /// Whose quoting a text has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Session: what both directions know of a connection.
 
-use deeptrace_model::Value;
-
 use super::block::Layout;
 use crate::Draft;
 use crate::due::Due;
+use crate::sql;
 
 /// Revisions from which something is written in another way, the newest first: what a connection
 /// may have whose hellos were not seen.
@@ -115,17 +114,7 @@ impl Session {
 
     /// Adds what all requests of the connection have in common.
     pub(super) fn add_common(&self, draft: &mut Draft) {
-        let mut common = vec![("db.system.name".into(), Value::from("clickhouse"))];
-        match &self.namespace {
-            Some(name) => common.push(("db.namespace".into(), Value::from(name.clone()))),
-            None if self.is_known => {}
-            None => draft.unknown.push("db.namespace"),
-        }
-        draft.attributes.prepend(common);
-        if draft.name.is_empty() {
-            // OpenTelemetry's last resort for the name of a database span.
-            draft.name = deeptrace_model::Text::new_static("clickhouse");
-        }
+        sql::add_common(draft, "clickhouse", self.namespace.as_deref(), self.is_known);
     }
 }
 

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deeptrace_model::{Text, Value};
-
 use super::lane::Lane;
 use super::packet::PRELOGIN;
-use crate::sql::Statement;
+use crate::sql::{self, Statement};
 use crate::{Draft, Input, Side, Verdict};
 
 /// Prepared statements that are remembered. Beyond, the oldest goes; its text is then unknown.
@@ -95,16 +93,6 @@ impl Session {
 
     /// Adds what all requests of the connection have in common.
     pub(super) fn add_common(&self, draft: &mut Draft) {
-        let mut common = vec![("db.system.name".into(), Value::from("microsoft.sql_server"))];
-        match &self.namespace {
-            Some(name) => common.push(("db.namespace".into(), Value::from(name.clone()))),
-            None if self.is_known => {}
-            None => draft.unknown.push("db.namespace"),
-        }
-        draft.attributes.prepend(common);
-        if draft.name.is_empty() {
-            // OpenTelemetry's last resort for the name of a database span.
-            draft.name = Text::new_static("microsoft.sql_server");
-        }
+        sql::add_common(draft, "microsoft.sql_server", self.namespace.as_deref(), self.is_known);
     }
 }

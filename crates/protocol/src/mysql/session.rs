@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deeptrace_model::{Text, Value};
-
 use crate::Draft;
 use crate::due::{Answers, Due};
-use crate::sql::Statement;
+use crate::sql::{self, Statement};
 
 use super::command::Answer;
 
@@ -64,17 +62,7 @@ impl Session {
     /// Adds what all requests of the connection have in common.
     pub(super) fn add_common(&self, draft: &mut Draft) {
         let system = if self.is_mariadb { "mariadb" } else { "mysql" };
-        let mut common = vec![("db.system.name".into(), Value::from(system))];
-        match &self.namespace {
-            Some(name) => common.push(("db.namespace".into(), Value::from(name.clone()))),
-            None if self.is_known => {}
-            None => draft.unknown.push("db.namespace"),
-        }
-        draft.attributes.prepend(common);
-        if draft.name.is_empty() {
-            // OpenTelemetry's last resort for the name of a database span.
-            draft.name = Text::new_static(system);
-        }
+        sql::add_common(draft, system, self.namespace.as_deref(), self.is_known);
     }
 
     /// Whether what is answered next is a login.

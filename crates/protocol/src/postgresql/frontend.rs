@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use deeptrace_model::{Text, Value};
-
 use super::Encryption;
 use super::frame::{Frame, Front, HEADER, chain, number, text};
 use super::group::Group;
 use super::prepared::Names;
-use crate::sql::{REST, STATEMENT_MAX, Statement};
+use crate::sql::{self, REST, STATEMENT_MAX, Statement};
 use crate::{Draft, Form, Head, Input, Side, Verdict};
 
 // Request codes of packets without a type byte (manual, "Message Formats").
@@ -157,16 +155,7 @@ impl Frontend {
     }
 
     fn add_common(&self, draft: &mut Draft) {
-        let mut common = vec![("db.system.name".into(), Value::from("postgresql"))];
-        match &self.namespace {
-            Some(name) => common.push(("db.namespace".into(), Value::from(name.clone()))),
-            None => draft.unknown.push("db.namespace"),
-        }
-        draft.attributes.prepend(common);
-        if draft.name.is_empty() {
-            // OpenTelemetry's last resort for the name of a database span.
-            draft.name = Text::new_static("postgresql");
-        }
+        sql::add_common(draft, "postgresql", self.namespace.as_deref(), false);
     }
 
     /// A packet without a type byte: how a connection begins.
