@@ -1,21 +1,23 @@
 //! `jaeger`: what Jaeger's query API answers (`model/json/model.go` of Jaeger 1.x) and its page opens as
 //! a file; times and durations in microseconds.
 
-use std::io::{self, Write};
-
 use deeptrace_model::{Relation, SpanKind, TraceId, TraceSpan, Value};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::otel::{Attribute, Told};
-use crate::{Exporter, Format, Items};
+use crate::{Format, Objects};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
     name: "jaeger",
     summary: "Jaeger JSON, as its page opens it",
     media_type: "application/json",
-    make: |framing| Box::new(Jaeger(Items::new(framing, ["{\"data\":[", "]}"]))),
+    make: |framing| {
+        Objects::boxed(framing, ["{\"data\":[", "]}"], |trace, spans, objects, out| {
+            objects.add(&whole(trace, spans), out)
+        })
+    },
 };
 
 /// A trace.
@@ -64,39 +66,20 @@ struct Tag {
     value: serde_json::Value,
 }
 
-struct Jaeger(Items);
-
-impl Exporter for Jaeger {
-    fn spans(
-        &mut self,
-        trace: TraceId,
-        spans: &[TraceSpan],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let mut processes: Vec<Vec<Attribute>> = Vec::new();
-        let mut converted_spans = Vec::with_capacity(spans.len());
-        for span in spans {
-            let mut told = Told::new(span);
-            let resource = std::mem::take(&mut told.resource);
-            let at = processes.iter().position(|known| *known == resource).unwrap_or_else(|| {
-                processes.push(resource);
-                processes.len() - 1
-            });
-            converted_spans.push(converted(trace, span, told, process_id(at)));
-        }
-        let processes =
-            processes.into_iter().enumerate().map(|(at, it)| (process_id(at), process(it)));
-        let trace = Trace {
-            trace_id: trace.to_string(),
-            spans: converted_spans,
-            processes: processes.collect(),
-        };
-        self.0.add(&trace, out)
+fn whole(trace: TraceId, spans: &[TraceSpan]) -> Trace {
+    let mut processes: Vec<Vec<Attribute>> = Vec::new();
+    let mut converted_spans = Vec::with_capacity(spans.len());
+    for span in spans {
+        let mut told = Told::new(span);
+        let resource = std::mem::take(&mut told.resource);
+        let at = processes.iter().position(|known| *known == resource).unwrap_or_else(|| {
+            processes.push(resource);
+            processes.len() - 1
+        });
+        converted_spans.push(converted(trace, span, told, process_id(at)));
     }
-
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.end(out)
-    }
+    let processes = processes.into_iter().enumerate().map(|(at, it)| (process_id(at), process(it)));
+    Trace { trace_id: trace.to_string(), spans: converted_spans, processes: processes.collect() }
 }
 
 fn process_id(at: usize) -> String {

@@ -4,10 +4,7 @@
 //! `{"base64": "…"}`, so that neither is ever taken for the other. Attributes keep the order in
 //! which they were found. What is not known is `null`.
 
-use std::{
-    borrow::Cow,
-    io::{self, Write},
-};
+use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use deeptrace_model::{
@@ -15,14 +12,18 @@ use deeptrace_model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use crate::{Exporter, Format, Items};
+use crate::{Format, Objects};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
     name: "json",
     summary: "DeepTrace's own Span JSON: every field, an array or one span a line",
     media_type: "application/json",
-    make: |framing| Box::new(Json(Items::new(framing, ["[", "]"]))),
+    make: |framing| {
+        Objects::boxed(framing, ["[", "]"], |trace, spans, objects, out| {
+            spans.iter().try_for_each(|span| objects.add(&SpanJson::new(trace, span), out))
+        })
+    },
 };
 
 /// A span as it is printed.
@@ -246,24 +247,6 @@ impl<'de> Deserialize<'de> for PayloadJson<'_> {
             Any::Bytes(bytes) => STANDARD.decode(bytes.base64).map_err(de::Error::custom)?,
         };
         Ok(Self(Cow::Owned(bytes)))
-    }
-}
-
-/// Writes an array, or lines.
-struct Json(Items);
-
-impl Exporter for Json {
-    fn spans(
-        &mut self,
-        trace: TraceId,
-        spans: &[TraceSpan],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        spans.iter().try_for_each(|span| self.0.add(&SpanJson::new(trace, span), out))
-    }
-
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.end(out)
     }
 }
 

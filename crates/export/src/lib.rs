@@ -60,34 +60,49 @@ pub fn format(name: &str) -> Option<&'static Format> {
     TABLE.iter().find(|format| format.name == name)
 }
 
-/// Writes a list of objects into a document, or one a line.
-struct Items {
+/// Writes JSON objects into a document, or one a line.
+struct Objects {
     framing: Framing,
     /// What comes before the first and after the last, in a document.
     around: [&'static str; 2],
+    /// Adds the objects of a trace.
+    of_trace: OfTrace,
     count: u64,
 }
 
-impl Items {
-    fn new(framing: Framing, around: [&'static str; 2]) -> Self {
-        Self { framing, around, count: 0 }
+type OfTrace = fn(TraceId, &[TraceSpan], &mut Objects, &mut dyn Write) -> io::Result<()>;
+
+impl Objects {
+    fn boxed(framing: Framing, around: [&'static str; 2], of_trace: OfTrace) -> Box<dyn Exporter> {
+        Box::new(Self { framing, around, of_trace, count: 0 })
     }
 
-    fn add(&mut self, item: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+    fn add(&mut self, object: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
         match (self.framing, self.count) {
             (Framing::Lines, _) => {}
             (Framing::Document, 0) => writeln!(out, "{}", self.around[0])?,
             (Framing::Document, _) => out.write_all(b",\n")?,
         }
         self.count += 1;
-        serde_json::to_writer(&mut *out, item)?;
+        serde_json::to_writer(&mut *out, object)?;
         if self.framing == Framing::Lines {
             out.write_all(b"\n")?;
         }
         Ok(())
     }
+}
 
-    fn end(&self, out: &mut dyn Write) -> io::Result<()> {
+impl Exporter for Objects {
+    fn spans(
+        &mut self,
+        trace: TraceId,
+        spans: &[TraceSpan],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        (self.of_trace)(trace, spans, self, out)
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let [before, after] = self.around;
         match (self.framing, self.count) {
             (Framing::Lines, _) => Ok(()),

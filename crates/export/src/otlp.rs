@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 use prost::Message;
 
 use crate::otel::{Attribute, Told};
-use crate::{Exporter, Format, Framing, Items};
+use crate::{Exporter, Format, Framing, Objects};
 
 /// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
 /// parent is in another process, and it is.
@@ -32,8 +32,14 @@ pub(crate) const JSON: Format = Format {
     summary: "OpenTelemetry protocol as JSON (TracesData)",
     media_type: "application/json",
     make: |framing| match framing {
-        Framing::Document => Box::new(Json(Items::new(framing, ["{\"resourceSpans\":[", "]}"]))),
-        Framing::Lines => Box::new(Lines(Items::new(framing, ["", ""]))),
+        Framing::Document => {
+            Objects::boxed(framing, ["{\"resourceSpans\":[", "]}"], |trace, spans, objects, out| {
+                resources(trace, spans).iter().try_for_each(|resource| objects.add(resource, out))
+            })
+        }
+        Framing::Lines => Objects::boxed(framing, ["", ""], |trace, spans, objects, out| {
+            objects.add(&traces_data(trace, spans), out)
+        }),
     },
 };
 /// The same in protobuf.
@@ -44,40 +50,6 @@ pub(crate) const PROTOBUF: Format = Format {
     make: |_| Box::new(Protobuf),
 };
 
-struct Json(Items);
-
-impl Exporter for Json {
-    fn spans(
-        &mut self,
-        trace: TraceId,
-        spans: &[TraceSpan],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        resources(trace, spans).iter().try_for_each(|resource| self.0.add(resource, out))
-    }
-
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.end(out)
-    }
-}
-
-struct Lines(Items);
-
-impl Exporter for Lines {
-    fn spans(
-        &mut self,
-        trace: TraceId,
-        spans: &[TraceSpan],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        self.0.add(&TracesData { resource_spans: resources(trace, spans) }, out)
-    }
-
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.end(out)
-    }
-}
-
 struct Protobuf;
 
 impl Exporter for Protobuf {
@@ -87,12 +59,16 @@ impl Exporter for Protobuf {
         spans: &[TraceSpan],
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        out.write_all(&TracesData { resource_spans: resources(trace, spans) }.encode_to_vec())
+        out.write_all(&traces_data(trace, spans).encode_to_vec())
     }
 
     fn end(&mut self, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn traces_data(trace: TraceId, spans: &[TraceSpan]) -> TracesData {
+    TracesData { resource_spans: resources(trace, spans) }
 }
 
 /// The spans of a trace by resource, in the order in which these appear.

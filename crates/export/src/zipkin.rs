@@ -2,21 +2,24 @@
 //! microseconds, values of tags as text.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::net::IpAddr;
 
 use deeptrace_model::{SpanKind, TraceId, TraceSpan, Value};
 use serde::Serialize;
 
 use crate::otel::{Attribute, Told, text};
-use crate::{Exporter, Format, Items};
+use crate::{Format, Objects};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
     name: "zipkin",
     summary: "Zipkin v2 JSON, an array of spans",
     media_type: "application/json",
-    make: |framing| Box::new(Zipkin(Items::new(framing, ["[", "]"]))),
+    make: |framing| {
+        Objects::boxed(framing, ["[", "]"], |trace, spans, objects, out| {
+            spans.iter().try_for_each(|span| objects.add(&converted(trace, span), out))
+        })
+    },
 };
 
 #[derive(Serialize)]
@@ -72,23 +75,6 @@ impl Endpoint {
 
     fn is_empty(&self) -> bool {
         self.ipv4.is_none() && self.ipv6.is_none() && self.port.is_none()
-    }
-}
-
-struct Zipkin(Items);
-
-impl Exporter for Zipkin {
-    fn spans(
-        &mut self,
-        trace: TraceId,
-        spans: &[TraceSpan],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        spans.iter().try_for_each(|span| self.0.add(&converted(trace, span), out))
-    }
-
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.end(out)
     }
 }
 
