@@ -350,6 +350,15 @@ pub trait Parser: Send {
     fn quiet(&mut self) {}
 }
 
+#[cfg(test)]
+impl Protocol {
+    /// What it says of a call of TCP that was copied whole, on a port that nobody listens on.
+    pub(crate) fn says(&self, bytes: &[u8], from: Option<Side>) -> Recognition {
+        let (call_len, transport) = (bytes.len(), Transport::Tcp);
+        (self.recognise)(&Head { bytes, call_len, transport, from, server_port: None })
+    }
+}
+
 /// What `parser` makes of whole messages, sent by `from`.
 #[cfg(test)]
 pub(crate) fn drafts(parser: &mut dyn Parser, from: Side, bytes: &[u8]) -> Vec<Draft> {

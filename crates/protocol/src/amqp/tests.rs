@@ -1,9 +1,9 @@
 //! What the recorded sessions do not show: limits, damage, other protocols, secrets.
 
-use deeptrace_model::{MessageRole, SpanStatus, Transport, Value};
+use deeptrace_model::{MessageRole, SpanStatus, Value};
 
 use super::{Amqp, PROTOCOL};
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::{Draft, Input, Parser, Recognition, Side, Verdict};
 
 fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     let len = (payload.len() as u32).to_be_bytes();
@@ -36,24 +36,19 @@ fn text(draft: &Draft, key: &str) -> Option<String> {
     draft.attributes.get(key).and_then(Value::as_text).map(str::to_owned)
 }
 
-fn recognise(bytes: &[u8], from: Option<Side>) -> Recognition {
-    let transport = Transport::Tcp;
-    (PROTOCOL.recognise)(&Head { bytes, call_len: bytes.len(), transport, from, server_port: None })
-}
-
 #[test]
 fn frames_tell_who_sends_them() {
     let publish = method(1, 60, 40, b"\0\0\x01x\x01k\0");
-    assert_eq!(recognise(&publish, None), Recognition::Yes(Side::Client));
+    assert_eq!(PROTOCOL.says(&publish, None), Recognition::Yes(Side::Client));
     let deliver = method(1, 60, 60, b"\x01t\0\0\0\0\0\0\0\x01\0\x01x\x01k");
-    assert_eq!(recognise(&deliver, None), Recognition::Yes(Side::Server));
-    assert_eq!(recognise(&deliver, Some(Side::Client)), Recognition::No);
+    assert_eq!(PROTOCOL.says(&deliver, None), Recognition::Yes(Side::Server));
+    assert_eq!(PROTOCOL.says(&deliver, Some(Side::Client)), Recognition::No);
     let ack = method(1, 60, 80, b"\0\0\0\0\0\0\0\x01\0");
-    assert_eq!(recognise(&ack, None), Recognition::Maybe(Side::Client));
-    assert_eq!(recognise(&frame(3, 1, b"body"), None), Recognition::No);
+    assert_eq!(PROTOCOL.says(&ack, None), Recognition::Maybe(Side::Client));
+    assert_eq!(PROTOCOL.says(&frame(3, 1, b"body"), None), Recognition::No);
     let flow = performative(0x13, b"\x40", b"");
-    assert_eq!(recognise(&flow, None), Recognition::Maybe(Side::Client));
-    assert_eq!(recognise(&flow, Some(Side::Server)), Recognition::Yes(Side::Server));
+    assert_eq!(PROTOCOL.says(&flow, None), Recognition::Maybe(Side::Client));
+    assert_eq!(PROTOCOL.says(&flow, Some(Side::Server)), Recognition::Yes(Side::Server));
 }
 
 #[test]
@@ -70,7 +65,7 @@ fn others_are_not_taken() {
         b"\x16\x03\x01\0\x05\x01\0\0\x01\x03",
     ];
     for bytes in frames {
-        assert_eq!(recognise(bytes, None), Recognition::No, "{bytes:?}");
+        assert_eq!(PROTOCOL.says(bytes, None), Recognition::No, "{bytes:?}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the corpus does not hold: losses at awkward places, recognition, bounds.
 
-use deeptrace_model::{MessageRole, SpanStatus, Transport, Value};
+use deeptrace_model::{MessageRole, SpanStatus, Value};
 
 use super::PROTOCOL;
 use crate::parser::drafts;
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::{Draft, Input, Parser, Recognition, Side, Verdict};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -152,15 +152,7 @@ fn a_refusal_is_an_error_with_its_code() {
 
 #[test]
 fn recognition() {
-    let says = |bytes: &[u8]| {
-        (PROTOCOL.recognise)(&Head {
-            bytes,
-            call_len: bytes.len(),
-            transport: Transport::Tcp,
-            from: None,
-            server_port: None,
-        })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     for bytes in [hello(), query("SELECT 1"), empty(2)] {
         assert_eq!(says(&bytes), Recognition::Yes(C), "{bytes:?}");
     }

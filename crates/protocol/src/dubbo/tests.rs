@@ -1,26 +1,25 @@
 //! Texts of the serialisations, exceptions, and headers that are refused.
 
-use deeptrace_model::Transport;
-
 use super::{PROTOCOL, body};
-use crate::{Head, Recognition, Side};
-
-fn says(bytes: &[u8], from: Option<Side>) -> Recognition {
-    let (call_len, transport) = (bytes.len(), Transport::Tcp);
-    (PROTOCOL.recognise)(&Head { bytes, call_len, transport, from, server_port: None })
-}
+use crate::{Recognition, Side};
 
 #[test]
 fn a_header_leaves_no_doubt() {
     let request = b"\xda\xbb\xc2\0\0\0\0\0\0\0\0\x01\0\0\0\x05";
-    assert_eq!(says(request, None), Recognition::Yes(Side::Client));
-    assert_eq!(says(request, Some(Side::Server)), Recognition::No);
+    assert_eq!(PROTOCOL.says(request, None), Recognition::Yes(Side::Client));
+    assert_eq!(PROTOCOL.says(request, Some(Side::Server)), Recognition::No);
     // A heartbeat doesn't tell who is who; no serialisation; a status that is none; too long.
-    assert_eq!(says(b"\xda\xbb\xe2\0\0\0\0\0\0\0\0\x01\0\0\0\x05", None), Recognition::No);
-    assert_eq!(says(b"\xda\xbb\xc0\0\0\0\0\0\0\0\0\x01\0\0\0\x05", None), Recognition::No);
-    assert_eq!(says(b"\xda\xbb\x02\x15\0\0\0\0\0\0\0\x01\0\0\0\x05", None), Recognition::No);
-    assert_eq!(says(b"\xda\xbb\xc2\0\0\0\0\0\0\0\0\x01\xff\0\0\x05", None), Recognition::No);
-    assert_eq!(says(&request[..15], None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\xda\xbb\xe2\0\0\0\0\0\0\0\0\x01\0\0\0\x05", None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\xda\xbb\xc0\0\0\0\0\0\0\0\0\x01\0\0\0\x05", None), Recognition::No);
+    assert_eq!(
+        PROTOCOL.says(b"\xda\xbb\x02\x15\0\0\0\0\0\0\0\x01\0\0\0\x05", None),
+        Recognition::No
+    );
+    assert_eq!(
+        PROTOCOL.says(b"\xda\xbb\xc2\0\0\0\0\0\0\0\0\x01\xff\0\0\x05", None),
+        Recognition::No
+    );
+    assert_eq!(PROTOCOL.says(&request[..15], None), Recognition::No);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Both protocols as rows: what is said, and the messages that come of it.
 
-use deeptrace_model::{MessageRole, Transport, Value};
+use deeptrace_model::{MessageRole, Value};
 
 use super::PROTOCOL;
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::{Draft, Input, Parser, Recognition, Side, Verdict};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -224,15 +224,7 @@ fn credentials_are_not_kept() {
 
 #[test]
 fn recognition() {
-    let says = |bytes: &[u8]| {
-        (PROTOCOL.recognise)(&Head {
-            bytes,
-            call_len: bytes.len(),
-            transport: Transport::Tcp,
-            from: None,
-            server_port: None,
-        })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     assert_eq!(says(b"set a 0 0 1\r\nx\r\n"), Recognition::Yes(C));
     assert_eq!(says(b"get a\r\n"), Recognition::Maybe(C));
     assert_eq!(says(b"VALUE a 0 1\r\nx\r\nEND\r\n"), Recognition::Yes(S));

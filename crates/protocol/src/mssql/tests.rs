@@ -1,10 +1,10 @@
 //! What the corpus does not hold: long responses, secrets in several packets, recognition.
 
-use deeptrace_model::{SpanStatus, Transport, Value};
+use deeptrace_model::{SpanStatus, Value};
 
 use super::PROTOCOL;
 use crate::parser::drafts;
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::{Draft, Input, Parser, Recognition, Side, Verdict};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -143,15 +143,7 @@ fn only_the_login_may_be_encrypted() {
 
 #[test]
 fn recognition() {
-    let says = |bytes: &[u8]| {
-        (PROTOCOL.recognise)(&Head {
-            bytes,
-            call_len: bytes.len(),
-            transport: Transport::Tcp,
-            from: None,
-            server_port: None,
-        })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     assert_eq!(says(&batch("SELECT 1", 4000)), Recognition::Yes(C));
     assert_eq!(says(&message(1, &wide("SELECT 1"), 4000)), Recognition::Maybe(C));
     let answer = [rows(3), done(0x10, 3)].concat();

@@ -1,9 +1,9 @@
 //! Exchanges as they look on the wire, in pieces of every size.
 
-use deeptrace_model::{MessageRole, SpanStatus, Transport, Value};
+use deeptrace_model::{MessageRole, SpanStatus, Value};
 
 use super::PROTOCOL;
-use crate::{Draft, Head, Input, Parser, Recognition, Side, Verdict};
+use crate::{Draft, Input, Parser, Recognition, Side, Verdict};
 
 /// A message with type and length.
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -309,15 +309,7 @@ fn what_was_lost_may_have_changed_what_names_stand_for() {
 
 #[test]
 fn recognition() {
-    let says = |bytes: &[u8]| {
-        (PROTOCOL.recognise)(&Head {
-            bytes,
-            call_len: bytes.len(),
-            transport: Transport::Tcp,
-            from: None,
-            server_port: None,
-        })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     for bytes in [
         untyped(196_608, b"user\0joe\0\0"),
         untyped(80_877_103, b""),

@@ -1,11 +1,9 @@
 //! Headers that are cut, and bytes that only look like one.
 
-use deeptrace_model::Transport;
-
 use super::header::{Front, Header};
 use super::json;
 use super::{PROTOCOL, property};
-use crate::{Head, Recognition, Side};
+use crate::{Recognition, Side};
 
 fn frame(header: &[u8], body: &[u8]) -> Vec<u8> {
     let total = (4 + header.len() + body.len()) as u32;
@@ -59,10 +57,7 @@ fn a_signature_that_is_cut_is_hidden_too() {
 
 #[test]
 fn only_headers_are_believed() {
-    let says = |bytes: &[u8]| {
-        let (call_len, transport) = (bytes.len(), Transport::Tcp);
-        (PROTOCOL.recognise)(&Head { bytes, call_len, transport, from: None, server_port: None })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     assert_eq!(says(&frame(SEND, b"x")), Recognition::Yes(Side::Client));
     let answer = br#"{"code":0,"flag":1,"opaque":7,"version":399}"#;
     assert_eq!(says(&frame(answer, b"")), Recognition::Yes(Side::Server));

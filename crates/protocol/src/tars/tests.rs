@@ -1,17 +1,12 @@
 //! Packets by hand: what is one, and who sends it.
 
-use deeptrace_model::{MessageRole, Transport};
+use deeptrace_model::MessageRole;
 
 use super::PROTOCOL;
-use crate::{Draft, Head, Input, Recognition, Side, Verdict};
+use crate::{Draft, Input, Recognition, Side, Verdict};
 
 fn frame(fields: &[u8]) -> Vec<u8> {
     [&(fields.len() as u32 + 4).to_be_bytes(), fields].concat()
-}
-
-fn says(bytes: &[u8], from: Option<Side>) -> Recognition {
-    let (call_len, transport) = (bytes.len(), Transport::Tcp);
-    (PROTOCOL.recognise)(&Head { bytes, call_len, transport, from, server_port: None })
 }
 
 fn parse(bytes: &[u8], from: Side) -> Option<Draft> {
@@ -30,11 +25,11 @@ const REQUEST: &[u8] =
 #[test]
 fn requests_and_responses() {
     let request = frame(REQUEST);
-    assert_eq!(says(&request, None), Recognition::Yes(Side::Client));
+    assert_eq!(PROTOCOL.says(&request, None), Recognition::Yes(Side::Client));
     let draft = parse(&request, Side::Client).expect("a request");
     assert_eq!((draft.stream, draft.name.as_str()), (7, "A.b.C/add"));
     let response = frame(b"\x10\x01\x2c\x30\x07\x4c\x50\xfd\x6d\0\x0c\x78\x0c\x86\x03why");
-    assert_eq!(says(&response, None), Recognition::Yes(Side::Server));
+    assert_eq!(PROTOCOL.says(&response, None), Recognition::Yes(Side::Server));
     let draft = parse(&response, Side::Server).expect("a response");
     assert_eq!((draft.stream, draft.status_message.as_deref()), (7, Some("why")));
     assert!(parse(&response, Side::Client).is_none());
@@ -47,8 +42,8 @@ fn only_the_side_tells_requests_from_responses_of_tup() {
     let mut fields = REQUEST.to_vec();
     fields[1] = 3;
     let packet = frame(&fields);
-    assert_eq!(says(&packet, None), Recognition::No);
-    assert_eq!(says(&packet, Some(Side::Server)), Recognition::Yes(Side::Server));
+    assert_eq!(PROTOCOL.says(&packet, None), Recognition::No);
+    assert_eq!(PROTOCOL.says(&packet, Some(Side::Server)), Recognition::Yes(Side::Server));
     let role = |from| parse(&packet, from).map(|draft| draft.role);
     assert_eq!(role(Side::Client), Some(MessageRole::Request));
     assert_eq!(role(Side::Server), Some(MessageRole::Response));
@@ -60,7 +55,7 @@ fn what_is_no_packet() {
     for (at, byte) in [(5, 4), (6, 0x3c), (13, b'\x01'), (12, 0x40), (12, 0)] {
         let mut packet = frame(REQUEST);
         packet[at] = byte;
-        assert_eq!(says(&packet, None), Recognition::No, "{at}");
+        assert_eq!(PROTOCOL.says(&packet, None), Recognition::No, "{at}");
         assert!(parse(&packet, Side::Client).is_none(), "{at}");
     }
 }

@@ -6,12 +6,7 @@ use deeptrace_model::{
 };
 
 use super::{PROTOCOL, trace_context};
-use crate::{Head, Options, Output, Protocols, Recognition, Side};
-
-fn says(bytes: &[u8], from: Option<Side>) -> Recognition {
-    let (call_len, transport) = (bytes.len(), Transport::Tcp);
-    (PROTOCOL.recognise)(&Head { bytes, call_len, transport, from, server_port: None })
-}
+use crate::{Options, Output, Protocols, Recognition, Side};
 
 #[test]
 fn follows_an_upgrade_of_http() {
@@ -74,16 +69,16 @@ fn follows_an_upgrade_of_http() {
 #[test]
 fn only_masked_text_is_sure() {
     let hello = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
-    assert_eq!(says(hello, None), Recognition::Yes(Side::Client));
-    assert_eq!(says(hello, Some(Side::Server)), Recognition::No);
-    assert_eq!(says(b"\x81\x05hello", None), Recognition::Maybe(Side::Server));
-    assert_eq!(says(b"\x82\x03abc", Some(Side::Server)), Recognition::Maybe(Side::Server));
+    assert_eq!(PROTOCOL.says(hello, None), Recognition::Yes(Side::Client));
+    assert_eq!(PROTOCOL.says(hello, Some(Side::Server)), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\x81\x05hello", None), Recognition::Maybe(Side::Server));
+    assert_eq!(PROTOCOL.says(b"\x82\x03abc", Some(Side::Server)), Recognition::Maybe(Side::Server));
     // MQTT subscribes like this.
-    assert_eq!(says(b"\x82\x03abc", None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\x82\x03abc", None), Recognition::No);
     // Not text when unmasked, a byte too many, a length that has a shorter form.
-    assert_eq!(says(b"\x81\x85\x37\xfa\x21\x3dabcde", None), Recognition::No);
-    assert_eq!(says(b"\x81\x05hello!", None), Recognition::No);
-    assert_eq!(says(b"\x81\x7e\x00\x05hello", None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\x81\x85\x37\xfa\x21\x3dabcde", None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\x81\x05hello!", None), Recognition::No);
+    assert_eq!(PROTOCOL.says(b"\x81\x7e\x00\x05hello", None), Recognition::No);
 }
 
 #[test]

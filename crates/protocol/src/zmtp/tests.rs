@@ -1,10 +1,10 @@
 //! Who asks, whoever connected; and greetings that are none.
 
-use deeptrace_model::{MessageRole, Transport};
+use deeptrace_model::MessageRole;
 
 use super::{PROTOCOL, Zmtp};
 use crate::parser::drafts;
-use crate::{Head, Recognition, Side};
+use crate::{Recognition, Side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -55,10 +55,7 @@ fn subscriptions_are_no_messages_and_topics_are_told() {
 
 #[test]
 fn a_greeting_is_known_by_ten_bytes() {
-    let says = |bytes: &[u8]| {
-        let (call_len, transport) = (bytes.len(), Transport::Tcp);
-        (PROTOCOL.recognise)(&Head { bytes, call_len, transport, from: None, server_port: None })
-    };
+    let says = |bytes: &[u8]| PROTOCOL.says(bytes, None);
     assert_eq!(says(b"\xff\0\0\0\0\0\0\0\x01\x7f"), Recognition::Yes(C));
     assert_eq!(says(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL\0\0"), Recognition::Yes(C));
     // ZMTP 2.0, and another protocol.
