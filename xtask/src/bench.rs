@@ -61,6 +61,8 @@ struct Bench {
     seconds: u32,
     /// The only subject to measure.
     only: Option<String>,
+    /// A folder of labelled sets.
+    sets: Option<PathBuf>,
 }
 
 /// A bench: name, what it answers, what it needs, and how.
@@ -71,11 +73,19 @@ struct Row(&'static str, &'static str, Needs, fn(&Bench, &mut Table) -> Result<(
 enum Needs {
     /// The binary, servers, load, and root to watch them.
     Host,
+    /// The binary.
+    Binary,
     /// The sources.
     Nothing,
 }
 
 const BENCHES: &[Row] = &[
+    Row(
+        "accuracy",
+        "how right each algorithm is, on workloads with known truth",
+        Needs::Binary,
+        accuracy::measure,
+    ),
     Row(
         "arena",
         "how many calls get the right parent, for each way to hand work over",
@@ -109,15 +119,11 @@ pub fn bench(options: &Options) -> Result<()> {
         for Row(name, answers, ..) in BENCHES {
             println!("./x bench {name:<10} {answers}");
         }
-        println!("./x bench accuracy   how right each algorithm is, on workloads with known truth");
         return Ok(());
     };
-    if name == "accuracy" {
-        return accuracy(options);
-    }
     let Some(Row(name, _, needs, measure)) = BENCHES.iter().find(|row| row.0 == name) else {
         let names: Vec<&str> = BENCHES.iter().map(|row| row.0).collect();
-        bail!("there is no bench '{name}'; there are {}", names.join(", ") + ", accuracy");
+        bail!("there is no bench '{name}'; there are {}", names.join(", "));
     };
     let needs_host = *needs == Needs::Host;
     if needs_host && !rustix::process::geteuid().is_root() {
@@ -126,14 +132,14 @@ pub fn bench(options: &Options) -> Result<()> {
     packages::ensure(if needs_host { packages::BENCH } else { packages::BUILD })?;
     let binary = match &options.binary {
         Some(binary) => std::path::absolute(binary)?,
-        None if needs_host => build::binary()?,
-        None => PathBuf::new(),
+        None if *needs == Needs::Nothing => PathBuf::new(),
+        None => build::binary()?,
     };
     let folder = root().join("out/bench").join(name);
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir_all(&folder)?;
-    let Options { rounds, seconds, ref only, .. } = *options;
-    let bench = Bench { binary, folder, rounds, seconds, only: only.clone() };
+    let Options { rounds, seconds, ref only, ref sets, .. } = *options;
+    let bench = Bench { binary, folder, rounds, seconds, only: only.clone(), sets: sets.clone() };
     let mut table = Table::default();
     let before = usage::others();
     let measured = measure(&bench, &mut table);
@@ -144,15 +150,4 @@ pub fn bench(options: &Options) -> Result<()> {
         bail!("bench {name}: an aim is missed");
     }
     Ok(())
-}
-
-/// It watches nobody, so it needs no root, and no other program.
-fn accuracy(options: &Options) -> Result<()> {
-    let binary = match &options.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => build::binary()?,
-    };
-    let folder = root().join("out/bench/accuracy");
-    std::fs::create_dir_all(&folder)?;
-    accuracy::measure(&binary, &folder, options.sets.as_deref())
 }

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use deeptrace_workload::{SETS, simulate, spans, truth};
 use serde_json::Value;
 
+use super::Bench;
+use super::table::Table;
 use crate::root;
 
 /// Seed of the sets that are reported; others are for tuning.
@@ -29,10 +31,10 @@ struct Input {
     truth: PathBuf,
 }
 
-/// Prints the tables. `sets`: a folder of labelled sets; without it one beside the repository, if any.
-pub fn measure(binary: &Path, folder: &Path, sets: Option<&Path>) -> Result<()> {
-    let mut inputs = simulated(folder)?;
-    if let Some(sets) = sets.map(Path::to_owned).or_else(beside) {
+/// Prints its own tables. Without a folder of labelled sets it takes one beside the repository, if any.
+pub fn measure(bench: &Bench, _: &mut Table) -> Result<()> {
+    let mut inputs = simulated(&bench.folder)?;
+    if let Some(sets) = bench.sets.clone().or_else(beside) {
         inputs.extend(labelled(&sets)?);
     }
     for (level, algorithms) in LEVELS {
@@ -43,7 +45,7 @@ pub fn measure(binary: &Path, folder: &Path, sets: Option<&Path>) -> Result<()> 
         println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         for input in &inputs {
             for algorithm in *algorithms {
-                row(binary, input, algorithm, level)?;
+                row(&bench.binary, input, algorithm, level)?;
             }
         }
     }

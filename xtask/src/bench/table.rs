@@ -74,6 +74,10 @@ impl Table {
 
     /// Prints it with what the host was doing.
     pub fn print(&self, name: &str, host: &str) {
+        if self.rows.is_empty() && self.notes.is_empty() {
+            // The bench has a form of its own.
+            return;
+        }
         println!("\nbench {name} ({host})");
         let width = self.rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
         println!("{:<width$} {:>22} {:>14}  holds", "", "figure", "aim");
