@@ -98,11 +98,13 @@ impl Live {
         if is_record(record.payload) {
             self.tls.suspect(header.pid, header.time);
         }
-        let is_told = self.join(|live, join| {
-            join.call(header, record, &mut |time, plain| {
-                live.emit(time, EventBody::Plaintext(plain), sink);
-            })
-        });
+        // Nothing is joined where no library is probed.
+        let is_told = self.is_probing
+            && self.join(|live, join| {
+                join.call(header, record, &mut |time, plain| {
+                    live.emit(time, EventBody::Plaintext(plain), sink);
+                })
+            });
         if !is_told {
             self.emit(header.time, EventBody::Call(call(header, record)), sink);
         }
