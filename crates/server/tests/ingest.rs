@@ -10,8 +10,8 @@ use deeptrace_model::{Gap, GapCause, Link, Span, WallTime};
 use deeptrace_server::clock;
 use deeptrace_server::pipeline::Ingest;
 use deeptrace_store::{
-    Batch, Cursor, Filter, LinkLookup, Maintained, Mode, Operation, Options, Page, SpanLookup,
-    Stats, Store, StoreError, Window,
+    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation, Options,
+    Page, SpanLookup, Stats, Store, StoreError, Window,
 };
 
 /// A real store on a disk that can be full.
@@ -63,6 +63,25 @@ impl Store for Disk {
     }
     fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
         self.store.maintain(now)
+    }
+    fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        self.store.document(name)
+    }
+    fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.store.documents(prefix, after, limit)
+    }
+    fn put_document(
+        &self,
+        name: &str,
+        body: Option<&[u8]>,
+        expected: Expected,
+    ) -> Result<Option<u64>, StoreError> {
+        self.store.put_document(name, body, expected)
     }
     fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.store.counters(out);

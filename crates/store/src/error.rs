@@ -87,6 +87,14 @@ pub enum StoreError {
     /// The store was opened for reading.
     #[error("the store was opened for reading only")]
     ReadOnly,
+    /// A document is larger than documents may be.
+    #[error("a document of {bytes} bytes does not fit into {limit}")]
+    DocumentSize {
+        /// Bytes of its name or body.
+        bytes: usize,
+        /// As many are allowed.
+        limit: usize,
+    },
     /// The operating system refused.
     #[error("{action} {}: {source}", path.display())]
     Io {
@@ -118,7 +126,7 @@ impl StoreError {
             | Self::Older { .. }
             | Self::Foreign { .. } => Fault::Caller,
             Self::Full { .. } | Self::Io { .. } => Fault::Host,
-            Self::ReadOnly => Fault::Program,
+            Self::ReadOnly | Self::DocumentSize { .. } => Fault::Program,
             Self::Database { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                     Fault::Data

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod document;
 mod embedded;
 mod error;
 mod lookup;
@@ -15,6 +16,7 @@ mod store;
 use std::sync::Arc;
 
 pub use batch::{Batch, Maintained, Operation, Stats};
+pub use document::{DOCUMENT_BODY_MAX, DOCUMENT_NAME_MAX, Document, Expected};
 pub use error::{Fault, StoreError};
 pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
 pub use options::{Mode, Options};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use deeptrace_model::{Gap, Link, Span, WallTime};
 
 use crate::{
-    Batch, Cursor, Filter, LinkLookup, Maintained, Operation, Page, SpanLookup, Stats, StoreError,
-    Window,
+    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, SpanLookup,
+    Stats, StoreError, Window,
 };
 
 /// Spans, links and gaps at rest.
@@ -64,6 +64,29 @@ pub trait Store: Send + Sync {
     /// first, and merges small batches. Does a bounded piece of work, some tens of milliseconds;
     /// to be called about once a second by the writer.
     fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError>;
+
+    /// The document of that name.
+    fn document(&self, name: &str) -> Result<Option<Document>, StoreError>;
+
+    /// Documents whose names begin with `prefix`, by the bytes of their names, those behind
+    /// `after` only; at most `limit`. MUST show every write that was acknowledged before.
+    fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
+
+    /// Puts a document, or removes it where `body` is `None`; acknowledged like a batch. Returns
+    /// its new version, or `None` when what is stored is not as `expected`, and then changes
+    /// nothing. Of several that expect the same at once, in whatever process, exactly one MUST
+    /// succeed. A name or body beyond its limit is [`StoreError::DocumentSize`].
+    fn put_document(
+        &self,
+        name: &str,
+        body: Option<&[u8]>,
+        expected: Expected,
+    ) -> Result<Option<u64>, StoreError>;
 
     /// What was counted since opening, under Prometheus-style names.
     fn counters(&self, out: &mut dyn FnMut(&'static str, u64));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use deeptrace_model::WallTime;
-use deeptrace_store::{Batch, Fault, Filter, Mode, Options, Store, StoreError};
+use deeptrace_store::{Batch, Expected, Fault, Filter, Mode, Options, Store, StoreError};
 
 mod sample;
 use sample::{BEGIN, link, span};
@@ -56,7 +56,7 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spans.db");
     drop(open(folder.path(), Mode::Write).unwrap());
-    for found in [1, 3] {
+    for found in [1, 4] {
         let connection = rusqlite::Connection::open(&file).unwrap();
         connection.execute_batch(&format!("PRAGMA user_version = {found}")).unwrap();
         drop(connection);
@@ -64,8 +64,8 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
         for mode in [Mode::Write, Mode::Read] {
             let error = open(folder.path(), mode).err().unwrap();
             let is_right = match error {
-                StoreError::Older { found: 1, supported: 2, .. } => found == 1,
-                StoreError::Newer { found: 3, supported: 2, .. } => found == 3,
+                StoreError::Older { found: 1, supported: 3, .. } => found == 1,
+                StoreError::Newer { found: 4, supported: 3, .. } => found == 4,
                 _ => false,
             };
             assert!(is_right, "{error}");
@@ -90,6 +90,25 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
     drop(other);
     let error = open(folder.path(), Mode::Write).err().unwrap();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn a_store_of_the_version_before_is_read_and_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.write(&batch(0, 100)).unwrap();
+    drop(store);
+    let old = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
+    old.execute_batch("DROP TABLE document; PRAGMA user_version = 2").unwrap();
+    drop(old);
+
+    let reader = open(folder.path(), Mode::Read).unwrap();
+    assert_eq!(count(&*reader), 100);
+    assert_eq!(reader.documents("", None, 9).unwrap(), []);
+    let writer = open(folder.path(), Mode::Write).unwrap();
+    writer.put_document("lease/backup", Some(b"us"), Expected::Absent).unwrap().unwrap();
+    assert_eq!(count(&*writer), 100);
+    assert_eq!(reader.documents("", None, 9).unwrap().len(), 1);
 }
 
 #[test]

@@ -20,7 +20,9 @@ const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(super) const SCHEMA_VERSION: u32 = 3;
+/// The oldest version that is read, and brought up to the current one when it is opened for writing.
+const SCHEMA_OLDEST: u32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -45,6 +47,13 @@ const SCHEMA: &str = "
         events INTEGER NOT NULL, bytes INTEGER NOT NULL
     );
     CREATE INDEX gap_until ON gap (until);
+";
+
+/// What version 3 added.
+const DOCUMENTS: &str = "
+    CREATE TABLE document (
+        name TEXT PRIMARY KEY, version INTEGER NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
 ";
 
 /// Makes the folder and takes its lock, which is held until the file is dropped.
@@ -87,7 +96,10 @@ pub(super) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(&path, flags).map_err(failed(folder))?;
     match check(&connection, folder, &path)? {
         0 => create(&connection).map_err(failed(folder))?,
-        _ => connection.execute_batch("PRAGMA journal_mode = WAL").map_err(failed(folder))?,
+        version => {
+            connection.execute_batch("PRAGMA journal_mode = WAL").map_err(failed(folder))?;
+            migrate(&connection, version).map_err(failed(folder))?;
+        }
     }
     // Every commit reaches the disk before it is acknowledged. The log keeps its size, so that
     // old spans can be removed even when the disk is full.
@@ -159,7 +171,7 @@ fn check(connection: &Connection, folder: &Path, path: &Path) -> Result<u32, Sto
         let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
         return Err(StoreError::Newer { folder, found, supported });
     }
-    if found < SCHEMA_VERSION {
+    if found < SCHEMA_OLDEST {
         let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
         return Err(StoreError::Older { folder, found, supported });
     }
@@ -173,8 +185,18 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
         "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;",
     )?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {SCHEMA}
+        "BEGIN IMMEDIATE; {SCHEMA} {DOCUMENTS}
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    ))
+}
+
+/// Brings the tables from `version` to the current one, all in one transaction.
+fn migrate(connection: &Connection, version: u32) -> rusqlite::Result<()> {
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {DOCUMENTS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     ))
 }
 

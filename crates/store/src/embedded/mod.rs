@@ -6,6 +6,7 @@ mod cache;
 mod catalogue;
 mod column;
 mod database;
+mod documents;
 mod encode;
 mod filter;
 mod maintain;
@@ -27,8 +28,8 @@ use deeptrace_model::{Gap, Link, Span, WallTime};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
-    Backend, Batch, Cursor, Filter, LinkLookup, Maintained, Mode, Operation, Options, Page,
-    SpanLookup, Stats, Store, StoreError, Window,
+    Backend, Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation,
+    Options, Page, SpanLookup, Stats, Store, StoreError, Window, document,
 };
 
 /// Its row in the table.
@@ -184,6 +185,30 @@ impl Store for Embedded {
         count(&self.counters.spans_evicted, done.evicted);
         count(&self.counters.batches_merged, done.merged);
         Ok(done)
+    }
+
+    fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        self.read(|reader, _| documents::document(reader.connection(), name))
+    }
+
+    fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.read(|reader, _| documents::documents(reader.connection(), prefix, after, limit))
+    }
+
+    fn put_document(
+        &self,
+        name: &str,
+        body: Option<&[u8]>,
+        expected: Expected,
+    ) -> Result<Option<u64>, StoreError> {
+        document::check_size(name, body)?;
+        let put = self.writer()?.put_document(name, body, expected);
+        put.map_err(database::failed(&self.options.folder))
     }
 
     fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
