@@ -11,7 +11,7 @@ use deeptrace_server::clock;
 use deeptrace_server::pipeline::Ingest;
 use deeptrace_store::{
     Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation, Options,
-    Page, SpanLookup, Stats, Store, StoreError, Window,
+    Page, Removal, Removed, SpanLookup, Stats, Store, StoreError, Window,
 };
 
 /// A real store on a disk that can be full.
@@ -63,6 +63,19 @@ impl Store for Disk {
     }
     fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
         self.store.maintain(now)
+    }
+    fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError> {
+        self.store.remove(removal)
+    }
+    fn purge(&self) -> Result<(), StoreError> {
+        self.store.purge()
+    }
+    fn backup(
+        &self,
+        folder: &std::path::Path,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<(), StoreError> {
+        self.store.backup(folder, progress)
     }
     fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
         self.store.document(name)

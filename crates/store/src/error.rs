@@ -84,6 +84,20 @@ pub enum StoreError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder holds no whole backup of this kind of store.
+    #[error("{} is no backup that can be restored: {reason}", folder.display())]
+    NoBackup {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A store is already where one was to be made.
+    #[error("there is a store in {} already; choose an empty --data-dir", folder.display())]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The store was opened for reading.
     #[error("the store was opened for reading only")]
     ReadOnly,
@@ -124,7 +138,9 @@ impl StoreError {
             | Self::Absent { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
-            | Self::Foreign { .. } => Fault::Caller,
+            | Self::Foreign { .. }
+            | Self::NoBackup { .. }
+            | Self::Occupied { .. } => Fault::Caller,
             Self::Full { .. } | Self::Io { .. } => Fault::Host,
             Self::ReadOnly | Self::DocumentSize { .. } => Fault::Program,
             Self::Database { source, .. } => match source.sqlite_error_code() {

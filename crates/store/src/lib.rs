@@ -10,21 +10,27 @@ mod embedded;
 mod error;
 mod lookup;
 mod options;
+mod removal;
 mod scan;
 mod store;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub use batch::{Batch, Maintained, Operation, Stats};
 pub use document::{DOCUMENT_BODY_MAX, DOCUMENT_NAME_MAX, Document, Expected};
 pub use error::{Fault, StoreError};
 pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
 pub use options::{Mode, Options};
+pub use removal::{Removal, Removed};
 pub use scan::{Cursor, CursorError, Filter, Page};
 pub use store::Store;
 
 /// Opens a store.
 pub type Open = fn(&Options, Mode) -> Result<Arc<dyn Store>, StoreError>;
+
+/// Makes a store out of the folder that [`Store::backup`] wrote, where there is none yet. Refuses
+/// what is no whole backup with [`StoreError::NoBackup`] and changes nothing then.
+pub type Restore = fn(&Options, &Path) -> Result<(), StoreError>;
 
 /// A way to keep spans: one row of [`TABLE`].
 #[derive(Clone, Copy)]
@@ -35,6 +41,8 @@ pub struct Backend {
     pub summary: &'static str,
     /// Opens it.
     pub open: Open,
+    /// Makes it out of a backup.
+    pub restore: Restore,
 }
 
 /// All backends; the first is the default.

@@ -1,12 +1,12 @@
 //! Store: the contract of all backends.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use deeptrace_model::{Gap, Link, Span, WallTime};
 
 use crate::{
-    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, SpanLookup,
-    Stats, StoreError, Window,
+    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, Removal,
+    Removed, SpanLookup, Stats, StoreError, Window,
 };
 
 /// Spans, links and gaps at rest.
@@ -64,6 +64,23 @@ pub trait Store: Send + Sync {
     /// first, and merges small batches. Does a bounded piece of work, some tens of milliseconds;
     /// to be called about once a second by the writer.
     fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError>;
+
+    /// Removes what `removal` names and was there when it began, with everything derived from it:
+    /// no answer that begins afterwards may hold it. Works in pieces, between which others write;
+    /// after an error, or the end of the process, a part is removed, whole spans only, and the same
+    /// call removes the rest. MUST NOT remove any other span. What cannot be read and may have been
+    /// meant is removed as well.
+    fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError>;
+
+    /// Writes anew what holds bytes of what was removed, by whatever call: when it returns, none is
+    /// left in any file or index of the store. Takes as long as writing the whole store; writers
+    /// wait meanwhile.
+    fn purge(&self) -> Result<(), StoreError>;
+
+    /// Writes a copy of all that was acknowledged before into `folder`, which is there and empty,
+    /// while others read and write; `progress` is told parts of the whole, 0 to 1. The backend's
+    /// `restore` makes a store of it that gives the same answers. Without `Ok` it is no backup.
+    fn backup(&self, folder: &Path, progress: &mut dyn FnMut(f32)) -> Result<(), StoreError>;
 
     /// The document of that name.
     fn document(&self, name: &str) -> Result<Option<Document>, StoreError>;

@@ -10,7 +10,10 @@ use std::{
 };
 
 use deeptrace_model::WallTime;
-use deeptrace_store::{Batch, Expected, Fault, Filter, Mode, Options, Store, StoreError};
+use deeptrace_store::{
+    Batch, Expected, Fault, Filter, Mode, Options, Removal, SpanKey, SpanLookup, Store, StoreError,
+    Window,
+};
 
 mod sample;
 use sample::{BEGIN, link, span};
@@ -135,6 +138,92 @@ fn a_damaged_batch_is_counted_and_the_others_are_read() {
     }
     assert!(merged >= 16, "{merged}");
     assert_eq!(count(&*store), 1900);
+}
+
+/// The bytes of every file in `folder`, which has no folders in it.
+fn all_bytes(folder: &Path) -> Vec<u8> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.flat_map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn no_byte_of_what_was_removed_is_in_any_file_after_a_purge() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    // Bytes that cannot be compressed, so that they lie in the files as they are; and a service, which
+    // is in the counts of a batch as well.
+    let random = |n: u64| -> Vec<u8> {
+        (0..2048).flat_map(|at| deeptrace_model::hash64(&[n, at, 11]).to_le_bytes()).collect()
+    };
+    let secrets: Vec<(u64, Vec<u8>, String)> = (0..40)
+        .map(|n| (n * 71, random(n), format!("{:016x}-clinic", deeptrace_model::hash64(&[n, 12]))))
+        .collect();
+    // Written in small batches that are merged, so that copies of it lie about.
+    for from in (0..3000).step_by(50) {
+        let mut batch = batch(from, 50);
+        for (n, payload, service) in &secrets {
+            if let Some(span) = batch.spans.iter_mut().find(|it| it.id == span(*n).id) {
+                span.request_payload = payload.clone().into();
+                span.service = service.as_str().into();
+            }
+        }
+        store.write(&batch).unwrap();
+        store.maintain(WallTime(BEGIN)).unwrap();
+    }
+    // How many payloads and services are in any file. A payload may go over several pages; parts of it
+    // are looked for.
+    let found = || {
+        let bytes = all_bytes(folder.path());
+        let has = |needle: &[u8]| memchr::memmem::find(&bytes, needle).is_some();
+        let payloads =
+            secrets.iter().filter(|(_, payload, _)| payload.chunks(32).step_by(64).any(has));
+        let services = secrets.iter().filter(|(.., service)| has(service.as_bytes()));
+        (payloads.count(), services.count())
+    };
+    let before = found();
+    assert!(before.0 > 30 && before.1 > 30, "the search finds {before:?} of 40 that are there");
+
+    let lookups: Vec<SpanLookup> = (secrets.iter())
+        .map(|(n, ..)| SpanLookup { key: SpanKey::Id(span(*n).id), window: Window::ALL })
+        .collect();
+    let removed = store.remove(Removal::Spans(&lookups)).unwrap();
+    assert_eq!(removed.spans, 40);
+    assert!(found().0 > 0, "nothing is left to be purged: the test shows nothing");
+    store.purge().unwrap();
+    assert_eq!(found(), (0, 0));
+    assert_eq!(count(&*store), 3000 - 40);
+    drop(store);
+    assert_eq!(found(), (0, 0));
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_goes_if_it_may_hold_what_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    store.write(&batch(0, 100)).unwrap();
+    store.write(&batch(100, 100)).unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
+    let bodies =
+        "UPDATE body SET data = zeroblob(90) WHERE id IN (SELECT id FROM batch WHERE kind = 0)";
+    assert_eq!(connection.execute(bodies, []).unwrap(), 2);
+    let lookup = SpanLookup { key: SpanKey::Id(span(5).id), window: Window::ALL };
+    let removed = store.remove(Removal::Spans(&[lookup])).unwrap();
+    assert_eq!((removed.spans, removed.unreadable), (100, 100));
+    assert_eq!(store.stats().unwrap().spans, 100);
+}
+
+#[test]
+fn a_reader_keeps_its_state_while_the_store_is_purged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    let reader = open(folder.path(), Mode::Read).unwrap();
+    store.write(&batch(0, 1000)).unwrap();
+    assert_eq!(count(&*reader), 1000);
+    let lookup = SpanLookup { key: SpanKey::Id(span(5).id), window: Window::ALL };
+    store.remove(Removal::Spans(&[lookup])).unwrap();
+    store.purge().unwrap();
+    assert_eq!((count(&*reader), count(&*store)), (999, 999));
+    assert_eq!(reader.spans(&[lookup], 9).unwrap(), []);
 }
 
 /// A small file system of its own, unmounted at the end.

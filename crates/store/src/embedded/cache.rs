@@ -37,6 +37,11 @@ impl<V> Cache<V> {
         Some(Arc::clone(&held.value))
     }
 
+    /// Keeps nothing any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
     /// Keeps a value that was not there; one that is heavier than the limit is not kept.
     pub(super) fn put(&mut self, batch: i64, value: &Arc<V>, weight: usize) {
         if weight > self.limit {

@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::{Mode, StoreError};
 
 /// The database in the data folder.
-const FILE: &str = "spans.db";
+pub(super) const FILE: &str = "spans.db";
 /// Locked by the writer for as long as it lives; holds its process id.
 const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
@@ -119,7 +119,11 @@ pub(super) fn open_reader(folder: &Path, mode: Mode) -> Result<Connection, Store
     if !fs::exists(&path).unwrap_or(true) {
         return Err(StoreError::Absent { folder: folder.to_owned() });
     }
-    refuse_foreign(&path)?;
+    // The writer has looked already, and closing the file would end the locks that SQLite has on it
+    // for the whole process (fcntl(2), "Record locks").
+    if mode == Mode::Read {
+        refuse_foreign(&path)?;
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&path, flags).map_err(failed(folder))?;
     let version = check(&connection, folder, &path)?;

@@ -48,7 +48,7 @@ impl Writer {
         Ok(done)
     }
 
-    fn refresh(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
         // `data_version` does not change with our own commits.
         self.catalogue.forget_version();
         self.catalogue.refresh(&self.connection)
@@ -61,8 +61,7 @@ impl Writer {
         let old: Vec<Entry> = entries.filter(is_old).take(REMOVED_MAX).copied().collect();
         done.more |= old.len() == REMOVED_MAX;
         done.expired = self.remove(&old)?;
-        let sql = "DELETE FROM gap WHERE until < ?";
-        self.connection.prepare_cached(sql)?.execute([database::moment(limit)]).map(drop)
+        self.remove_gaps(limit).map(drop)
     }
 
     /// Removes the oldest batches while more than `limit` bytes are in use.
@@ -159,7 +158,7 @@ impl Writer {
         rows.collect::<rusqlite::Result<_>>().map(Some)
     }
 
-    fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
+    pub(super) fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
         let sql = "SELECT data FROM body WHERE id = ?";
         self.connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))
     }
@@ -176,7 +175,8 @@ impl Writer {
     }
 }
 
-fn delete(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
+/// Removes batches with all that belongs to them.
+pub(super) fn delete(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
     for table in ["batch", "filter", "body"] {
         let mut query = transaction.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?"))?;
         entries.iter().try_for_each(|entry| query.execute([entry.id]).map(drop))?;

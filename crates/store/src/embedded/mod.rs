@@ -5,6 +5,7 @@ mod block;
 mod cache;
 mod catalogue;
 mod column;
+mod copy;
 mod database;
 mod documents;
 mod encode;
@@ -12,24 +13,28 @@ mod filter;
 mod maintain;
 mod pace;
 mod read;
+mod remove;
 mod row;
 mod write;
 mod writing;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use deeptrace_model::{Gap, Link, Span, WallTime};
+use deeptrace_model::{Gap, Link, Span, SpanId, WallTime};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     Backend, Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation,
-    Options, Page, SpanLookup, Stats, Store, StoreError, Window, document,
+    Options, Page, Removal, Removed, SpanKey, SpanLookup, Stats, Store, StoreError, Window,
+    document,
 };
 
 /// Its row in the table.
@@ -37,6 +42,7 @@ pub(crate) const BACKEND: Backend = Backend {
     name: "embedded",
     summary: "SQLite in the data folder, for one server; needs nothing else",
     open: |options, mode| Ok(Arc::new(Embedded::open(options, mode)?)),
+    restore: copy::restore,
 };
 
 /// Key in `meta`: last heartbeat.
@@ -63,6 +69,7 @@ struct Counters {
     write_errors: AtomicU64,
     spans_expired: AtomicU64,
     spans_evicted: AtomicU64,
+    spans_removed: AtomicU64,
     batches_merged: AtomicU64,
     batches_read: AtomicU64,
     batches_cached: AtomicU64,
@@ -90,6 +97,31 @@ impl Embedded {
 
     fn writer(&self) -> Result<MutexGuard<'_, write::Writer>, StoreError> {
         self.writer.as_ref().map(held).ok_or(StoreError::ReadOnly)
+    }
+
+    /// What `removal` names, as the writer understands it.
+    fn doomed(&self, removal: Removal<'_>) -> Result<remove::Doomed, StoreError> {
+        let lookups = match removal {
+            Removal::Before(limit) => {
+                return Ok(remove::Doomed::Before { limit, staying: BTreeSet::new() });
+            }
+            Removal::Spans(lookups) => lookups,
+        };
+        let ids = |lookups: &[SpanLookup]| -> Result<BTreeSet<SpanId>, StoreError> {
+            Ok(self.spans(lookups, usize::MAX)?.iter().map(|span| span.id).collect())
+        };
+        let mut found = ids(lookups)?;
+        // A removal that broke off may have left links of spans that are gone.
+        let absent: Vec<SpanLookup> = (lookups.iter())
+            .filter(|it| matches!(it.key, SpanKey::Id(id) if !found.contains(&id)))
+            .map(|it| SpanLookup { window: Window::ALL, ..*it })
+            .collect();
+        let elsewhere = ids(&absent)?;
+        found.extend(absent.iter().filter_map(|it| match it.key {
+            SpanKey::Id(id) if !elsewhere.contains(&id) => Some(id),
+            _ => None,
+        }));
+        Ok(remove::Doomed::spans(lookups, found))
     }
 
     /// Runs `ask` on one state of the database.
@@ -187,6 +219,41 @@ impl Store for Embedded {
         Ok(done)
     }
 
+    fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError> {
+        let failed = database::failed(&self.options.folder);
+        let mut doomed = self.doomed(removal)?;
+        let mut removed = Removed::default();
+        for kind in [catalogue::Kind::Spans, catalogue::Kind::Links] {
+            let mut behind = 0;
+            loop {
+                let before = removed.spans;
+                // The lock is let go between pieces: others write.
+                let piece = self.writer()?.remove_piece(kind, behind, &mut doomed, &mut removed);
+                let count = removed.spans - before;
+                self.counters.spans_removed.fetch_add(count, Ordering::Relaxed);
+                match piece.map_err(&failed)? {
+                    Some(reached) => behind = reached,
+                    None => break,
+                }
+            }
+        }
+        if let Removal::Before(limit) = removal {
+            removed.gaps = self.writer()?.remove_gaps(limit).map_err(&failed)?;
+        }
+        Ok(removed)
+    }
+
+    fn purge(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer()?;
+        held(&self.reader).forget();
+        let folder = &self.options.folder;
+        writer.purge(folder).map_err(database::failed(folder))
+    }
+
+    fn backup(&self, folder: &Path, progress: &mut dyn FnMut(f32)) -> Result<(), StoreError> {
+        copy::backup(&self.options.folder, folder, progress)
+    }
+
     fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
         self.read(|reader, _| documents::document(reader.connection(), name))
     }
@@ -219,6 +286,7 @@ impl Store for Embedded {
             ("store_write_errors_total", &counters.write_errors),
             ("store_spans_expired_total", &counters.spans_expired),
             ("store_spans_evicted_total", &counters.spans_evicted),
+            ("store_spans_removed_total", &counters.spans_removed),
             ("store_batches_merged_total", &counters.batches_merged),
             ("store_batches_read_total", &counters.batches_read),
             ("store_batches_cached_total", &counters.batches_cached),

@@ -56,6 +56,13 @@ impl Reader {
         &self.connection
     }
 
+    /// Forgets what it keeps of batches.
+    pub(super) fn forget(&mut self) {
+        self.filters.clear();
+        self.blocks.clear();
+        self.links.clear();
+    }
+
     /// Runs `ask` while the database stands still, with the catalogue up to date.
     pub(super) fn in_snapshot<T>(
         &mut self,
