@@ -72,7 +72,7 @@ fn recording(data: &[u8]) {
 fn replay(mut source: impl Source) {
     let options = Options {
         max_payload_size: 512,
-        link_wait: Duration::from_secs(10),
+        correlation: Default::default(),
         handlers: Vec::new(),
         rules: Default::default(),
     };

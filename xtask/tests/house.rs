@@ -73,7 +73,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "redact",
         ],
     ),
-    ("server", &["model", "http", "store", "query", "export"]),
+    ("server", &["model", "http", "correlate", "store", "query", "export"]),
 ];
 
 #[test]

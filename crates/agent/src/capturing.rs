@@ -123,7 +123,7 @@ impl Loop {
         parts.status.capturing(true, live.hook().as_str());
         let options = Options {
             max_payload_size: config.max_payload_size as usize,
-            link_wait: config.link_wait,
+            correlation: config.correlation,
             handlers: std::mem::take(&mut parts.handlers),
             rules: config.redaction.clone(),
         };
@@ -261,7 +261,7 @@ impl Loop {
                 self.parts.status.capturing(*is_on, self.live.hook().as_str());
             }
             Ask::Apply(config) => {
-                self.pipeline.set_link_wait(config.link_wait);
+                self.pipeline.set_correlation(config.correlation);
                 self.pipeline.set_unwanted(unwanted(config));
                 self.pipeline.set_rules(&config.redaction);
                 self.pipeline.set_max_payload_size(config.max_payload_size as usize);

@@ -19,8 +19,6 @@ pub const NOT_YET: &[&str] = &[
     "agents.trace.sampling_by_service",
     "agents.capture.enable_compression",
     "agents.sender",
-    "correlation.default_algorithm",
-    "correlation.window_size",
 ];
 
 /// Keys (and what lies below them) that change without a restart.
@@ -36,16 +34,14 @@ pub const LIVE: &[&str] = &[
     "agents.capture.mask_patterns",
     "agents.capture.max_payload_size",
     "agents.limits",
+    "correlation.default_algorithm",
+    "correlation.window_size",
     "correlation.similarity_threshold",
     "correlation.link_wait_ms",
     "correlation.probe_budget_us_per_s",
     "correlation.evidence",
     "services",
 ];
-
-/// The algorithms of SURFACE, `asso algo`.
-const ALGORITHMS: &[&str] =
-    &["auto", "deeptrace", "fifo", "vpath", "wap5", "traceweaver", "deepflow"];
 
 /// What was meant: checked, with units.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +58,8 @@ pub struct Config {
     pub max_payload_size: u32,
     /// What must not be kept, beside the credentials that protocols carry.
     pub redaction: redact::Rules,
-    /// After which a link is decided although its request is still open.
-    pub link_wait: Duration,
+    /// How parents are found.
+    pub correlation: deeptrace_correlate::Options,
     /// Probability below which a link is not used when traces are assembled.
     pub threshold: f32,
     /// What the agent may use.
@@ -146,12 +142,28 @@ impl Config {
             hook: hook(&agents.capture.hook)?,
             max_payload_size,
             redaction: redaction(&agents.capture)?,
-            link_wait: Duration::from_millis(correlation.link_wait_ms),
+            correlation: parents(correlation)?,
             threshold: correlation.similarity_threshold as f32,
             budget: budget(&agents.limits)?,
             evidence: evidence(correlation)?,
         })
     }
+}
+
+fn parents(written: &Correlation) -> Result<deeptrace_correlate::Options, ConfigError> {
+    let name = written.default_algorithm.as_str();
+    let algorithm = deeptrace_correlate::algorithm(name).ok_or_else(|| {
+        let names: Vec<&str> = deeptrace_correlate::TABLE.iter().map(|row| row.name).collect();
+        let message = format!("no algorithm is named `{name}`: {}", names.join(", "));
+        ConfigError::at("correlation.default_algorithm", message)
+    })?;
+    within("correlation.window_size", written.window_size as f64, 100.0..=60_000.0)?;
+    Ok(deeptrace_correlate::Options {
+        algorithm,
+        window: Duration::from_millis(written.window_size),
+        link_wait: Duration::from_millis(written.link_wait_ms),
+        ..Default::default()
+    })
 }
 
 fn evidence(correlation: &Correlation) -> Result<Evidence, ConfigError> {
@@ -186,11 +198,6 @@ fn check_later(agents: &Agents, correlation: &Correlation) -> Result<(), ConfigE
     if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
         let message = "give an address that begins with http:// or https://";
         return Err(ConfigError::at("agents.sender.server_url", message));
-    }
-    let algorithm = correlation.default_algorithm.as_str();
-    if !ALGORITHMS.contains(&algorithm) {
-        let message = format!("no algorithm is named `{algorithm}`: {}", ALGORITHMS.join(", "));
-        return Err(ConfigError::at("correlation.default_algorithm", message));
     }
     within("correlation.similarity_threshold", correlation.similarity_threshold, 0.0..=1.0)
 }
@@ -338,6 +345,7 @@ mod tests {
             ("agents.limits.cpu_percent", |a, _| a.limits.cpu_percent = 101.0),
             ("agents.limits.memory_mb", |a, _| a.limits.memory_mb = 31),
             ("correlation.default_algorithm", |_, c| c.default_algorithm = "best".into()),
+            ("correlation.window_size", |_, c| c.window_size = 99),
             ("correlation.similarity_threshold", |_, c| c.similarity_threshold = -0.1),
         ];
         for (key, spoil) in cases {

@@ -5,9 +5,10 @@
 //! time, and the whole path can be tested without root.
 
 use deeptrace_context::{Contexts, Input as ContextInput};
+pub use deeptrace_correlate::Options as Correlation;
 use deeptrace_correlate::{Correlator, Input as CorrelateInput};
 use deeptrace_model::{
-    BootTime, Demand, Duration, Event, EventBody, Evidence, EvidenceKind, Follow, Message,
+    BootTime, Demand, Event, EventBody, Evidence, EvidenceKind, Follow, Message,
 };
 use deeptrace_protocol::{Handler, Protocols};
 use deeptrace_redact::Rules;
@@ -20,8 +21,8 @@ use crate::sink::Batch;
 pub struct Options {
     /// Bytes of a message that its span keeps.
     pub max_payload_size: usize,
-    /// After which a link is decided although its request is still open.
-    pub link_wait: Duration,
+    /// How parents are found.
+    pub correlation: Correlation,
     /// Protocols beside those of the table.
     pub handlers: Vec<Handler>,
     /// What must not be kept.
@@ -52,13 +53,11 @@ impl Pipeline {
             ..Default::default()
         };
         let span = deeptrace_span::Options { rules: options.rules, ..Default::default() };
-        let correlate =
-            deeptrace_correlate::Options { link_wait: options.link_wait, ..Default::default() };
         Self {
             protocols: Protocols::new(protocol),
             contexts: Contexts::new(Default::default()),
             spans: Spans::new(span),
-            correlator: Correlator::new(correlate),
+            correlator: Correlator::new(options.correlation),
             parsed: Default::default(),
             finished: Default::default(),
             evidence: Vec::new(),
@@ -131,9 +130,9 @@ impl Pipeline {
         self.spans.set_rules(rules.clone());
     }
 
-    /// Changes how long a call waits for its link.
-    pub fn set_link_wait(&mut self, link_wait: Duration) {
-        self.correlator.set_link_wait(link_wait);
+    /// Changes how parents are found, from now on.
+    pub fn set_correlation(&mut self, correlation: Correlation) {
+        self.correlator.set_options(correlation);
     }
 
     /// Evidence of these kinds is not used.

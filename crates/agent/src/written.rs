@@ -95,9 +95,9 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Correlation {
-    /// Name of the algorithm.
+    /// Who answers where nothing was observed: a name of `asso algo`.
     pub default_algorithm: String,
-    /// Milliseconds that inference looks around a span.
+    /// Milliseconds of a process's past that it looks at together, 100 to 60000.
     pub window_size: u64,
     /// Probability below which a link is not used when traces are assembled.
     pub similarity_threshold: f64,

@@ -3,6 +3,7 @@
 use deeptrace_model::Method;
 
 /// An algorithm, as a row of [`TABLE`](crate::TABLE).
+#[derive(Debug)]
 pub struct Row {
     /// Name, as in `asso algo`.
     pub name: &'static str,
@@ -10,6 +11,13 @@ pub struct Row {
     pub title: &'static str,
     /// A fresh one, for one process.
     pub make: fn() -> Box<dyn Algorithm>,
+}
+
+/// Names tell rows apart.
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 /// Requests and calls of one process over some time. Times are nanoseconds of its clock.

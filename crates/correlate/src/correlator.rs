@@ -7,18 +7,21 @@ use deeptrace_model::{
     Value, hash_bytes, hash64,
 };
 
+use crate::AUTO;
+use crate::algorithm::Row;
 use crate::process::{Process, Rules};
 
-/// Who decides, as links say it.
-const ALGORITHM: &str = "auto";
-
 /// How to correlate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// A link is written provisionally when its call waited for so long.
     pub link_wait: Duration,
     /// A request that is open for longer is nobody's parent any more.
     pub expiry: Duration,
+    /// Who answers where nothing was observed.
+    pub algorithm: &'static Row,
+    /// How much of a process's past it looks at together.
+    pub window: Duration,
     /// Processes that are remembered; beyond, the lowest pid makes room.
     pub processes_max: usize,
 }
@@ -28,6 +31,8 @@ impl Default for Options {
         Self {
             link_wait: Duration::from_secs(10),
             expiry: Duration::from_secs(60),
+            algorithm: AUTO,
+            window: Duration::from_secs(1),
             processes_max: 16_384,
         }
     }
@@ -60,9 +65,15 @@ impl Correlator {
         Self { options, processes: BTreeMap::new(), links: 0, shed: 0, passed_over: 0 }
     }
 
-    /// Changes how long a call waits for its link.
-    pub fn set_link_wait(&mut self, link_wait: Duration) {
-        self.options.link_wait = link_wait;
+    /// Changes how long calls wait for their links, and who answers where nothing was observed; what was
+    /// learned with another algorithm is forgotten.
+    pub fn set_options(&mut self, options: Options) {
+        if options.algorithm != self.options.algorithm {
+            self.processes
+                .values_mut()
+                .for_each(|process| process.set_algorithm(options.algorithm));
+        }
+        self.options = options;
     }
 
     /// Takes what happened.
@@ -85,7 +96,7 @@ impl Correlator {
         for process in self.processes.values_mut() {
             process.decide(now, &rules, out);
             process.settle(now, &rules, out);
-            process.infer(now, out);
+            process.infer(now, &rules, out);
             self.passed_over += process.passed_over();
             self.shed += std::mem::take(&mut process.shed);
         }
@@ -106,12 +117,14 @@ impl Correlator {
         {
             self.processes.pop_first();
         }
-        self.processes.entry(pid).or_insert_with(Process::new)
+        let algorithm = self.options.algorithm;
+        self.processes.entry(pid).or_insert_with(|| Process::new(algorithm))
     }
 
     fn rules(&self) -> Rules {
         Rules {
-            algorithm: ALGORITHM,
+            is_auto: self.options.algorithm == AUTO,
+            window: self.options.window,
             link_wait: self.options.link_wait,
             expiry: self.options.expiry,
         }
@@ -141,7 +154,7 @@ impl Correlator {
 }
 
 /// What is called: protocol, peer and name.
-fn callee(span: &Span) -> u64 {
+pub(crate) fn callee(span: &Span) -> u64 {
     let attribute = |wanted: &str| match span.attributes.get(wanted) {
         Some(Value::Text(text)) => hash_bytes(text.as_bytes()),
         Some(Value::Int(number)) => *number as u64,

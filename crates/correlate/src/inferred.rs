@@ -1,37 +1,28 @@
-//! Inference where nothing was observed: every second the chain model looks at what a process did, with
-//! all that was observed as given, and answers for the calls that have a guess only.
+//! Inference where nothing was observed: every second (`window_size`) the algorithm looks at what a process
+//! did, with all that was observed as given, and answers for the calls that have a guess only.
 //!
 //! Where all is observed nothing is kept and nothing asked.
 //!
 //! Its answers are links of a later generation than the guess. Some observed calls are asked as if they
-//! were not: how often the answer is right there, at this confidence, is how sure the others are.
+//! were not: how often the answer is right there, at this confidence, is how sure the others are
+//! (`tried.rs`).
 
 use deeptrace_model::{BootTime, Duration, Link, Method, Span, SpanId, hash_bytes, hash64};
 use rustc_hash::FxHashMap;
 
-use crate::algorithm::{Algorithm, Call, Request, Window};
-use crate::chain::{Chain, Ingredients};
+use crate::AUTO;
+use crate::algorithm::{Algorithm, Call, Request, Row, Window};
+use crate::tried::Tried;
 
-/// How long a window is.
-const WINDOW: Duration = Duration::from_secs(1);
 /// Requests and calls of a window, each: what is more keeps its guess.
 const HELD_MAX: usize = 1024;
 /// Calls without which too little is learned.
 const CALLS_MIN: usize = 50;
 /// Windows without a guess, after which nothing is kept any more.
 const GOES_ON: u32 = 10;
-/// One of so many observed calls is asked.
-const ASKED: usize = 4;
-/// Steps of confidence.
-const STEPS: usize = 10;
-/// Examples that weigh as much as what the model itself says.
-const PRIOR: f32 = 4.0;
-/// What the model says is believed so much without any example.
-const UNTRIED: f32 = 0.9;
-/// Counts are halved when they reach this, so that a deploy is forgotten.
-const COUNT_MAX: f32 = 500.0;
-/// Above the generation of what is settled later.
-const GENERATION: u32 = 2;
+/// Above the generation of what is settled later; links of stored spans that are correlated again are
+/// above this.
+pub const GENERATION: u32 = 2;
 
 /// A request, as far as it is known.
 struct Served {
@@ -48,11 +39,11 @@ struct Linked {
 
 /// What a process did of late.
 pub(crate) struct Inferred {
-    chain: Chain,
+    row: &'static Row,
+    algorithm: Box<dyn Algorithm>,
     requests: Vec<Served>,
     calls: Vec<Linked>,
-    /// Answers that were right, of all, by confidence.
-    tried: [(f32, f32); STEPS],
+    tried: Tried,
     until: Option<BootTime>,
     /// Windows for which it goes on, although none had a guess.
     goes_on: u32,
@@ -64,12 +55,13 @@ pub(crate) struct Inferred {
 }
 
 impl Inferred {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(row: &'static Row) -> Self {
         Self {
-            chain: Chain::new(Ingredients::ALL),
+            row,
+            algorithm: (row.make)(),
             requests: Vec::new(),
             calls: Vec::new(),
-            tried: [(0.0, 0.0); STEPS],
+            tried: Tried::default(),
             until: None,
             goes_on: 0,
             is_cut: true,
@@ -121,12 +113,18 @@ impl Inferred {
     }
 
     /// Answers, once a window is over. Calls from `undecided` on are still to be linked.
-    pub(crate) fn tick(&mut self, now: BootTime, undecided: BootTime, out: &mut Vec<Link>) {
-        let until = *self.until.get_or_insert(now.plus(WINDOW));
+    pub(crate) fn tick(
+        &mut self,
+        now: BootTime,
+        undecided: BootTime,
+        window: Duration,
+        out: &mut Vec<Link>,
+    ) {
+        let until = *self.until.get_or_insert(now.plus(window));
         if now < until {
             return;
         }
-        self.until = Some(now.plus(WINDOW));
+        self.until = Some(now.plus(window));
         if self.goes_on == 0 {
             // Nothing was kept so far: the first window lacks what is open now.
             self.goes_on = u32::from(self.has_guess) * GOES_ON;
@@ -154,7 +152,7 @@ impl Inferred {
         let numbers: FxHashMap<SpanId, usize> =
             self.requests.iter().enumerate().map(|(at, served)| (served.span, at)).collect();
         let observed = |it: &Linked| it.link.parent.filter(|_| it.is_observed);
-        let is_tried = |at: usize| at.is_multiple_of(ASKED);
+        let is_tried = |at: usize| Tried::is_asked(at as u64);
         let call = |(at, it): (usize, &Linked)| {
             let known = observed(it).filter(|_| !is_tried(at));
             let known = known.and_then(|parent| numbers.get(&parent).copied());
@@ -165,7 +163,7 @@ impl Inferred {
             |(served, meeting): (&Served, u32)| Request { meeting, ..served.request.clone() };
         let calls = self.calls.iter().enumerate().map(call).collect();
         let window = Window::new(served.map(request).collect(), calls);
-        let guesses = self.chain.infer(&window);
+        let guesses = self.algorithm.infer(&window);
         let found = |at: usize| {
             let guess = guesses.get(at).copied().flatten()?;
             Some((self.requests[guess.request].span, guess.confidence))
@@ -175,12 +173,7 @@ impl Inferred {
             if let (Some(parent), Some((said, sure))) = (observed(it), found(at))
                 && it.link.candidates > 1
             {
-                let (right, all) = &mut self.tried[step(sure)];
-                *right += f32::from(u8::from(said == parent));
-                *all += 1.0;
-                if *all > COUNT_MAX {
-                    (*right, *all) = (*right / 2.0, *all / 2.0);
-                }
+                self.tried.learn(sure, said == parent);
             }
         }
         for (at, it) in self.calls.iter().enumerate() {
@@ -188,8 +181,9 @@ impl Inferred {
                 continue;
             }
             let Some((parent, sure)) = found(at) else { continue };
-            let confidence = self.confidence(sure);
-            if confidence > it.link.confidence {
+            let confidence = self.tried.confidence(sure);
+            // Whoever chose an algorithm wants its answers, also where another is surer.
+            if confidence > it.link.confidence || self.row != AUTO {
                 let (generation, parent) = (GENERATION, Some(parent));
                 out.push(Link {
                     parent,
@@ -197,16 +191,11 @@ impl Inferred {
                     generation,
                     is_final: true,
                     method: Method::Inferred,
+                    algorithm: self.row.name.into(),
                     ..it.link.clone()
                 });
             }
         }
-    }
-
-    /// How sure an answer is of which the model says this.
-    fn confidence(&self, said: f32) -> f32 {
-        let (right, all) = self.tried[step(said)];
-        ((right + PRIOR * UNTRIED * said) / (all + PRIOR)).clamp(0.0, 1.0)
     }
 }
 
@@ -238,8 +227,4 @@ fn class(span: &Span) -> u64 {
 
 fn time(time: BootTime) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
-}
-
-fn step(confidence: f32) -> usize {
-    ((confidence * STEPS as f32) as usize).min(STEPS - 1)
 }

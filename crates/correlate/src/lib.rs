@@ -22,14 +22,25 @@ mod offline;
 mod process;
 mod strong;
 mod traceweaver;
+mod tried;
 mod vpath;
 mod wap5;
 
 pub use algorithm::{Algorithm, Call, Guess, Request, Row, Window};
 pub use correlator::{Correlator, Input, Options};
+pub use inferred::GENERATION as LIVE_GENERATION;
 pub use observation::{Answer, Observation, Side};
 pub use offline::{Offline, Options as OfflineOptions};
+pub use tried::Tried;
 
 /// Every algorithm.
 pub const TABLE: &[Row] =
     &[auto::ROW, fifo::ROW, wap5::ROW, vpath::ROW, traceweaver::ROW, deepflow::ROW, deeptrace::ROW];
+
+/// What is used where nobody chooses.
+pub const AUTO: &Row = &auto::ROW;
+
+/// The algorithm of that name.
+pub fn algorithm(name: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.name == name)
+}

@@ -1,6 +1,8 @@
 //! A span as offline correlation sees it, whoever recorded it.
 
-use deeptrace_model::Method;
+use deeptrace_model::{Method, Span, SpanKind, hash_bytes, hash64};
+
+use crate::correlator::callee;
 
 /// Which side of an exchange saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,50 @@ pub struct Observation {
     pub in_turn: Option<u64>,
     /// Hashes of values in its payloads, ordered.
     pub tokens: Vec<u64>,
+    /// The request that caused it, where stronger evidence told that.
+    pub known: Option<u64>,
+}
+
+impl Observation {
+    /// A span that we recorded ourselves; `None` where it is neither a request nor a call. Its times are
+    /// those of the wall clock.
+    pub fn of_span(span: &Span) -> Option<Self> {
+        let (side, class, peer) = match span.kind {
+            SpanKind::Server => (Side::Served, kind_of(span), 0),
+            SpanKind::Client | SpanKind::Producer => {
+                (Side::Sent, callee(span), hash_bytes(span.protocol.as_bytes()))
+            }
+            SpanKind::Consumer | SpanKind::Internal => return None,
+        };
+        // A request is known once all of it was read.
+        let asked = if side == Side::Served { span.request[1] } else { span.request[0] };
+        let started = hash64(&[span.process.pid.0.into(), span.process.started.0]);
+        let nanoseconds = |wall: u64| i64::try_from(wall).unwrap_or(i64::MAX);
+        Some(Self {
+            id: span.id.0,
+            process: hash64(&[hash_bytes(span.service.as_bytes()), started]),
+            side,
+            start: nanoseconds(span.start.0),
+            end: nanoseconds(span.end.0),
+            class,
+            peer,
+            units: [Some(asked.tid.0.into()), span.response.map(|[_, last]| last.tid.0.into())],
+            exchange: span.exchange.key().map(|key| key.0),
+            addresses: None,
+            in_turn: None,
+            tokens: span
+                .trace_context
+                .map(|context| hash64(&[context.trace.0 as u64, (context.trace.0 >> 64) as u64]))
+                .into_iter()
+                .collect(),
+            known: None,
+        })
+    }
+}
+
+/// What is asked for: protocol and name.
+fn kind_of(span: &Span) -> u64 {
+    hash64(&[hash_bytes(span.protocol.as_bytes()), hash_bytes(span.name.as_bytes())])
 }
 
 /// What was found out about one span.

@@ -11,7 +11,8 @@ use deeptrace_model::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::algorithm;
+use crate::AUTO;
+use crate::algorithm::{self, Row};
 use crate::background::Background;
 use crate::inferred::{self, Inferred};
 use crate::strong::{Call, Candidate, Strong};
@@ -39,7 +40,9 @@ struct Waiting {
 /// What is the same for all processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(crate) algorithm: &'static str,
+    /// Whether all that there is decides, and not an algorithm that somebody chose.
+    pub(crate) is_auto: bool,
+    pub(crate) window: Duration,
     pub(crate) link_wait: Duration,
     pub(crate) expiry: Duration,
 }
@@ -65,7 +68,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new() -> Self {
+    /// `algorithm` answers where nothing was observed.
+    pub(crate) fn new(algorithm: &'static Row) -> Self {
         Self {
             strong: Strong::default(),
             requests: VecDeque::new(),
@@ -77,9 +81,14 @@ impl Process {
             has_news: false,
             next_sweep: BootTime(0),
             background: Background::default(),
-            inferred: Inferred::new(),
+            inferred: Inferred::new(algorithm),
             shed: 0,
         }
+    }
+
+    /// Another algorithm answers from now on.
+    pub(crate) fn set_algorithm(&mut self, algorithm: &'static Row) {
+        self.inferred = Inferred::new(algorithm);
     }
 
     /// Nothing waits and nothing is open.
@@ -250,7 +259,7 @@ impl Process {
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
         let is_final = !is_open || self.strong.is_certain(&call);
-        let Some(guess) = self.strong.choose(&call, &candidates) else { return };
+        let Some(guess) = self.strong.choose(&call, &candidates, rules.is_auto) else { return };
         let Some(parent) = candidates.get(guess.candidate).copied() else { return };
         let (start, parent) = (parent.start, parent.span);
         let link = Link {
@@ -260,7 +269,7 @@ impl Process {
             method: guess.method,
             relation: Relation::Child,
             confidence: guess.confidence.clamp(0.0, 1.0),
-            algorithm: rules.algorithm.into(),
+            algorithm: AUTO.name.into(),
             candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
             generation: 0,
             is_final,
@@ -281,9 +290,9 @@ impl Process {
     }
 
     /// Answers for calls of which nothing was observed, once in a while. To be called now and then.
-    pub(crate) fn infer(&mut self, now: BootTime, out: &mut Vec<Link>) {
+    pub(crate) fn infer(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
         let undecided = self.waiting.front().map_or(now, |waiting| waiting.call.start);
-        self.inferred.tick(now, undecided, out);
+        self.inferred.tick(now, undecided, rules.window, out);
     }
 
     /// Guesses that stayed guesses because too much happened, since it was asked last.

@@ -64,8 +64,14 @@ pub(crate) struct Strong {
 }
 
 impl Strong {
-    /// The parent of `call`. `candidates` are ordered by start and contain the call in time.
-    pub(crate) fn choose(&mut self, call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
+    /// The parent of `call`. `candidates` are ordered by start and contain the call in time. `has_order`:
+    /// an order that was seen to hold is more than a guess.
+    pub(crate) fn choose(
+        &mut self,
+        call: &Call,
+        candidates: &[&Candidate],
+        has_order: bool,
+    ) -> Option<Guess> {
         let order = possible_first_free(call, candidates);
         let strong = carried(call, candidates).or_else(|| observed(call, candidates));
         if let Some(strong) = strong {
@@ -75,7 +81,7 @@ impl Strong {
             }
             return Some(strong);
         }
-        let holds = self.calibration.holds(candidates.len());
+        let holds = has_order && self.calibration.holds(candidates.len());
         Some(Guess {
             candidate: order?,
             method: if holds { Method::Order } else { Method::Inferred },

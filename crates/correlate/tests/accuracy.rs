@@ -27,6 +27,7 @@ fn observation(seen: &Seen, has_units: bool) -> Observation {
         addresses: None,
         in_turn: None,
         tokens: seen.field.into_iter().collect(),
+        known: None,
     }
 }
 

@@ -94,7 +94,10 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
     let store = deeptrace_store::open("embedded", &options, Mode::Write).expect("a fresh store");
     let mut pipeline = Pipeline::new(Options {
         max_payload_size: 512,
-        link_wait: deeptrace_model::Duration(0),
+        correlation: deeptrace_agent::pipeline::Correlation {
+            link_wait: deeptrace_model::Duration(0),
+            ..Default::default()
+        },
         handlers: Vec::new(),
         rules: Default::default(),
     });

@@ -1,6 +1,7 @@
 //! The commands, one file each, in the order in which `--help` lists them.
 
 mod agent;
+mod asso;
 mod completions;
 mod config;
 mod correlate;
@@ -44,6 +45,9 @@ pub enum Command {
     /// What the kernel tells, into a file for `replay`
     #[cfg(feature = "live")]
     Record(record::Options),
+    /// Who infers where nothing was observed, and stored spans correlated again
+    #[command(subcommand)]
+    Asso(asso::Command),
     /// Spans of a file through any algorithm, and how right that was
     Correlate(correlate::Options),
     /// The protocols that are recognised
@@ -69,6 +73,7 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Replay(options) => replay::run(options, common),
         #[cfg(feature = "live")]
         Command::Record(options) => record::run(options, common),
+        Command::Asso(command) => asso::run(command, common),
         Command::Correlate(options) => correlate::run(&options),
         Command::Protocols(options) => protocols::run(&options),
         Command::Doctor(options) => doctor::run(&options, common),

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::answers::{self, Search};
+use crate::correlation::{self, Correlation};
 use crate::pipeline::Ingest;
 use crate::{analytics, clock, live, page};
 
@@ -32,6 +33,8 @@ pub struct Api {
     pub ingest: Ingest,
     /// Links below it are not used; changes while we run.
     pub threshold: Arc<Threshold>,
+    /// Who infers, and stored spans that are correlated again.
+    pub correlation: Correlation,
     /// When the process started.
     pub started: WallTime,
     /// Turns true when the process is to end.
@@ -73,6 +76,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/analytics/services", get(services))
         .route("/analytics/operations", get(operations))
         .route("/openapi.json", get(openapi))
+        .merge(correlation::routes())
         .merge(live::routes())
         .merge(page::routes())
         .with_state(api)

@@ -10,7 +10,7 @@ use crate::written::{Elasticsearch, Server, Storage};
 pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
 
 /// Keys (and what lies below them) that change without a restart.
-pub const LIVE: &[&str] = &["correlation.similarity_threshold"];
+pub const LIVE: &[&str] = &["correlation.default_algorithm", "correlation.similarity_threshold"];
 
 /// What was meant.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,14 @@
 //! The server: takes spans in, keeps them, answers questions about them, and shows the page.
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod analytics;
 pub mod answers;
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod correlation;
+pub mod jobs;
 mod live;
 pub mod page;
 pub mod pipeline;

@@ -13,6 +13,8 @@ use deeptrace_model::{
 };
 use deeptrace_server::api::{Api, Threshold, routes};
 use deeptrace_server::clock;
+use deeptrace_server::correlation::{Choice, Correlation};
+use deeptrace_server::jobs::Jobs;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_store::{Batch, Mode, Options, Store};
 use serde_json::{Value, json};
@@ -59,10 +61,14 @@ impl Served {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
         let (stop, stopped) = watch::channel(false);
+        let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);
+        let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
+        let correlation = Correlation { choice, jobs: Arc::new(jobs) };
         let api = Api {
             store,
             ingest: ingest.clone(),
             threshold: Arc::new(Threshold::new(0.5)),
+            correlation,
             started: clock::now(),
             stop: stopped.clone(),
             version: "test",
@@ -415,7 +421,8 @@ fn every_documented_route_answers_and_the_page_is_served() {
     let served = Served::start();
     let (_, document) = served.get("/openapi.json");
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let asked = path.replace("{trace_id}", "0123456789abcdef");
+        let asked =
+            path.replace("{trace_id}", "0123456789abcdef").replace("{id}", "0123456789abcdef");
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             let request = ureq::http::Request::builder().method(method.as_str());

@@ -288,8 +288,13 @@ proptest::proptest! {
 
 /// Slow and fast requests at random for `seconds`: a fast one calls before the slow ones that came before
 /// it have called, so that first-free is wrong. `observed`: what of each fourth call
-/// is observed, its own request or another. Returns calls, right requests, and the links that won.
-fn slow_and_fast(seconds: u64, observed: Option<bool>) -> Vec<(u64, bool, Link)> {
+/// is observed, its own request or another. `chosen`: who infers in the second half. Returns when the request
+/// of each call came, in milliseconds, whether its parent is right, and the link that won.
+fn slow_and_fast(
+    seconds: u64,
+    observed: Option<bool>,
+    chosen: &'static crate::Row,
+) -> Vec<(u64, bool, Link)> {
     let mut steps: Vec<(u64, u8, Span)> = Vec::new();
     let mut parents = BTreeMap::new();
     let mut t = 0;
@@ -315,6 +320,9 @@ fn slow_and_fast(seconds: u64, observed: Option<bool>) -> Vec<(u64, bool, Link)>
     for (nth, (time, kind, it)) in steps.iter().enumerate() {
         while ticked + 100 <= *time {
             ticked += 100;
+            if ticked >= seconds * 500 {
+                correlator.set_options(Options { algorithm: chosen, ..Options::default() });
+            }
             correlator.tick(BootTime(ticked * MS), &mut links);
         }
         match kind {
@@ -354,7 +362,7 @@ fn slow_and_fast(seconds: u64, observed: Option<bool>) -> Vec<(u64, bool, Link)>
 
 #[test]
 fn where_nothing_is_observed_the_model_answers_within_seconds() {
-    let links = slow_and_fast(10, None);
+    let links = slow_and_fast(10, None, crate::AUTO);
     let late: Vec<_> = links.iter().filter(|(start, ..)| *start > 3000).collect();
     let right = late.iter().filter(|(_, is_right, _)| *is_right).count();
     let sure = late.iter().filter(|(.., link)| link.confidence >= 0.8).count();
@@ -368,9 +376,27 @@ fn where_nothing_is_observed_the_model_answers_within_seconds() {
 }
 
 #[test]
+fn whoever_is_chosen_infers_from_then_on() {
+    let links = slow_and_fast(12, Some(true), crate::algorithm("wap5").unwrap_or(crate::AUTO));
+    let named = |from: u64, to: u64, name: &str| {
+        let some = links.iter().filter(|(start, ..)| (from..to).contains(start));
+        let inferred =
+            some.filter(|(.., link)| link.method == Method::Inferred && link.candidates > 1);
+        inferred.map(|(.., link)| link.algorithm == name).collect::<Vec<_>>()
+    };
+    let (before, after) = (named(0, 5000, "auto"), named(9000, 10_500, "wap5"));
+    assert!(before.len() > 100 && before.iter().all(|is_so| *is_so));
+    assert!(after.len() > 30 && after.iter().all(|is_so| *is_so), "{after:?}");
+    // What was observed is nobody's choice.
+    let observed = links.iter().filter(|(.., link)| link.method == Method::Thread);
+    assert!(observed.clone().count() > 100);
+    assert!(observed.into_iter().all(|(_, is_right, link)| *is_right && link.algorithm == "auto"));
+}
+
+#[test]
 fn the_model_is_as_sure_as_it_was_seen_to_be_right() {
     let sure = |observed| {
-        let links = slow_and_fast(12, Some(observed));
+        let links = slow_and_fast(12, Some(observed), crate::AUTO);
         let inferred = links
             .iter()
             .filter(|(start, _, link)| *start > 8000 && link.method == Method::Inferred)

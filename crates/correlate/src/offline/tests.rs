@@ -19,6 +19,7 @@ fn observation(id: u64, process: u64, side: Side, times: (i64, i64), exchange: u
         addresses: None,
         in_turn: None,
         tokens: Vec::new(),
+        known: None,
     }
 }
 

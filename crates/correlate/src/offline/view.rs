@@ -31,7 +31,8 @@ impl<'a> View<'a> {
         }
         let call = |at: &usize| {
             let it = &held[*at];
-            let decided = it.parent.filter(|_| it.is_decided);
+            let decided = it.parent.filter(|_| it.is_decided).map(|(parent, ..)| parent);
+            let known = it.seen.known.or(decided);
             Call {
                 start: it.seen.start,
                 end: it.seen.end,
@@ -39,7 +40,7 @@ impl<'a> View<'a> {
                 callee: it.seen.peer,
                 units: it.seen.units,
                 tokens: it.seen.tokens.clone(),
-                known: decided.and_then(|(parent, ..)| numbers.get(&parent).copied()),
+                known: known.and_then(|parent| numbers.get(&parent).copied()),
             }
         };
         let calls: Vec<Call> = process.calls.iter().map(call).collect();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Loader, Row, validate};
+use crate::config::{Loaded, Loader, Row, validate};
 use crate::layers::Layers;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -69,21 +69,31 @@ pub struct Target {
 }
 
 impl Target {
-    fn url(&self) -> Option<&str> {
+    /// Its address, where somebody says.
+    pub fn url(&self) -> Option<&str> {
         self.agent.as_deref().or(self.server.as_deref())
     }
 
     /// The agent on this host where nobody says.
-    fn client(&self, common: &Common) -> Client {
+    pub fn client(&self, common: &Common) -> Client {
         Client::new(self.url().unwrap_or(super::agent::DEFAULT_URL), &common.data_dir)
     }
 }
 
 /// The answer of `GET /config`.
 #[derive(Serialize, Deserialize)]
-struct Shown {
+pub struct Shown {
+    /// The file it came from, if any.
     file: Option<PathBuf>,
-    config: Vec<Row>,
+    /// Each key with its value.
+    pub config: Vec<Row>,
+}
+
+impl Shown {
+    /// What a process would start with.
+    pub fn of(loaded: &Loaded) -> Self {
+        Self { config: loaded.rows(), file: loaded.file.clone() }
+    }
 }
 
 /// Does it.
@@ -108,10 +118,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
 fn show(target: &Target, output: &Output, common: &Common) -> Result<()> {
     let shown = match target.url() {
         Some(_) => target.client(common).get("/config", &[])?,
-        None => {
-            let loaded = Loader::of_process(common.config.clone()).load(None)?;
-            Shown { config: loaded.rows(), file: loaded.file }
-        }
+        None => Shown::of(&Loader::of_process(common.config.clone()).load(None)?),
     };
     output.print(&shown, |out, shown| {
         let cells = shown.config.iter().map(|row| {
@@ -141,7 +148,8 @@ fn check(file: Option<PathBuf>, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn print_applied(output: &Output, applied: &Applied) -> Result<()> {
+/// What a change did.
+pub fn print_applied(output: &Output, applied: &Applied) -> Result<()> {
     output.print(applied, |out, applied| {
         for key in &applied.applied {
             writeln!(out, "{key}: in effect")?;

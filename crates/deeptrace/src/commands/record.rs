@@ -114,7 +114,7 @@ impl Taking {
         }
         Self::Redacted(Box::new(Redacting::new(PipelineOptions {
             max_payload_size: config.max_payload_size as usize,
-            link_wait: config.link_wait,
+            correlation: config.correlation,
             handlers,
             rules: config.redaction.clone(),
         })))

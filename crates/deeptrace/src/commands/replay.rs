@@ -62,7 +62,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let mut source = open(&options.file)?;
     let pipeline = Pipeline::new(PipelineOptions {
         max_payload_size: loaded.agent.max_payload_size as usize,
-        link_wait: loaded.agent.link_wait,
+        correlation: loaded.agent.correlation,
         handlers: custom::handlers()?,
         rules: loaded.agent.redaction.clone(),
     });

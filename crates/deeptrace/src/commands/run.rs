@@ -15,6 +15,8 @@ use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
 use deeptrace_server::api::{self, Api, Threshold};
 use deeptrace_server::clock;
+use deeptrace_server::correlation::{Choice, Correlation};
+use deeptrace_server::jobs::Jobs;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_store::{Mode, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -113,9 +115,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let stop = Arc::new(stop);
     let status = Arc::new(Status::new(clock::now()));
     let threshold = Arc::new(Threshold::new(loaded.server.threshold));
+    let choice = Arc::new(Choice::new(loaded.agent.correlation.algorithm));
     let (control, orders) = control::channel();
     let settings: Arc<dyn Settings> =
-        Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold));
+        Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice));
     let (ingest, store, writer) = match opened {
         Some(Opened { store, ingest, writer }) => (Some(ingest), Some(store), Some(writer)),
         None => (None, None, None),
@@ -129,6 +132,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         None => None,
     };
     doors.announce();
+    let has_agent = end_capture.is_some();
 
     let mut serving = tokio::task::JoinSet::new();
     let guard = |listen: SocketAddr| Guard::new(listen, names(listen), doors.token.clone());
@@ -146,7 +150,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     if let (Some(listener), Some(store), Some(ingest)) = (doors.server, store, ingest) {
         let started = status.started;
         let stop = stopped.clone();
-        let api = Api { store, ingest, threshold, started, stop, version: VERSION };
+        let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), has_agent);
+        let correlation = Correlation { choice, jobs: Arc::new(jobs) };
+        let api = Api { store, ingest, threshold, correlation, started, stop, version: VERSION };
         let guard = guard(listener.address());
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
@@ -234,8 +240,10 @@ fn running(
     doors: &Doors,
     control: &Control,
     threshold: &Arc<Threshold>,
+    choice: &Arc<Choice>,
 ) -> Running {
     let (control, threshold) = (control.clone(), Arc::clone(threshold));
+    let choice = Arc::clone(choice);
     let has_agent = doors.agent.is_some();
     Running::new(
         loader,
@@ -246,6 +254,7 @@ fn running(
                 control.ask_blocking(ask).map_err(|error| error.to_string())?;
             }
             threshold.set(loaded.server.threshold);
+            choice.set(loaded.agent.correlation.algorithm);
             Ok(())
         }),
     )

@@ -13,7 +13,7 @@ mod needle;
 mod session;
 
 use deeptrace_agent::config::Config;
-use deeptrace_agent::pipeline::{Options, Pipeline};
+use deeptrace_agent::pipeline::{Correlation, Options, Pipeline};
 use deeptrace_agent::redacting::Redacting;
 use deeptrace_agent::sink::Batch;
 use deeptrace_model::{BootTime, Duration, Event, Span};
@@ -46,8 +46,8 @@ fn rules(text: &str) -> Rules {
 }
 
 fn options(rules: &Rules, max_payload_size: usize) -> Options {
-    let (link_wait, rules) = (Duration(0), rules.clone());
-    Options { max_payload_size, link_wait, handlers: Vec::new(), rules }
+    let correlation = Correlation { link_wait: Duration(0), ..Correlation::default() };
+    Options { max_payload_size, correlation, handlers: Vec::new(), rules: rules.clone() }
 }
 
 /// What the pipeline makes of events.

@@ -102,6 +102,7 @@ impl Record<'_> {
             addresses: self.addresses(),
             in_turn: self.in_turn(process),
             tokens: found.hashes(features.tokens, features.carried),
+            known: None,
         })
     }
 
