@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use deeptrace_export::SpanJson;
-use deeptrace_http::{ApiError, Body, Params, Segment, Settings, config_routes};
+use deeptrace_http::{
+    ApiError, Body, Exposition, Kind, Params, Segment, Settings, config_routes, process_metrics,
+};
 use deeptrace_model::{Pid, Span, TraceId, TraceSpan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::control::{Answer, Ask, Control, ControlError};
+use crate::control::{Answer, Ask, Control, ControlError, Program};
 use crate::status::{Report, Status};
 
 /// What the routes work with.
@@ -100,19 +100,52 @@ async fn status(State(api): State<Api>) -> Json<impl Serialize> {
     })
 }
 
-async fn metrics(State(api): State<Api>) -> Response {
+/// Its own health. Of requests and their durations the server tells, which sees the spans of all.
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Exposition {
+    let mut out = Exposition::accepted_by(&headers);
+    out.counters(api.status.counters());
     let report = api.status.report();
-    let mut text = deeptrace_http::prometheus(api.status.counters());
     let gauges = [
-        ("agent_step_level", f64::from(report.step.level())),
-        ("agent_cpu_ratio", report.cpu_share),
-        ("agent_memory_bytes", report.memory_bytes as f64),
+        ("deeptrace_agent_step_level", "How far it has stepped down.", report.step.level().into()),
+        ("deeptrace_agent_cpu_ratio", "Share of all processors, last second.", report.cpu_share),
+        ("deeptrace_agent_memory_bytes", "Own memory.", report.memory_bytes as f64),
+        ("deeptrace_agent_capturing", "1 while it captures.", f64::from(report.is_capturing())),
     ];
-    for (name, value) in gauges {
-        text.push_str(&format!("# TYPE deeptrace_{name} gauge\ndeeptrace_{name} {value}\n"));
+    for (name, help, value) in gauges {
+        out.family(name, Kind::Gauge, help);
+        out.sample(name, &[], value);
     }
-    let kind = HeaderValue::from_static(deeptrace_http::PROMETHEUS);
-    ([(CONTENT_TYPE, kind)], text).into_response()
+    // An agent whose pipeline does not answer still has the rest to tell.
+    if let Ok(Answer::Programs(programs)) = api.control.ask(Ask::Programs).await {
+        kernel(&mut out, &programs);
+    }
+    if let Ok(Answer::Maps(maps)) = api.control.ask(Ask::Maps).await {
+        let name = "deeptrace_ebpf_map_memory_bytes";
+        out.family(name, Kind::Gauge, "Kernel memory of a map.");
+        for map in maps {
+            out.sample(name, &[("map", &map.name), ("id", &map.id.to_string())], map.memory_bytes);
+        }
+    }
+    process_metrics(&mut out);
+    out
+}
+
+/// Time of each kernel program; zero where `kernel.bpf_stats_enabled` is off.
+fn kernel(out: &mut Exposition, programs: &[Program]) {
+    let labels = |program: &Program| (program.name.clone(), program.id.to_string());
+    let name = "deeptrace_ebpf_program_runs_total";
+    out.family(name, Kind::Counter, "Runs of a kernel program.");
+    for program in programs {
+        let (program_name, id) = labels(program);
+        out.sample(name, &[("program", &program_name), ("id", &id)], program.runs);
+    }
+    let name = "deeptrace_ebpf_program_seconds_total";
+    out.family(name, Kind::Counter, "Time spent in a kernel program.");
+    for program in programs {
+        let (program_name, id) = labels(program);
+        let seconds = program.run_time_ns as f64 / 1e9;
+        out.sample(name, &[("program", &program_name), ("id", &id)], seconds);
+    }
 }
 
 /// `GET /processes`: those that are watched; with `all=true` the others as well.

@@ -81,6 +81,13 @@ pub struct Report {
     pub memory_bytes: u64,
 }
 
+impl Report {
+    /// Whether capture is on.
+    pub fn is_capturing(&self) -> bool {
+        self.state == "capturing"
+    }
+}
+
 impl Status {
     /// Of an agent that starts now.
     pub fn new(now: WallTime) -> Self {

@@ -8,6 +8,7 @@ mod guard;
 mod listener;
 mod metrics;
 mod moment;
+mod process;
 mod settings;
 mod token;
 
@@ -15,7 +16,8 @@ pub use error::{ApiError, ErrorBody, ErrorShape};
 pub use extract::{Body, Params, Segment};
 pub use guard::Guard;
 pub use listener::{BindError, Limits, Listener};
-pub use metrics::{PROMETHEUS, prometheus};
+pub use metrics::{Buckets, Exemplar, Exposition, Kind};
 pub use moment::{MomentError, format_time, parse_duration, parse_time};
+pub use process::process_metrics;
 pub use settings::{Applied, Settings, config_routes};
 pub use token::{Token, TokenError};

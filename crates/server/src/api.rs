@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::pipeline::Ingest;
-use crate::{analytics, clock, live, page};
+use crate::{analytics, clock, live, metrics, page};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -69,7 +69,6 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
-        .route("/metrics", get(metrics))
         .route("/traces", get(traces))
         .route("/traces/{trace_id}", get(trace))
         .route("/spans/search", get(spans))
@@ -78,6 +77,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/openapi.json", get(openapi))
         .merge(correlation::routes())
         .merge(live::routes())
+        .merge(metrics::routes())
         .merge(page::routes())
         .with_state(api)
         .merge(config_routes(settings))
@@ -110,11 +110,6 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
         },
         "counters": counters,
     })))
-}
-
-async fn metrics(State(api): State<Api>) -> Response {
-    let kind = HeaderValue::from_static(deeptrace_http::PROMETHEUS);
-    ([(CONTENT_TYPE, kind)], deeptrace_http::prometheus(api.counters())).into_response()
 }
 
 async fn traces(
@@ -169,7 +164,7 @@ impl Api {
         Limits { similarity_threshold: self.threshold.get(), ..Limits::default() }
     }
 
-    fn counters(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn counters(&self) -> BTreeMap<&'static str, u64> {
         let mut counters = BTreeMap::new();
         let mut add = |name, value| *counters.entry(name).or_default() += value;
         self.ingest.counters(&mut add);

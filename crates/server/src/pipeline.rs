@@ -16,6 +16,7 @@ use deeptrace_store::{Batch, Store};
 use tokio::sync::broadcast;
 
 use crate::clock;
+use crate::metrics::Metrics;
 
 /// After which what came is written.
 const FLUSH: Duration = Duration::from_millis(250);
@@ -51,6 +52,7 @@ pub struct Writer {
 
 struct Shared {
     live: broadcast::Sender<Arc<Batch>>,
+    metrics: Metrics,
     counts: Counts,
     /// What the queue could not take, until the writer puts it into the store.
     missed: Mutex<Missed>,
@@ -110,6 +112,7 @@ impl Ingest {
         let (queue, batches) = sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             live: broadcast::Sender::new(LIVE_MAX),
+            metrics: Metrics::default(),
             counts: Counts::default(),
             missed: Mutex::default(),
             error: Mutex::default(),
@@ -159,6 +162,11 @@ impl Ingest {
         self.shared.live.subscribe()
     }
 
+    /// What was counted of the spans that were written.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     /// Why the store refuses now; `None` while it does not.
     pub fn error(&self) -> Option<String> {
         self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -174,6 +182,7 @@ impl Ingest {
         out("ingest_dropped_spans_total", counts.dropped.load(Relaxed));
         out("ingest_store_errors_total", counts.failures.load(Relaxed));
         out("ingest_waiting_bytes", counts.waiting.load(Relaxed));
+        out("live_listeners", self.shared.live.receiver_count() as u64);
     }
 }
 
@@ -301,6 +310,7 @@ impl Work {
         counts.batches.fetch_add(1, Relaxed);
         counts.written.fetch_add(batch.spans.len() as u64, Relaxed);
         counts.links.fetch_add(batch.links.len() as u64, Relaxed);
+        self.shared.metrics.add(&batch, Instant::now());
         if self.shared.live.receiver_count() > 0 {
             // Fails only when the last listener has just left.
             let _ = self.shared.live.send(Arc::new(batch));

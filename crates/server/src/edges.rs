@@ -1,0 +1,227 @@
+//! Who calls whom: both sides of an exchange are joined as their spans are written, and counted under
+//! the names of OpenTelemetry's service graph connector; for `GET /metrics`.
+//!
+//! Simplifying assumption: both sides are written within [`WAIT`] of each other. A side that stays alone
+//! is an edge to or from what is not watched, a virtual node: the callee is named by the call, the
+//! caller is `user`.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use deeptrace_http::{Exposition, Kind};
+use deeptrace_model::{ExchangeKey, Span, SpanKind, SpanStatus, Text, Value};
+
+use crate::histogram::{BOUNDS, Histogram, Observed};
+use crate::red::OTHER;
+
+/// Edges with series of their own; further ones are counted in one from and to `{other}`.
+const EDGES_MAX: usize = 1_000;
+/// Spans that wait for their other side; of more, the longest waiting is taken to be alone.
+const WAITING_MAX: usize = 16_384;
+/// After which a span is taken to be alone.
+const WAIT: Duration = Duration::from_secs(10);
+/// Who calls where nobody is watched, in the words of OpenTelemetry's connector.
+const USER: Text = Text::new_static("user");
+
+/// All edges.
+#[derive(Clone, Debug, Default)]
+pub struct Edges {
+    edges: HashMap<Edge, Row>,
+    overflow: u64,
+}
+
+/// Spans that wait for their other side.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    sides: HashMap<ExchangeKey, Side>,
+    /// In the order in which they came.
+    order: VecDeque<(Instant, ExchangeKey)>,
+    shed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Edge {
+    client: Text,
+    server: Text,
+    /// What Grafana shows beside the edge; empty where both sides are watched.
+    connection: &'static str,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Row {
+    requests: u64,
+    failed: u64,
+    client: Histogram,
+    server: Histogram,
+}
+
+/// What is kept of a span: all that its edge needs.
+#[derive(Debug)]
+struct Side {
+    service: Text,
+    /// Of a call: who is called, as far as the call says.
+    peer: Text,
+    is_server: bool,
+    is_database: bool,
+    is_error: bool,
+    observed: Observed,
+}
+
+impl Waiting {
+    /// Takes a span; an edge that it completes, and those of spans that stayed alone, go to `edges`.
+    pub fn add(&mut self, span: &Span, now: Instant, edges: &mut Edges) {
+        if span.kind == SpanKind::Internal {
+            return;
+        }
+        // Unanswered, it is known by its request alone.
+        let request = || ExchangeKey(span.exchange.request_key().0);
+        let key = span.exchange.key().unwrap_or_else(request);
+        match self.sides.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(Side::of(span));
+                self.order.push_back((now, key));
+            }
+            Entry::Occupied(other) if other.get().is_server != is_server(span.kind) => {
+                edges.add_both(&other.remove(), &Side::of(span));
+            }
+            // It was sent twice.
+            Entry::Occupied(_) => {}
+        }
+        while self.order.len() > WAITING_MAX {
+            let alone = self.order.pop_front().and_then(|(_, key)| self.sides.remove(&key));
+            if let Some(alone) = alone {
+                self.shed += 1;
+                edges.add_alone(&alone);
+            }
+        }
+    }
+
+    /// Gives out what has waited long enough.
+    pub fn tick(&mut self, now: Instant, edges: &mut Edges) {
+        while let Some((since, key)) = self.order.front()
+            && (now.duration_since(*since) >= WAIT || !self.sides.contains_key(key))
+        {
+            if let Some(alone) = self.sides.remove(key) {
+                edges.add_alone(&alone);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// What was counted since the start.
+    pub fn write(&self, out: &mut Exposition) {
+        let name = "deeptrace_service_graph_shed_spans_total";
+        let help = "Spans whose other side was not waited for, as too many were waiting.";
+        out.family(name, Kind::Counter, help);
+        out.sample(name, &[], self.shed);
+    }
+}
+
+impl Side {
+    fn of(span: &Span) -> Self {
+        let is_server = is_server(span.kind);
+        Self {
+            service: span.service.clone(),
+            peer: if is_server { Text::default() } else { peer(span) },
+            is_server,
+            is_database: span.attributes.get("db.system.name").is_some(),
+            is_error: span.status == SpanStatus::Error,
+            observed: Observed::of(span),
+        }
+    }
+}
+
+impl Edges {
+    fn add_both(&mut self, one: &Side, other: &Side) {
+        let (client, server) = if one.is_server { (other, one) } else { (one, other) };
+        let row = self.row(client.service.clone(), server.service.clone(), "");
+        row.count(client.is_error || server.is_error);
+        row.client.add(client.observed);
+        row.server.add(server.observed);
+    }
+
+    fn add_alone(&mut self, side: &Side) {
+        if side.is_server {
+            let row = self.row(USER, side.service.clone(), "virtual_node");
+            row.count(side.is_error);
+            row.server.add(side.observed);
+        } else {
+            let kind = if side.is_database { "database" } else { "virtual_node" };
+            let row = self.row(side.service.clone(), side.peer.clone(), kind);
+            row.count(side.is_error);
+            row.client.add(side.observed);
+        }
+    }
+
+    fn row(&mut self, client: Text, server: Text, connection: &'static str) -> &mut Row {
+        let mut edge = Edge { client, server, connection };
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&edge) {
+            self.overflow += 1;
+            edge = Edge { client: OTHER, server: OTHER, connection: "" };
+        }
+        self.edges.entry(edge).or_default()
+    }
+
+    /// All series.
+    pub fn write(&self, out: &mut Exposition) {
+        let mut rows: Vec<(&Edge, &Row)> = self.edges.iter().collect();
+        rows.sort_by_key(|(edge, _)| (&edge.client, &edge.server, edge.connection));
+        let name = "traces_service_graph_request_total";
+        out.family(name, Kind::Counter, "Requests from one service to another.");
+        rows.iter().for_each(|(edge, row)| out.sample(name, &edge.labels(), row.requests));
+        let name = "traces_service_graph_request_failed_total";
+        out.family(name, Kind::Counter, "Those of them that failed.");
+        rows.iter().for_each(|(edge, row)| out.sample(name, &edge.labels(), row.failed));
+        let name = "traces_service_graph_request_client_seconds";
+        out.family(name, Kind::Histogram, "How long they took as the caller saw it.");
+        for (edge, row) in rows.iter().filter(|(_, row)| !row.client.is_empty()) {
+            out.buckets(name, &edge.labels(), BOUNDS, &row.client.buckets());
+        }
+        let name = "traces_service_graph_request_server_seconds";
+        out.family(name, Kind::Histogram, "How long they took as the callee saw it.");
+        for (edge, row) in rows.iter().filter(|(_, row)| !row.server.is_empty()) {
+            out.buckets(name, &edge.labels(), BOUNDS, &row.server.buckets());
+        }
+        let name = "deeptrace_service_graph_overflow_requests_total";
+        let help = "Requests counted under {other}, as there are too many edges.";
+        out.family(name, Kind::Counter, help);
+        out.sample(name, &[], self.overflow);
+        let name = "deeptrace_service_graph_edges";
+        out.family(name, Kind::Gauge, "Edges with series of their own.");
+        out.sample(name, &[], self.edges.len());
+    }
+}
+
+impl Edge {
+    fn labels(&self) -> [(&'static str, &str); 3] {
+        [("client", &self.client), ("server", &self.server), ("connection_type", self.connection)]
+    }
+}
+
+impl Row {
+    fn count(&mut self, is_error: bool) {
+        self.requests += 1;
+        self.failed += u64::from(is_error);
+    }
+}
+
+fn is_server(kind: SpanKind) -> bool {
+    matches!(kind, SpanKind::Server | SpanKind::Consumer)
+}
+
+/// Who is called, by name where the call has one; an address alone has its port, as many services share one.
+fn peer(span: &Span) -> Text {
+    let text = |name| span.attributes.get(name).and_then(Value::as_text);
+    let port = |name| span.attributes.get(name).and_then(Value::as_int);
+    let (address, port) = match text("server.address") {
+        Some(name) if name.parse::<IpAddr>().is_err() => return name.into(),
+        Some(address) => (address, port("server.port")),
+        None => match text("network.peer.address") {
+            Some(address) => (address, port("network.peer.port")),
+            None => return Text::new_static("unknown"),
+        },
+    };
+    port.map_or_else(|| address.into(), |port| format!("{address}:{port}").into())
+}
