@@ -5,16 +5,20 @@
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod critical_path;
 mod group;
 mod join;
 mod lookups;
 mod run;
 mod search;
 mod services;
+mod shape;
 mod tree;
 
 pub use assembly::{Assembly, Limits, Start, Step};
+pub use critical_path::{CriticalPath, CriticalPaths, OnPath, Piece, critical_path};
 pub use lookups::{Answers, Lookups};
 pub use run::{FindError, find, run};
 pub use search::{TracePage, search, summary, walk};
 pub use services::{Service, services};
+pub use shape::shape;
