@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use deeptrace_protocol::TABLE;
 
-use crate::root;
+use crate::{child, root};
 
 const PROTOCOLS: &str = "docs/protocols.md";
 
@@ -15,12 +16,22 @@ pub fn docs(check: bool) -> Result<()> {
     let path = root().join(PROTOCOLS);
     let made = protocols();
     if !check {
-        return fs::write(&path, made).with_context(|| format!("failed to write {PROTOCOLS}"));
+        fs::write(&path, made).with_context(|| format!("failed to write {PROTOCOLS}"))?;
+        return access();
     }
     if fs::read_to_string(&path).unwrap_or_default() != made {
         bail!("{PROTOCOLS} is not what the table says: run './x docs' and commit it");
     }
     Ok(())
+}
+
+/// The table of `docs/access.md` is written by the test that holds it to the server's routes, so that
+/// this program need not be built with the server.
+fn access() -> Result<()> {
+    let test =
+        ["test", "-q", "-p", "deeptrace-server", "--test", "access", "the_page_about_access"];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    child::succeed(Command::new(cargo).args(test).env("UPDATE_EXPECT", "1").current_dir(root()))
 }
 
 const INTRODUCTION: &str = "\

@@ -7,6 +7,7 @@ use crate::config::Loader;
 use anyhow::{Context, Result};
 use deeptrace_http::ApiError;
 use deeptrace_query::Limits;
+use deeptrace_server::access::View;
 use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};
 use deeptrace_server::clock;
 use deeptrace_store::{Mode, Options, Store};
@@ -41,7 +42,7 @@ impl Answerer {
         match self {
             Self::Server(client) => client.get("/traces", &pairs(search)),
             Self::Folder(store, limits) => {
-                answers::traces(&**store, search, *limits, clock::now()).map_err(told)
+                answers::traces(&**store, search, &View::ALL, *limits, clock::now()).map_err(told)
             }
         }
     }
@@ -57,7 +58,9 @@ impl Answerer {
                 );
                 client.get(&format!("/traces/{id}"), &[])
             }
-            Self::Folder(store, limits) => answers::trace(&**store, id, *limits).map_err(told),
+            Self::Folder(store, limits) => {
+                answers::trace(&**store, id, &View::ALL, *limits).map_err(told)
+            }
         }
     }
 }

@@ -13,8 +13,10 @@ mod record;
 mod replay;
 mod run;
 mod server;
+mod token;
 mod trace;
 mod traces;
+mod user;
 
 use std::process::ExitCode;
 
@@ -57,6 +59,12 @@ pub enum Command {
     /// The configuration: what is in effect, whether a file is right, changes
     #[command(subcommand)]
     Config(config::Command),
+    /// Users, who log in with a password
+    #[command(subcommand)]
+    User(user::Command),
+    /// Tokens, by which programs and agents are known
+    #[command(subcommand)]
+    Token(token::Command),
     /// Completions for a shell
     Completions(completions::Options),
 }
@@ -78,6 +86,8 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Protocols(options) => protocols::run(&options),
         Command::Doctor(options) => doctor::run(&options, common),
         Command::Config(command) => config::run(command, common),
+        Command::User(command) => user::run(command, common),
+        Command::Token(command) => token::run(command, common),
         Command::Completions(options) => completions::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -39,6 +39,7 @@ mod client;
 mod commands;
 pub mod config;
 mod custom;
+mod keeper;
 pub mod layers;
 mod output;
 mod settings;

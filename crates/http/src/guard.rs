@@ -23,7 +23,8 @@ pub struct Guard {
     listen: SocketAddr,
     /// The name under which it was told to listen, and the machine's own.
     names: Vec<String>,
-    token: Token,
+    /// `None`: the routes decide themselves who may call them.
+    token: Option<Token>,
     /// Routes that may change something without the token from loopback (spans from agents).
     open: &'static [&'static str],
 }
@@ -31,7 +32,12 @@ pub struct Guard {
 impl Guard {
     /// For a listener on `listen`, which may be called by `names` where that is not loopback.
     pub fn new(listen: SocketAddr, names: Vec<String>, token: Token) -> Self {
-        Self { listen, names, token, open: &[] }
+        Self { listen, names, token: Some(token), open: &[] }
+    }
+
+    /// For a listener whose routes decide themselves who may call them: Host and Origin only.
+    pub fn of_host(listen: SocketAddr, names: Vec<String>) -> Self {
+        Self { listen, names, token: None, open: &[] }
     }
 
     /// Lets these paths be posted to without the token, on a loopback listener.
@@ -64,24 +70,11 @@ impl Guard {
         }
         let is_loopback = self.listen.ip().is_loopback();
         let is_open = self.open.contains(&request.uri().path());
-        if is_loopback && (reads || is_open) {
-            return Ok(());
-        }
-        self.check_token(headers, reads)
-    }
-
-    /// The cookie reads only: a form on another page could send it along with a change.
-    fn check_token(&self, headers: &HeaderMap, reads: bool) -> Result<(), ApiError> {
-        let given = bearer(headers).or_else(|| if reads { cookie(headers) } else { None });
-        match given {
-            Some(given) if self.token.is(given) => Ok(()),
-            Some(_) => Err(ApiError::unauthorized(
-                "the token is wrong; it lies in the file `token` of the data folder",
-            )),
-            None => Err(ApiError::unauthorized(
-                "this needs `Authorization: Bearer` with the token from the file `token` of the \
-                 data folder (the deeptrace command finds it when it may read that file)",
-            )),
+        match &self.token {
+            Some(token) if !(is_loopback && (reads || is_open)) => {
+                check_token(token, headers, reads)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -90,7 +83,7 @@ impl Guard {
     fn log_in(&self, request: &Request) -> Option<Response> {
         let given = request.uri().query()?.strip_prefix("token=")?;
         let is_page = request.method() == Method::GET && request.uri().path() == "/";
-        if !is_page || !self.is_own_host(host(request)?) || !self.token.is(given) {
+        if !is_page || !self.is_own_host(host(request)?) || !self.token.as_ref()?.is(given) {
             return None;
         }
         let cookie = format!("{COOKIE_NAME}={given}; Path=/; HttpOnly; SameSite=Strict");
@@ -108,6 +101,21 @@ impl Guard {
         }
         name.eq_ignore_ascii_case("localhost")
             || self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The cookie reads only: a form on another page could send it along with a change.
+fn check_token(token: &Token, headers: &HeaderMap, reads: bool) -> Result<(), ApiError> {
+    let given = bearer(headers).or_else(|| if reads { cookie(headers) } else { None });
+    match given {
+        Some(given) if token.is(given) => Ok(()),
+        Some(_) => Err(ApiError::unauthorized(
+            "the token is wrong; it lies in the file `token` of the data folder",
+        )),
+        None => Err(ApiError::unauthorized(
+            "this needs `Authorization: Bearer` with the token from the file `token` of the \
+             data folder (the deeptrace command finds it when it may read that file)",
+        )),
     }
 }
 

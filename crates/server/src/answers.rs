@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use deeptrace_export::SpanJson;
 use deeptrace_http::{ApiError, format_time, parse_duration, parse_time};
-use deeptrace_model::{Gap, SpanId, SpanKind, TraceId, TraceSpan, TraceSummary, WallTime};
+use deeptrace_model::{
+    Gap, Span, SpanId, SpanKind, Trace, TraceId, TraceSpan, TraceSummary, WallTime,
+};
 use deeptrace_query::{Assembly, FindError, Limits, Start};
 use deeptrace_store::{Cursor, Filter, Store, StoreError, Window};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::access::View;
 
 /// Rows of one page, at most.
 pub const LIMIT_MAX: usize = 1_000;
@@ -180,19 +184,35 @@ fn parse_kind(text: &str) -> Result<SpanKind, ApiError> {
     })
 }
 
+/// Looks at the store for a page of a restricted view, at most: what is found there and may not be
+/// seen leaves the page short.
+const LOOKS_MAX: usize = 8;
+
 /// `GET /traces`.
 pub fn traces(
     store: &dyn Store,
     search: &Search,
+    view: &View,
     limits: Limits,
     now: WallTime,
 ) -> Result<Traces, ApiError> {
-    let (filter, after, limit) = (search.filter(now)?, search.after()?, search.limit()?);
-    let page = deeptrace_query::search(store, &filter, after, limit, limits).map_err(failed)?;
-    Ok(Traces {
-        traces: page.traces.into_iter().map(Summary::from).collect(),
-        next_cursor: page.next.map(|cursor| cursor.to_string()),
-    })
+    let (filter, mut next, limit) = (search.filter(now)?, search.after()?, search.limit()?);
+    let Some(filter) = view.filter(filter) else { return Ok(Traces::default()) };
+    let mut traces = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        let wanted = limit - traces.len();
+        let mut take = |trace: &Trace| {
+            let seen = view.reduced(trace, &filter);
+            traces.extend(seen.map(|seen| Summary::from(deeptrace_query::summary(&seen))));
+            Ok::<(), StoreError>(())
+        };
+        next = deeptrace_query::walk(store, &filter, next, wanted, limits, &mut take)
+            .map_err(failed)?;
+        if next.is_none() || traces.len() >= limit {
+            break;
+        }
+    }
+    Ok(Traces { traces, next_cursor: next.map(|cursor| cursor.to_string()) })
 }
 
 /// The trace of that trace id, or with that span; [`ApiError::not_found`] if there is none.
@@ -205,13 +225,22 @@ pub fn find(
         FindError::NoId { .. } => ApiError::invalid(error.to_string()),
         FindError::Store(error) => failed(error),
     })?;
-    found.ok_or_else(|| ApiError::not_found("no span of this trace is stored").with("id", id))
+    found.ok_or_else(|| absent(id))
+}
+
+fn absent(id: &str) -> ApiError {
+    ApiError::not_found("no span of this trace is stored").with("id", id)
 }
 
 /// `GET /traces/{trace_id}`.
-pub fn trace(store: &dyn Store, id: &str, limits: Limits) -> Result<TraceAnswer, ApiError> {
-    let trace = find(store, id, limits)?;
-    let spans = trace.spans.iter().map(|span| span_value(trace.id, span));
+pub fn trace(
+    store: &dyn Store,
+    id: &str,
+    view: &View,
+    limits: Limits,
+) -> Result<TraceAnswer, ApiError> {
+    let trace = view.trace(find(store, id, limits)?).ok_or_else(|| absent(id))?;
+    let spans = trace.spans.iter().map(|span| span_value(trace.id, span, view));
     Ok(TraceAnswer {
         trace_id: trace.id.to_string(),
         spans: spans.collect::<Result<_, _>>()?,
@@ -225,20 +254,23 @@ pub fn trace(store: &dyn Store, id: &str, limits: Limits) -> Result<TraceAnswer,
 pub fn spans(
     store: &dyn Store,
     search: &Search,
+    view: &View,
     limits: Limits,
     now: WallTime,
 ) -> Result<SpanPage, ApiError> {
     let (filter, after, limit) = (search.filter(now)?, search.after()?, search.limit()?);
+    let Some(filter) = view.filter(filter) else { return Ok(SpanPage::default()) };
     let page = store.scan(&filter, after, limit).map_err(failed)?;
     let mut placed: BTreeMap<SpanId, Value> = BTreeMap::new();
     for span in &page.spans {
-        if placed.contains_key(&span.id) {
+        if placed.contains_key(&span.id) || !view.sees(&span.service) {
             continue;
         }
         let assembly = Assembly::new(Start::Span(Arc::clone(span)), limits);
         if let Some(trace) = deeptrace_query::run(store, assembly).map_err(failed)? {
-            for member in trace.spans.iter().filter(|member| filter.matches(&member.span)) {
-                placed.insert(member.span.id, span_value(trace.id, member)?);
+            let is_asked_for = |span: &Span| filter.matches(span) && view.sees(&span.service);
+            for member in trace.spans.iter().filter(|member| is_asked_for(&member.span)) {
+                placed.insert(member.span.id, span_value(trace.id, member, view)?);
             }
         }
     }
@@ -248,10 +280,15 @@ pub fn spans(
     })
 }
 
-/// Span JSON, and how many candidates its parent was chosen from.
-pub fn span_value(trace: TraceId, span: &TraceSpan) -> Result<Value, ApiError> {
+/// Span JSON, and how many candidates its parent was chosen from. Without payloads for whom they
+/// are not meant.
+pub fn span_value(trace: TraceId, span: &TraceSpan, view: &View) -> Result<Value, ApiError> {
     let json = SpanJson::new(trace, span);
     let mut value = serde_json::to_value(json).map_err(ApiError::internal)?;
+    if let (false, Some(fields)) = (view.has_payloads(), value.as_object_mut()) {
+        fields.remove("request_payload");
+        fields.remove("response_payload");
+    }
     if let (Some(link), Some(shown)) = (&span.link, value["link"].as_object_mut()) {
         shown.insert("candidates".to_owned(), link.candidates.into());
     }

@@ -1,6 +1,5 @@
 //! The server's HTTP API (SURFACE, "HTTP"): what it is and does, its page, and what can be asked of
-//! the store. Payloads are part of spans for everybody who may read at all; on loopback that is
-//! every user of this host, beyond it whoever has the token.
+//! the store. Who may call which route is said in `access/table.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,6 +19,7 @@ use deeptrace_store::Store;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::access::{self, Access, View};
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::pipeline::Ingest;
@@ -29,6 +30,8 @@ use crate::{analytics, clock, live, metrics, page};
 pub struct Api {
     /// Spans at rest.
     pub store: Arc<dyn Store>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// Spans that come in.
     pub ingest: Ingest,
     /// Links below it are not used; changes while we run.
@@ -64,8 +67,9 @@ impl Threshold {
     }
 }
 
-/// All routes of the server.
+/// All routes of the server, behind the gate.
 pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
+    let access = Arc::clone(&api.access);
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -81,6 +85,8 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(page::routes())
         .with_state(api)
         .merge(config_routes(settings))
+        .merge(access::routes(Arc::clone(&access)))
+        .layer(middleware::from_fn_with_state(access, Access::check))
 }
 
 /// Answers although the store refuses: that is for `/status` to say, and no reason to be restarted.
@@ -114,40 +120,53 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
 
 async fn traces(
     State(api): State<Api>,
+    view: View,
     Params(search): Params<Search>,
 ) -> Result<Json<answers::Traces>, ApiError> {
     let limits = api.limits();
-    blocking(move || answers::traces(&*api.store, &search, limits, clock::now())).await.map(Json)
+    let ask = move || answers::traces(&*api.store, &search, &view, limits, clock::now());
+    blocking(ask).await.map(Json)
 }
 
 async fn trace(
     State(api): State<Api>,
+    view: View,
     Segment(id): Segment,
 ) -> Result<Json<answers::TraceAnswer>, ApiError> {
     let limits = api.limits();
-    blocking(move || answers::trace(&*api.store, &id, limits)).await.map(Json)
+    blocking(move || answers::trace(&*api.store, &id, &view, limits)).await.map(Json)
 }
 
 async fn spans(
     State(api): State<Api>,
+    view: View,
     Params(search): Params<Search>,
 ) -> Result<Json<answers::SpanPage>, ApiError> {
     let limits = api.limits();
-    blocking(move || answers::spans(&*api.store, &search, limits, clock::now())).await.map(Json)
+    let ask = move || answers::spans(&*api.store, &search, &view, limits, clock::now());
+    blocking(ask).await.map(Json)
 }
 
 async fn services(
     State(api): State<Api>,
+    view: View,
     Params(query): Params<analytics::Query>,
 ) -> Result<Json<analytics::Services>, ApiError> {
-    blocking(move || analytics::services(&*api.store, &query, clock::now())).await.map(Json)
+    let ask = move || analytics::services(&*api.store, &query, clock::now());
+    let mut found = blocking(ask).await?;
+    found.services.retain(|row| view.sees(&row.name));
+    Ok(Json(found))
 }
 
 async fn operations(
     State(api): State<Api>,
+    view: View,
     Params(query): Params<analytics::Query>,
 ) -> Result<Json<analytics::Operations>, ApiError> {
-    blocking(move || analytics::operations(&*api.store, &query, clock::now())).await.map(Json)
+    let ask = move || analytics::operations(&*api.store, &query, clock::now());
+    let mut found = blocking(ask).await?;
+    found.operations.retain(|row| view.sees(&row.service));
+    Ok(Json(found))
 }
 
 async fn openapi() -> Response {

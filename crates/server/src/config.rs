@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use deeptrace_model::Duration;
 
-use crate::written::{Elasticsearch, Server, Storage};
+use crate::access::{Rules, SessionRules};
+use crate::written::{Auth, Elasticsearch, Server, Storage};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
@@ -17,6 +18,8 @@ pub const LIVE: &[&str] = &["correlation.default_algorithm", "correlation.simila
 pub struct Config {
     /// Where the API and the page listen.
     pub listen: SocketAddr,
+    /// Who may call it.
+    pub access: Rules,
     /// The row of the store's table.
     pub backend: &'static str,
     /// Spans that ended longer ago are removed.
@@ -55,14 +58,40 @@ impl Config {
             let message = "less than 16777216 (16 MiB) holds no useful time";
             return Err(error("storage.max_bytes", message));
         }
+        let listen = SocketAddr::new(ip(&server.host)?, server.port);
         Ok(Self {
-            listen: SocketAddr::new(ip(&server.host)?, server.port),
+            listen,
+            access: access(&server.auth, listen)?,
             backend: backend(&storage.backend)?,
             retention: Duration::from_secs(storage.span_retention_days * 24 * 3600),
             max_bytes: storage.max_bytes,
             threshold,
         })
     }
+}
+
+fn access(auth: &Auth, listen: SocketAddr) -> Result<Rules, ConfigError> {
+    let within = |key: &str, value: u64, most: u64| match value {
+        value if (1..=most).contains(&value) => Ok(value),
+        _ => {
+            let message = format!("give at least 1 and at most {most}");
+            Err(error(&format!("server.auth.{key}"), message))
+        }
+    };
+    let idle = within("session_idle_minutes", auth.session_idle_minutes, 525_600)?;
+    let longest = within("session_max_hours", auth.session_max_hours, 8_760)?;
+    within("logins_per_minute", auth.logins_per_minute.into(), 100_000)?;
+    within("requests_per_second", auth.requests_per_second.into(), 1_000_000)?;
+    Ok(Rules {
+        is_required: auth.required.unwrap_or(!listen.ip().is_loopback()),
+        sessions: SessionRules {
+            idle: std::time::Duration::from_secs(idle * 60),
+            longest: std::time::Duration::from_secs(longest * 3_600),
+            is_secure: false,
+        },
+        logins_per_minute: auth.logins_per_minute,
+        requests_per_s: auth.requests_per_second,
+    })
 }
 
 fn check_hosts(elasticsearch: &Elasticsearch) -> Result<(), ConfigError> {
@@ -118,6 +147,10 @@ mod tests {
         type Spoil = fn(&mut Server, &mut Storage, &mut Elasticsearch);
         let cases: &[(&str, Spoil)] = &[
             ("server.host", |s, _, _| s.host = "traces.example".into()),
+            ("server.auth.session_idle_minutes", |s, _, _| s.auth.session_idle_minutes = 0),
+            ("server.auth.session_max_hours", |s, _, _| s.auth.session_max_hours = 9_999),
+            ("server.auth.logins_per_minute", |s, _, _| s.auth.logins_per_minute = 0),
+            ("server.auth.requests_per_second", |s, _, _| s.auth.requests_per_second = 0),
             ("storage.backend", |_, s, _| s.backend = "papyrus".into()),
             ("storage.span_retention_days", |_, s, _| s.span_retention_days = 0),
             ("storage.max_bytes", |_, s, _| s.max_bytes = 1),

@@ -1,6 +1,7 @@
 //! The server: takes spans in, keeps them, answers questions about them, and shows the page.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod again;
 pub mod analytics;
 pub mod answers;

@@ -12,12 +12,13 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
 use deeptrace_http::ApiError;
-use deeptrace_model::{SpanId, Trace, TraceId, TraceSpan};
+use deeptrace_model::{Span, SpanId, Trace, TraceId, TraceSpan};
 use deeptrace_query::{Assembly, Start};
-use deeptrace_store::Batch;
+use deeptrace_store::{Batch, Filter, Window};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
+use crate::access::View;
 use crate::answers::{Summary, span_value};
 use crate::api::{Api, blocking};
 use crate::settling::Settling;
@@ -66,24 +67,24 @@ fn upgrade(upgrade: Upgrade) -> Result<(WebSocketUpgrade, Place), ApiError> {
     Ok((upgrade.max_message_size(64 << 10), Place::take()?))
 }
 
-async fn spans(State(api): State<Api>, given: Upgrade) -> Result<Response, ApiError> {
+async fn spans(State(api): State<Api>, view: View, given: Upgrade) -> Result<Response, ApiError> {
     let (upgrade, place) = upgrade(given)?;
-    Ok(upgrade.on_upgrade(move |socket| send_spans(api, socket, place)))
+    Ok(upgrade.on_upgrade(move |socket| send_spans(api, view, socket, place)))
 }
 
-async fn traces(State(api): State<Api>, given: Upgrade) -> Result<Response, ApiError> {
+async fn traces(State(api): State<Api>, view: View, given: Upgrade) -> Result<Response, ApiError> {
     let (upgrade, place) = upgrade(given)?;
-    Ok(upgrade.on_upgrade(move |socket| send_traces(api, socket, place)))
+    Ok(upgrade.on_upgrade(move |socket| send_traces(api, view, socket, place)))
 }
 
-async fn send_spans(api: Api, mut socket: WebSocket, _place: Place) {
+async fn send_spans(api: Api, view: View, mut socket: WebSocket, _place: Place) {
     let mut live = api.ingest.live();
     let mut stop = api.stop.clone();
     loop {
         tokio::select! {
             batch = live.recv() => match batch {
                 Ok(batch) => {
-                    for text in span_texts(&batch) {
+                    for text in span_texts(&batch, &view) {
                         if socket.send(Message::Text(text.into())).await.is_err() {
                             return;
                         }
@@ -99,16 +100,18 @@ async fn send_spans(api: Api, mut socket: WebSocket, _place: Place) {
 }
 
 /// The trace is not assembled yet: the id is one that finds it, the parent is not known.
-fn span_texts(batch: &Batch) -> Vec<String> {
-    let spans = batch.spans.iter().rev().take(SPANS_OF_BATCH_MAX).rev();
-    let values = spans.map(|span| {
+fn span_texts(batch: &Batch, view: &View) -> Vec<String> {
+    let seen = batch.spans.iter().filter(|span| view.sees(&span.service));
+    let seen: Vec<_> = seen.collect();
+    let latest = &seen[seen.len().saturating_sub(SPANS_OF_BATCH_MAX)..];
+    let values = latest.iter().map(|span| {
         let trace = TraceId::from_root(span.id);
-        span_value(trace, &TraceSpan { span: span.clone(), parent: None, link: None })
+        span_value(trace, &TraceSpan { span: Span::clone(span), parent: None, link: None }, view)
     });
     values.filter_map(Result::ok).map(|value| value.to_string()).collect()
 }
 
-async fn send_traces(api: Api, mut socket: WebSocket, _place: Place) {
+async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place) {
     let mut live = api.ingest.live();
     let mut stop = api.stop.clone();
     let mut settling = Settling::default();
@@ -125,7 +128,7 @@ async fn send_traces(api: Api, mut socket: WebSocket, _place: Place) {
                 let Some(key) = settling.due(Instant::now()) else { continue };
                 let trace = assemble(&api, key.1).await;
                 if settling.look(key, trace.as_ref(), Instant::now())
-                    && let Some(text) = trace.as_ref().and_then(summary_text)
+                    && let Some(text) = trace.as_ref().and_then(|trace| summary_text(trace, &view))
                     && socket.send(Message::Text(text.into())).await.is_err()
                 {
                     return;
@@ -146,8 +149,9 @@ async fn assemble(api: &Api, span: SpanId) -> Option<Trace> {
     assembled.await.ok().flatten()
 }
 
-fn summary_text(trace: &Trace) -> Option<String> {
-    serde_json::to_string(&Summary::from(deeptrace_query::summary(trace))).ok()
+fn summary_text(trace: &Trace, view: &View) -> Option<String> {
+    let seen = view.reduced(trace, &Filter::in_window(Window::ALL))?;
+    serde_json::to_string(&Summary::from(deeptrace_query::summary(&seen))).ok()
 }
 
 /// Returns when the process is to end.

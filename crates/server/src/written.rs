@@ -13,12 +13,28 @@ pub struct Server {
     pub port: u16,
     /// TLS; no key yet.
     pub tls: Empty,
-    /// Users; no key yet.
-    pub auth: Empty,
+    /// Who may call it.
+    pub auth: Auth,
     /// Single sign-on; no key yet.
     pub oidc: Empty,
     /// Spans of SDKs.
     pub otlp: Otlp,
+}
+
+/// `[server.auth]` as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Whether everybody has to say who they are; where nobody sets it, beyond loopback.
+    pub required: Option<bool>,
+    /// Minutes without a request after which a session ends.
+    pub session_idle_minutes: u64,
+    /// Hours after which a session ends whatever happens.
+    pub session_max_hours: u64,
+    /// Attempts to log in, from one address and for one name.
+    pub logins_per_minute: u32,
+    /// Requests of one caller; four times as many from one address.
+    pub requests_per_second: u32,
 }
 
 /// A table whose keys come with its feature: any key in it is unknown, because ignoring what
@@ -69,9 +85,21 @@ impl Default for Server {
             host: "127.0.0.1".to_owned(),
             port: 7901,
             tls: Empty {},
-            auth: Empty {},
+            auth: Auth::default(),
             oidc: Empty {},
             otlp: Otlp::default(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            required: None,
+            session_idle_minutes: 60,
+            session_max_hours: 12,
+            logins_per_minute: 10,
+            requests_per_second: 100,
         }
     }
 }

@@ -11,6 +11,7 @@ use deeptrace_model::{
     BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
     Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, UnitId, WallTime,
 };
+use deeptrace_server::access::{Access, Rules};
 use deeptrace_server::api::{Api, Threshold, routes};
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
@@ -64,8 +65,10 @@ impl Served {
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);
         let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
         let correlation = Correlation { choice, jobs: Arc::new(jobs) };
+        let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
         let api = Api {
             store,
+            access: Arc::new(access),
             ingest: ingest.clone(),
             threshold: Arc::new(Threshold::new(0.5)),
             correlation,
@@ -73,7 +76,7 @@ impl Served {
             stop: stopped.clone(),
             version: "test",
         };
-        let guard = Guard::new(address, Vec::new(), token.clone());
+        let guard = Guard::of_host(address, Vec::new());
         let serve = move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

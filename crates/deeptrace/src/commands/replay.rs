@@ -15,6 +15,7 @@ use deeptrace_capture::{Progress, Source};
 use deeptrace_export::Framing;
 use deeptrace_model::{BootTime, Duration};
 use deeptrace_query::{Limits, find, search};
+use deeptrace_server::access::View;
 use deeptrace_server::answers;
 use deeptrace_store::{Filter, Mode, Store};
 
@@ -171,7 +172,7 @@ fn print(store: &dyn Store, limits: Limits, format: Format, out: &mut dyn Write)
             let Some(trace) = find(store, &id.to_string(), limits)? else { continue };
             lines.spans(trace.id, &trace.spans, out)?;
         } else {
-            let trace = answers::trace(store, &id.to_string(), limits)
+            let trace = answers::trace(store, &id.to_string(), &View::ALL, limits)
                 .map_err(|error| anyhow::anyhow!(error.message))?;
             tree(out, &trace)?;
         }

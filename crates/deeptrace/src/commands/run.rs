@@ -13,6 +13,7 @@ use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
+use deeptrace_server::access::Access;
 use deeptrace_server::api::{self, Api, Threshold};
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
@@ -152,8 +153,11 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let stop = stopped.clone();
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), has_agent);
         let correlation = Correlation { choice, jobs: Arc::new(jobs) };
-        let api = Api { store, ingest, threshold, correlation, started, stop, version: VERSION };
-        let guard = guard(listener.address());
+        let token = doors.token.clone();
+        let access = Arc::new(Access::new(Arc::clone(&store), token, loaded.server.access));
+        let version = VERSION;
+        let api = Api { store, access, ingest, threshold, correlation, started, stop, version };
+        let guard = Guard::of_host(listener.address(), names(listener.address()));
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }

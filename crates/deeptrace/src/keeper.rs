@@ -1,0 +1,38 @@
+//! Who changes what a server keeps: a running one (`--server`), else the data folder itself, which
+//! has to be free for that.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use deeptrace_store::{Mode, Options, Store, StoreError};
+
+use crate::Common;
+use crate::client::Client;
+use crate::config::Loader;
+
+/// Who changes it.
+pub enum Keeper {
+    /// A running server.
+    Server(Client),
+    /// The data folder.
+    Folder(Arc<dyn Store>),
+}
+
+impl Keeper {
+    /// The server at `url`, or the data folder where there is none.
+    pub fn new(url: Option<&str>, common: &Common) -> Result<Self> {
+        if let Some(url) = url {
+            return Ok(Self::Server(Client::new(url, &common.data_dir)));
+        }
+        let loaded = Loader::of_process(common.config.clone()).load(None)?;
+        let options = Options::new(&common.data_dir);
+        match deeptrace_store::open(loaded.server.backend, &options, Mode::Write) {
+            Ok(store) => Ok(Self::Folder(store)),
+            Err(error @ StoreError::InUse { .. }) => Err(error).with_context(|| {
+                let address = loaded.server.listen;
+                format!("a server is running: ask it with --server http://{address}")
+            }),
+            Err(error) => Err(error).context("cannot open the store"),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Which route needs which role: the table from which requests are decided, and of which
+//! `docs/access.md` is made. A route without a row is refused, and `tests/access.rs` says so.
+
+use super::Role;
+
+/// A route: one row of [`ROUTES`].
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Method; HEAD is asked like GET.
+    pub method: &'static str,
+    /// Path as the router has it, `{…}` for a part that varies.
+    pub path: &'static str,
+    /// The least role; `None`: everybody, also without a token.
+    pub role: Option<Role>,
+    /// Whether answers hold only what a caller who is restricted to some services may see. Where
+    /// they cannot, such a caller is refused.
+    pub narrows: bool,
+    /// What it does, in one line.
+    pub about: &'static str,
+}
+
+impl Route {
+    /// The same, for a handler that asks [`View`](super::View) what it may answer.
+    const fn narrowed(self) -> Self {
+        Self { narrows: true, ..self }
+    }
+}
+
+const fn open(method: &'static str, path: &'static str, about: &'static str) -> Route {
+    Route { method, path, role: None, narrows: true, about }
+}
+
+const fn to(role: Role, method: &'static str, path: &'static str, about: &'static str) -> Route {
+    Route { method, path, role: Some(role), narrows: false, about }
+}
+
+use Role::{Admin, Analyst, Operator, Viewer};
+
+/// All routes of the server, by what they are about.
+pub const ROUTES: &[Route] = &[
+    open("GET", "/", "the page"),
+    open("GET", "/index.html", "the page"),
+    open("GET", "/icon.svg", "a file of the page"),
+    open("GET", "/assets/page.css", "a file of the page"),
+    open("GET", "/assets/page.js", "a file of the page"),
+    open("GET", "/health", "whether the process answers"),
+    open("GET", "/login", "whether one has to log in, and who one is"),
+    open("POST", "/login", "name and password for a session"),
+    open("POST", "/logout", "end the session"),
+    to(Viewer, "GET", "/status", "what is stored, and every counter"),
+    to(Viewer, "GET", "/metrics", "counters for Prometheus"),
+    to(Viewer, "GET", "/openapi.json", "this API, for programs").narrowed(),
+    // Spans and what is made of them.
+    to(Viewer, "GET", "/traces", "search traces").narrowed(),
+    to(Viewer, "GET", "/traces/{trace_id}", "one trace; payloads for analysts").narrowed(),
+    to(Viewer, "GET", "/spans/search", "search spans; payloads for analysts").narrowed(),
+    to(Viewer, "GET", "/ws/spans", "spans as they come; payloads for analysts").narrowed(),
+    to(Viewer, "GET", "/ws/traces", "traces as they settle").narrowed(),
+    to(Viewer, "GET", "/analytics/services", "services with their latencies").narrowed(),
+    to(Viewer, "GET", "/analytics/operations", "operations with their latencies").narrowed(),
+    // Correlation.
+    to(Viewer, "GET", "/correlation/algorithms", "algorithms, and which one is in effect")
+        .narrowed(),
+    to(Operator, "POST", "/correlation/run", "correlate stored spans again"),
+    to(Operator, "GET", "/correlation/jobs/{id}", "how far that is"),
+    to(Operator, "DELETE", "/correlation/jobs/{id}", "cancel it"),
+    // How it runs.
+    to(Analyst, "GET", "/config", "the configuration, without secrets"),
+    to(Operator, "PUT", "/config", "change the configuration"),
+    to(Operator, "POST", "/config/reload", "read the configuration file again"),
+    // Who may do what.
+    to(Admin, "GET", "/users", "list users"),
+    to(Admin, "POST", "/users", "add or replace a user"),
+    to(Admin, "DELETE", "/users/{name}", "remove a user"),
+    to(Admin, "GET", "/tokens", "list tokens"),
+    to(Admin, "POST", "/tokens", "make a token, shown once"),
+    to(Admin, "DELETE", "/tokens/{id}", "revoke a token"),
+];
+
+/// The row of a route; `method` as the caller gave it.
+pub fn find(method: &str, path: &str) -> Option<&'static Route> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROUTES.iter().find(|route| route.path == path && route.method == method)
+}
+
+/// Methods that a path has rows for.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    ROUTES.iter().filter(|route| route.path == path).map(|route| route.method).collect()
+}
