@@ -11,7 +11,7 @@ use deeptrace_server::clock;
 use deeptrace_server::pipeline::Ingest;
 use deeptrace_store::{
     Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation, Options,
-    Page, Removal, Removed, SpanLookup, Stats, Store, StoreError, Window,
+    Page, Removal, Removed, Rollups, SpanLookup, Stats, Step, Store, StoreError, Window,
 };
 
 /// A real store on a disk that can be full.
@@ -51,6 +51,14 @@ impl Store for Disk {
         service: Option<&str>,
     ) -> Result<Vec<Operation>, StoreError> {
         self.store.operations(window, service)
+    }
+    fn rollups(
+        &self,
+        window: Window,
+        step: Step,
+        service: Option<&str>,
+    ) -> Result<Rollups, StoreError> {
+        self.store.rollups(window, step, service)
     }
     fn stats(&self) -> Result<Stats, StoreError> {
         self.store.stats()

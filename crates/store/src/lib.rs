@@ -6,11 +6,14 @@
 
 mod batch;
 mod document;
+mod durations;
 mod embedded;
 mod error;
+mod joining;
 mod lookup;
 mod options;
 mod removal;
+mod rollup;
 mod scan;
 mod store;
 
@@ -18,10 +21,15 @@ use std::{path::Path, sync::Arc};
 
 pub use batch::{Batch, Maintained, Operation, Stats};
 pub use document::{DOCUMENT_BODY_MAX, DOCUMENT_NAME_MAX, Document, Expected};
+pub use durations::Durations;
 pub use error::{Fault, StoreError};
 pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
 pub use options::{Mode, Options};
 pub use removal::{Removal, Removed};
+pub use rollup::{
+    Callee, EdgeKey, EdgeRollup, KEYS_MAX, OTHER, OperationKey, OperationRollup, Rollups, Step,
+    Tally,
+};
 pub use scan::{Cursor, CursorError, Filter, Page};
 pub use store::Store;
 

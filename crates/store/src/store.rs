@@ -6,7 +6,7 @@ use deeptrace_model::{Gap, Link, Span, WallTime};
 
 use crate::{
     Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, Removal,
-    Removed, SpanLookup, Stats, StoreError, Window,
+    Removed, Rollups, SpanLookup, Stats, Step, StoreError, Window,
 };
 
 /// Spans, links and gaps at rest.
@@ -50,6 +50,17 @@ pub trait Store: Send + Sync {
         window: Window,
         service: Option<&str>,
     ) -> Result<Vec<Operation>, StoreError>;
+
+    /// Sums of the spans that start in `window`, widened to whole minutes, for each step of it: by
+    /// operation, and by calls between services; of all, or of what concerns one service. MUST NOT read
+    /// spans: it answers in the time that the sums take. A span that was written twice counts twice, and
+    /// a call is known once both its sides were written, or one waited ten seconds for the other.
+    fn rollups(
+        &self,
+        window: Window,
+        step: Step,
+        service: Option<&str>,
+    ) -> Result<Rollups, StoreError>;
 
     /// What is in the store.
     fn stats(&self) -> Result<Stats, StoreError>;

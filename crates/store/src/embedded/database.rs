@@ -8,9 +8,10 @@ use std::{
 };
 
 use deeptrace_model::WallTime;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use rustix::fs::{FlockOperation, flock};
 
+use super::rollups;
 use crate::{Mode, StoreError};
 
 /// The database in the data folder.
@@ -20,7 +21,7 @@ const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
-pub(super) const SCHEMA_VERSION: u32 = 3;
+pub(super) const SCHEMA_VERSION: u32 = 4;
 /// The oldest version that is read, and brought up to the current one when it is opened for writing.
 const SCHEMA_OLDEST: u32 = 2;
 
@@ -49,6 +50,8 @@ const SCHEMA: &str = "
     CREATE INDEX gap_until ON gap (until);
 ";
 
+/// What version 4 added.
+const ROLLUPS: &str = rollups::TABLE;
 /// What version 3 added.
 const DOCUMENTS: &str = "
     CREATE TABLE document (
@@ -189,7 +192,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
         "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;",
     )?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {SCHEMA} {DOCUMENTS}
+        "BEGIN IMMEDIATE; {SCHEMA} {DOCUMENTS} {ROLLUPS}
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     ))
 }
@@ -199,9 +202,21 @@ fn migrate(connection: &Connection, version: u32) -> rusqlite::Result<()> {
     if version == SCHEMA_VERSION {
         return Ok(());
     }
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {DOCUMENTS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    ))
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let tables = if version < 3 { [DOCUMENTS, ROLLUPS].concat() } else { ROLLUPS.to_owned() };
+    let migrated = connection
+        .execute_batch(&tables)
+        .and_then(|()| rollups::migrate(connection))
+        .and_then(|()| connection.pragma_update(None, "user_version", SCHEMA_VERSION));
+    // What was not committed is undone when the connection is closed.
+    migrated.and_then(|()| connection.execute_batch("COMMIT"))
+}
+
+/// Whether there is a table of that name: not all are in a store of an older version that was opened for
+/// reading.
+pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?";
+    Ok(connection.prepare_cached(sql)?.query_row([name], |_| Ok(())).optional()?.is_some())
 }
 
 /// What an error of SQLite means to our callers.

@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::write::{Writer, begin};
+use super::{
+    database,
+    write::{Writer, begin},
+};
 use crate::{Document, Expected};
 
 /// Key in `meta`: the version given last.
@@ -13,15 +16,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Document> {
     Ok(Document { name: row.get(0)?, version, body: row.get(2)? })
 }
 
-/// Whether the table is there: not in a store of version 2 that was opened for reading.
-fn are_kept(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'document'";
-    Ok(connection.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?.is_some())
-}
-
 /// The document of that name.
 pub(super) fn document(connection: &Connection, name: &str) -> rusqlite::Result<Option<Document>> {
-    if !are_kept(connection)? {
+    if !database::has_table(connection, "document")? {
         return Ok(None);
     }
     let sql = "SELECT name, version, body FROM document WHERE name = ?";
@@ -35,7 +32,7 @@ pub(super) fn documents(
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Document>> {
-    if !are_kept(connection)? {
+    if !database::has_table(connection, "document")? {
         return Ok(Vec::new());
     }
     // Text is compared by its bytes, so names with the prefix stand together.

@@ -154,7 +154,8 @@ pub(super) fn read_operations(bytes: &[u8]) -> Result<Vec<OperationRow>, String>
     postcard::from_bytes(bytes).map_err(|error| error.to_string())
 }
 
-fn pack(plain: &[u8], zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
+/// The bytes as a body.
+pub(super) fn pack(plain: &[u8], zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
     if plain.len() > PLAIN_LEN_MAX {
         return Err(format!("{} bytes are too many for one batch", plain.len()));
     }
@@ -165,7 +166,8 @@ fn pack(plain: &[u8], zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-fn unpack(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<u8>, String> {
+/// The bytes of a body.
+pub(super) fn unpack(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<u8>, String> {
     let (len, packed) = body.split_first_chunk::<4>().ok_or("it is cut")?;
     let len = u32::from_le_bytes(*len) as usize;
     if len > PLAIN_LEN_MAX {

@@ -44,6 +44,7 @@ impl Writer {
             self.merge(Kind::Spans, &mut done, counters)?;
             self.merge(Kind::Links, &mut done, counters)?;
         }
+        done.more |= self.sum_up(now)?;
         self.give_back()?;
         Ok(done)
     }
@@ -61,6 +62,7 @@ impl Writer {
         let old: Vec<Entry> = entries.filter(is_old).take(REMOVED_MAX).copied().collect();
         done.more |= old.len() == REMOVED_MAX;
         done.expired = self.remove(&old)?;
+        self.expire_rollups(limit)?;
         self.remove_gaps(limit).map(drop)
     }
 
@@ -71,13 +73,17 @@ impl Writer {
             return Ok(());
         }
         let mut entries = self.catalogue.entries().to_vec();
+        if entries.is_empty() {
+            done.more |= self.evict_rollups()?;
+            return Ok(());
+        }
         entries.sort_by_key(|entry| (entry.max_end, entry.id));
         // As large a part of the batches as of the bytes, one at least; the next call measures.
         let share = (used - limit) as f64 / used as f64;
         let count = (entries.len() as f64 * share).ceil() as usize;
         entries.truncate(count.clamp(1, REMOVED_MAX));
         done.evicted = self.remove(&entries)?;
-        done.more |= !entries.is_empty() && database::bytes_in_use(&self.connection)? > limit;
+        done.more |= database::bytes_in_use(&self.connection)? > limit;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod maintain;
 mod pace;
 mod read;
 mod remove;
+mod rollups;
 mod row;
 mod write;
 mod writing;
@@ -33,8 +34,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     Backend, Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation,
-    Options, Page, Removal, Removed, SpanKey, SpanLookup, Stats, Store, StoreError, Window,
-    document,
+    Options, Page, Removal, Removed, Rollups, SpanKey, SpanLookup, Stats, Step, Store, StoreError,
+    Window, document,
 };
 
 /// Its row in the table.
@@ -76,6 +77,9 @@ struct Counters {
     batches_damaged: AtomicU64,
     merge_failures: AtomicU64,
     filters_read: AtomicU64,
+    rollups_damaged: AtomicU64,
+    calls_joined: AtomicU64,
+    calls_alone: AtomicU64,
 }
 
 impl Embedded {
@@ -136,6 +140,13 @@ impl Embedded {
     }
 }
 
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // What fails here is lost: calls of the last seconds whose other side did not come.
+        let _lost = self.writer.as_ref().map(|writer| held(writer).finish_rollups());
+    }
+}
+
 /// The lock, also when another thread panicked with it: every change is a transaction, so what
 /// it left behind is whole.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,6 +163,8 @@ impl Store for Embedded {
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
         let written = writer.write(batch).map_err(database::failed(&self.options.folder));
+        self.counters.calls_joined.store(writer.joining.joined, Ordering::Relaxed);
+        self.counters.calls_alone.store(writer.joining.alone, Ordering::Relaxed);
         let count =
             |counter: &AtomicU64, by: usize| counter.fetch_add(by as u64, Ordering::Relaxed);
         match written {
@@ -193,6 +206,20 @@ impl Store for Embedded {
         service: Option<&str>,
     ) -> Result<Vec<Operation>, StoreError> {
         self.read(|reader, counters| reader.operations(window, service, counters))
+    }
+
+    fn rollups(
+        &self,
+        window: Window,
+        step: Step,
+        service: Option<&str>,
+    ) -> Result<Rollups, StoreError> {
+        self.read(|reader, counters| {
+            let mut damaged = || {
+                counters.rollups_damaged.fetch_add(1, Ordering::Relaxed);
+            };
+            rollups::rollups(reader.connection(), window, step, service, &mut damaged)
+        })
     }
 
     fn stats(&self) -> Result<Stats, StoreError> {
@@ -238,7 +265,9 @@ impl Store for Embedded {
             }
         }
         if let Removal::Before(limit) = removal {
-            removed.gaps = self.writer()?.remove_gaps(limit).map_err(&failed)?;
+            let mut writer = self.writer()?;
+            writer.expire_rollups(limit).map_err(&failed)?;
+            removed.gaps = writer.remove_gaps(limit).map_err(&failed)?;
         }
         Ok(removed)
     }
@@ -293,6 +322,9 @@ impl Store for Embedded {
             ("store_batches_damaged_total", &counters.batches_damaged),
             ("store_merge_failures_total", &counters.merge_failures),
             ("store_filters_read_total", &counters.filters_read),
+            ("store_rollups_damaged_total", &counters.rollups_damaged),
+            ("store_calls_joined_total", &counters.calls_joined),
+            ("store_calls_alone_total", &counters.calls_alone),
         ];
         rows.into_iter().for_each(|(name, value)| out(name, value.load(Ordering::Relaxed)));
     }

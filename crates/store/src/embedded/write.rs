@@ -8,9 +8,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{
-    LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row, pace::Pace, writing::Room,
+    LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row, pace::Pace, rollups,
+    writing::Room,
 };
-use crate::{Batch, Options, StoreError};
+use crate::{Batch, Options, StoreError, joining::Joining};
 
 /// Between two writes, when there is more to write than there is time.
 const BEHIND: Duration = Duration::from_millis(3);
@@ -27,6 +28,8 @@ pub(super) struct Writer {
     encoded: Option<Instant>,
     /// Batches that could not be read for merging.
     pub(super) unreadable: BTreeSet<i64>,
+    /// Sides of exchanges that wait for the other.
+    pub(super) joining: Joining,
 }
 
 impl Writer {
@@ -50,14 +53,20 @@ impl Writer {
             room,
             encoded,
             unreadable,
+            joining: Joining::default(),
         })
+    }
+
+    /// How the work that begins now goes on.
+    fn pace(&self) -> Pace {
+        // Whoever comes back at once has more waiting than rests leave time for.
+        let is_behind = self.encoded.is_some_and(|at| at.elapsed() < BEHIND);
+        Pace::new(self.is_gentle && !is_behind)
     }
 
     /// Spans, by start, as rows.
     pub(super) fn encode(&mut self, spans: &[&Span]) -> Result<Vec<Row>, String> {
-        // Whoever comes back at once has more waiting than rests leave time for.
-        let is_behind = self.encoded.is_some_and(|at| at.elapsed() < BEHIND);
-        let mut pace = Pace::new(self.is_gentle && !is_behind);
+        let mut pace = self.pace();
         let rows = encode::spans(spans, &mut self.compressor, &mut self.room, &mut pace);
         self.encoded = Some(Instant::now());
         rows
@@ -72,6 +81,8 @@ impl Writer {
         let mut spans: Vec<&Span> = batch.spans.iter().collect();
         // Nearly in order already, which a stable sort uses.
         spans.sort_by_key(|span| (span.start, span.id));
+        let mut pace = self.pace();
+        let minutes = rollups::minutes(&spans, &mut self.joining, &mut pace);
         rows.extend(self.encode(&spans).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
@@ -81,6 +92,7 @@ impl Writer {
         let transaction = begin(&mut self.connection)?;
         rows.iter().try_for_each(|row| insert(&transaction, row))?;
         batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;
+        rollups::insert(&transaction, minutes, &mut self.compressor)?;
         transaction.commit()
     }
 

@@ -1,0 +1,160 @@
+//! Joining: the two sides of an exchange become a call from one service to another while they are
+//! written, so that nobody has to look for the other side of every span later.
+//!
+//! A side waits for the other for ten seconds of the spans' own time, among a bounded number of others;
+//! then it counts as a call to a peer, or from a caller, that is not watched. Two sides that come further
+//! apart, or are written by two servers, are counted as two calls for that reason.
+
+use std::collections::VecDeque;
+
+use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, Text, Value, WallTime};
+use rustc_hash::FxHashMap;
+
+use crate::{Callee, EdgeKey};
+
+/// How long one side waits.
+const WAIT: Duration = Duration::from_secs(10);
+/// Sides that wait, at most; about 5 MiB.
+const WAITING_MAX: usize = 32_768;
+
+/// A call, both sides of it or the only one that was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) start: WallTime,
+    pub(crate) edge: EdgeKey,
+    pub(crate) duration: Duration,
+    pub(crate) is_error: bool,
+}
+
+/// Sides that wait for the other.
+#[derive(Default)]
+pub(crate) struct Joining {
+    waiting: FxHashMap<u64, Side>,
+    /// Their keys by arrival, with what tells a key that was used again.
+    order: VecDeque<(u64, WallTime)>,
+    /// The latest end of a span.
+    newest: WallTime,
+    pub(crate) joined: u64,
+    pub(crate) alone: u64,
+}
+
+struct Side {
+    is_caller: bool,
+    service: Text,
+    protocol: Text,
+    /// Where a caller's call went: address and port.
+    peer: Option<(Text, Option<i64>)>,
+    start: WallTime,
+    end: WallTime,
+    is_error: bool,
+}
+
+impl Joining {
+    /// Takes a span; tells the calls of which more will not be known.
+    pub(crate) fn feed(&mut self, span: &Span, out: &mut impl FnMut(Call)) {
+        if span.kind == SpanKind::Internal {
+            return;
+        }
+        let exchange = &span.exchange;
+        let key = exchange.key().map_or(exchange.request_key().0, |key| key.0);
+        let is_caller = span.kind != SpanKind::Server;
+        match self.waiting.get(&key) {
+            Some(other) if other.is_caller != is_caller => {
+                if let Some(other) = self.waiting.remove(&key) {
+                    self.joined += 1;
+                    out(joined(other, Side::of(span, is_caller)));
+                }
+            }
+            // The same span again.
+            Some(_) => {}
+            None => {
+                self.waiting.insert(key, Side::of(span, is_caller));
+                self.order.push_back((key, span.end));
+            }
+        }
+        self.newest = self.newest.max(span.end);
+        self.tick(self.newest, out);
+    }
+
+    /// Tells the calls that have waited long enough at `now`.
+    pub(crate) fn tick(&mut self, now: WallTime, out: &mut impl FnMut(Call)) {
+        while let Some((key, end)) = self.order.front().copied() {
+            if now.since(end) <= WAIT && self.order.len() <= WAITING_MAX {
+                break;
+            }
+            self.order.pop_front();
+            // It may have been joined, and its key be another one's since.
+            if self.waiting.get(&key).is_some_and(|side| side.end == end)
+                && let Some(side) = self.waiting.remove(&key)
+            {
+                self.alone += 1;
+                out(alone(side));
+            }
+        }
+    }
+
+    /// Tells all that wait.
+    pub(crate) fn finish(&mut self, out: &mut impl FnMut(Call)) {
+        self.tick(WallTime(u64::MAX), out);
+    }
+}
+
+impl Side {
+    fn of(span: &Span, is_caller: bool) -> Self {
+        Self {
+            is_caller,
+            service: span.service.clone(),
+            protocol: match &span.protocol {
+                std::borrow::Cow::Borrowed(name) => Text::new_static(name),
+                std::borrow::Cow::Owned(name) => Text::new(name),
+            },
+            peer: is_caller.then(|| peer(span)).flatten(),
+            start: span.start,
+            end: span.end,
+            is_error: span.status == SpanStatus::Error,
+        }
+    }
+}
+
+/// Where a call went, as its attributes say.
+fn peer(span: &Span) -> Option<(Text, Option<i64>)> {
+    let names = [("server.address", "server.port"), ("network.peer.address", "network.peer.port")];
+    names.into_iter().find_map(|(address, port)| {
+        let Some(Value::Text(address)) = span.attributes.get(address) else { return None };
+        Some((address.clone(), span.attributes.get(port).and_then(Value::as_int)))
+    })
+}
+
+fn joined(one: Side, other: Side) -> Call {
+    let (caller, callee) = if one.is_caller { (one, other) } else { (other, one) };
+    Call {
+        start: caller.start,
+        edge: EdgeKey {
+            caller: Some(caller.service),
+            callee: Callee::Service(callee.service),
+            protocol: caller.protocol,
+        },
+        duration: caller.end.since(caller.start),
+        is_error: caller.is_error || callee.is_error,
+    }
+}
+
+fn alone(side: Side) -> Call {
+    let (caller, callee) = match side.is_caller {
+        false => (None, Callee::Service(side.service)),
+        true => {
+            let peer = match side.peer {
+                Some((address, Some(port))) => Text::from(format!("{address}:{port}")),
+                Some((address, None)) => address,
+                None => Text::default(),
+            };
+            (Some(side.service), Callee::Peer(peer))
+        }
+    };
+    Call {
+        start: side.start,
+        edge: EdgeKey { caller, callee, protocol: side.protocol },
+        duration: side.end.since(side.start),
+        is_error: side.is_error,
+    }
+}
