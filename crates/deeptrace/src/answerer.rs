@@ -12,8 +12,8 @@ use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};
 use deeptrace_server::clock;
 use deeptrace_store::{Mode, Options, Store};
 
-use crate::Common;
 use crate::client::Client;
+use crate::{Common, audited};
 
 /// Who answers.
 pub enum Answerer {
@@ -33,6 +33,7 @@ impl Answerer {
         let options = Options::new(&common.data_dir);
         let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
             .context("cannot open the store")?;
+        audited::note_command(common);
         let similarity_threshold = loaded.server.threshold;
         Ok(Self::Folder(store, Limits { similarity_threshold, ..Limits::default() }))
     }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod asso;
+mod audit;
 mod completions;
 mod config;
 mod correlate;
@@ -65,6 +66,9 @@ pub enum Command {
     /// Tokens, by which programs and agents are known
     #[command(subcommand)]
     Token(token::Command),
+    /// The audit log: whether it is whole
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Completions for a shell
     Completions(completions::Options),
 }
@@ -88,6 +92,7 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Config(command) => config::run(command, common),
         Command::User(command) => user::run(command, common),
         Command::Token(command) => token::run(command, common),
+        Command::Audit(command) => return audit::run(command, common),
         Command::Completions(options) => completions::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)

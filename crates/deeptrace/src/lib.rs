@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod answerer;
+mod audited;
 mod cli;
 mod client;
 mod commands;

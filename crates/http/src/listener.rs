@@ -11,13 +11,15 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::UPGRADE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ApiError, Guard};
+use crate::{ApiError, Guard, Peer};
 
 /// What one listener allows its callers.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +115,9 @@ impl Listener {
             };
             let Some((stream, slot)) = accepted else { continue };
             let (service, stop) = (service.clone(), stop.clone());
+            let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
             tokio::spawn(async move {
-                connection(stream, service, limits, stop).await;
+                connection(stream, peer, service, limits, stop).await;
                 drop(slot);
             });
         }
@@ -148,10 +151,17 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    peer: Option<Peer>,
     service: TowerToHyperService<Router>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        service.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)

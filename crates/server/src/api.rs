@@ -23,7 +23,7 @@ use crate::access::{self, Access, View};
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::pipeline::Ingest;
-use crate::{analytics, clock, live, metrics, page};
+use crate::{analytics, audit, clock, live, metrics, page};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -69,8 +69,8 @@ impl Threshold {
 
 /// All routes of the server, behind the gate.
 pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
-    let access = Arc::clone(&api.access);
-    Router::new()
+    let (access, store) = (Arc::clone(&api.access), Arc::clone(&api.store));
+    let gated = Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/traces", get(traces))
@@ -86,7 +86,15 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .with_state(api)
         .merge(config_routes(settings))
         .merge(access::routes(Arc::clone(&access)))
-        .layer(middleware::from_fn_with_state(access, Access::check))
+        .merge(audit::routes(store))
+        .layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
+    match access.auditor() {
+        // Around the gate, because who was refused is in the log as well.
+        Some(auditor) => {
+            gated.layer(middleware::from_fn_with_state(Arc::clone(auditor), audit::record))
+        }
+        None => gated,
+    }
 }
 
 /// Answers although the store refuses: that is for `/status` to say, and no reason to be restarted.
@@ -188,6 +196,7 @@ impl Api {
         let mut add = |name, value| *counters.entry(name).or_default() += value;
         self.ingest.counters(&mut add);
         self.store.counters(&mut add);
+        self.access.auditor().into_iter().for_each(|auditor| auditor.counters(&mut add));
         counters
     }
 }

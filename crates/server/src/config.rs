@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use deeptrace_model::Duration;
 
 use crate::access::{Rules, SessionRules};
-use crate::written::{Auth, Elasticsearch, Server, Storage};
+use crate::audit::Keeping;
+use crate::written::{Audit, Auth, Elasticsearch, Server, Storage};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
@@ -20,6 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may call it.
     pub access: Rules,
+    /// How long lines of the audit log are kept.
+    pub audit: Keeping,
     /// The row of the store's table.
     pub backend: &'static str,
     /// Spans that ended longer ago are removed.
@@ -62,12 +65,25 @@ impl Config {
         Ok(Self {
             listen,
             access: access(&server.auth, listen)?,
+            audit: audit(&server.audit)?,
             backend: backend(&storage.backend)?,
             retention: Duration::from_secs(storage.span_retention_days * 24 * 3600),
             max_bytes: storage.max_bytes,
             threshold,
         })
     }
+}
+
+fn audit(audit: &Audit) -> Result<Keeping, ConfigError> {
+    if !(1..=36_500).contains(&audit.retention_days) {
+        return Err(error("server.audit.retention_days", "give at least 1 day and at most 36500"));
+    }
+    if audit.max_bytes < 1 << 20 {
+        let message = "less than 1048576 (1 MiB) holds no useful time";
+        return Err(error("server.audit.max_bytes", message));
+    }
+    let retention = std::time::Duration::from_secs(audit.retention_days * 24 * 3_600);
+    Ok(Keeping { retention, max_bytes: audit.max_bytes })
 }
 
 fn access(auth: &Auth, listen: SocketAddr) -> Result<Rules, ConfigError> {
@@ -147,6 +163,8 @@ mod tests {
         type Spoil = fn(&mut Server, &mut Storage, &mut Elasticsearch);
         let cases: &[(&str, Spoil)] = &[
             ("server.host", |s, _, _| s.host = "traces.example".into()),
+            ("server.audit.retention_days", |s, _, _| s.audit.retention_days = 0),
+            ("server.audit.max_bytes", |s, _, _| s.audit.max_bytes = 1),
             ("server.auth.session_idle_minutes", |s, _, _| s.auth.session_idle_minutes = 0),
             ("server.auth.session_max_hours", |s, _, _| s.auth.session_max_hours = 9_999),
             ("server.auth.logins_per_minute", |s, _, _| s.auth.logins_per_minute = 0),

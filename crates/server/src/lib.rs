@@ -6,6 +6,7 @@ pub mod again;
 pub mod analytics;
 pub mod answers;
 pub mod api;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod correlation;

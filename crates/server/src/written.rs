@@ -15,6 +15,8 @@ pub struct Server {
     pub tls: Empty,
     /// Who may call it.
     pub auth: Auth,
+    /// Who did what.
+    pub audit: Audit,
     /// Single sign-on; no key yet.
     pub oidc: Empty,
     /// Spans of SDKs.
@@ -35,6 +37,16 @@ pub struct Auth {
     pub logins_per_minute: u32,
     /// Requests of one caller; four times as many from one address.
     pub requests_per_second: u32,
+}
+
+/// `[server.audit]` as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Days after which lines are removed.
+    pub retention_days: u64,
+    /// Bytes above which the oldest lines are removed.
+    pub max_bytes: u64,
 }
 
 /// A table whose keys come with its feature: any key in it is unknown, because ignoring what
@@ -86,9 +98,16 @@ impl Default for Server {
             port: 7901,
             tls: Empty {},
             auth: Auth::default(),
+            audit: Audit::default(),
             oidc: Empty {},
             otlp: Otlp::default(),
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention_days: 365, max_bytes: 1 << 30 }
     }
 }
 

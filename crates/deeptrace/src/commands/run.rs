@@ -15,6 +15,7 @@ use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
 use deeptrace_server::access::Access;
 use deeptrace_server::api::{self, Api, Threshold};
+use deeptrace_server::audit::Auditor;
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::jobs::Jobs;
@@ -148,13 +149,17 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let guard = guard(listener.address());
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
+    let mut audit = None;
     if let (Some(listener), Some(store), Some(ingest)) = (doors.server, store, ingest) {
         let started = status.started;
         let stop = stopped.clone();
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), has_agent);
         let correlation = Correlation { choice, jobs: Arc::new(jobs) };
         let token = doors.token.clone();
-        let access = Arc::new(Access::new(Arc::clone(&store), token, loaded.server.access));
+        let started_auditor = auditor(&store, &loaded, &listener, &doors.data_dir)?;
+        let access = Access::new(Arc::clone(&store), token, loaded.server.access);
+        let access = Arc::new(access.audited(Arc::clone(&started_auditor)));
+        audit = Some(started_auditor);
         let version = VERSION;
         let api = Api { store, access, ingest, threshold, correlation, started, stop, version };
         let guard = Guard::of_host(listener.address(), names(listener.address()));
@@ -172,7 +177,24 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     if let Some(writer) = writer {
         writer.finish();
     }
+    if let Some(audit) = audit {
+        audit.finish();
+    }
     Ok(())
+}
+
+/// The writer of this server's audit log; its chain is named by host and port.
+fn auditor(
+    store: &Arc<dyn Store>,
+    loaded: &Loaded,
+    listener: &Listener,
+    data_dir: &std::path::Path,
+) -> Result<Arc<Auditor>> {
+    let host = deeptrace_capture::host::host().name.replace('/', "-");
+    let name = format!("{host}.{}", listener.address().port());
+    let (store, spool) = (Arc::clone(store), Some(data_dir.to_owned()));
+    let started = Auditor::start(store, name, loaded.server.audit, spool);
+    started.map(Arc::new).context("cannot start the audit log")
 }
 
 /// Ends capture.

@@ -11,10 +11,10 @@ use deeptrace_server::access::{Role, Services, Tokens};
 use serde_json::{Value, json};
 
 use super::user::Target;
-use crate::Common;
 use crate::client::Method;
 use crate::keeper::Keeper;
 use crate::output::table;
+use crate::{Common, audited};
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -66,7 +66,10 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
                     token::check_id(&id)?;
                     let _: Value = client.delete(&format!("/tokens/{id}"))?;
                 }
-                Keeper::Folder(store) => token::revoke(&*store, &id)?,
+                Keeper::Folder(store) => {
+                    token::revoke(&*store, &id)?;
+                    audited::note(common, &format!("token revoke {id}"));
+                }
             }
             let print = |out: &mut dyn Write, _: &Value| writeln!(out, "{id}: revoked");
             target.output.print(&json!({"id": id}), print)
@@ -86,7 +89,10 @@ fn create(options: Create, common: &Common) -> Result<()> {
             client.send(Method::Post, "/tokens", &body)?
         }
         Keeper::Folder(store) => {
-            token::create(&*store, NewToken { name, role, services, expires_in })?
+            let action = format!("token create {name} --role {role}");
+            let created = token::create(&*store, NewToken { name, role, services, expires_in })?;
+            audited::note(common, &action);
+            created
         }
     };
     target.output.print(&created, |out, created| {

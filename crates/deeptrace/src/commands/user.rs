@@ -10,10 +10,10 @@ use deeptrace_server::access::user::{self, Made, NewUser, User};
 use deeptrace_server::access::{PASSWORD_BYTES, Role, Services, Users};
 use serde_json::{Value, json};
 
-use crate::Common;
 use crate::client::Method;
 use crate::keeper::Keeper;
 use crate::output::{Output, table};
+use crate::{Common, audited};
 
 /// What can be done with users.
 #[derive(Subcommand)]
@@ -78,7 +78,10 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
                     user::check_name(&name)?;
                     let _: Value = client.delete(&format!("/users/{name}"))?;
                 }
-                Keeper::Folder(store) => user::remove(&*store, &name)?,
+                Keeper::Folder(store) => {
+                    user::remove(&*store, &name)?;
+                    audited::note(common, &format!("user remove {name}"));
+                }
             }
             let print = |out: &mut dyn Write, _: &Value| writeln!(out, "{name}: removed");
             target.output.print(&json!({"name": name}), print)
@@ -100,7 +103,10 @@ fn add(options: Add, common: &Common) -> Result<()> {
             client.send(Method::Post, "/users", &body)?
         }
         Keeper::Folder(store) => {
-            user::add(&*store, NewUser { name, role, services, password, replace })?
+            let action = format!("user add {name} --role {role}");
+            let made = user::add(&*store, NewUser { name, role, services, password, replace })?;
+            audited::note(common, &action);
+            made
         }
     };
     target.output.print(&made, |out, made| {

@@ -18,6 +18,7 @@ use super::session::{self, SessionRules, Subject};
 use super::table::{self, Route};
 use super::{Caller, CallerKind, Role, token};
 use crate::api::blocking;
+use crate::audit::{Audited, Auditor};
 
 /// What is asked of callers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +58,7 @@ pub struct Access {
     pub(super) logins: Pace,
     callers: Pace,
     addresses: Pace,
+    auditor: Option<Arc<Auditor>>,
 }
 
 /// What a caller shows.
@@ -78,7 +80,18 @@ impl Access {
             logins: Pace::new(logins / 60.0, logins),
             callers: Pace::new(requests, 2.0 * requests),
             addresses: Pace::new(4.0 * requests, 8.0 * requests),
+            auditor: None,
         }
+    }
+
+    /// The same, with a line for each call that reads data or changes something.
+    pub fn audited(self, auditor: Arc<Auditor>) -> Self {
+        Self { auditor: Some(auditor), ..self }
+    }
+
+    /// Who writes these lines, if anybody does.
+    pub fn auditor(&self) -> Option<&Arc<Auditor>> {
+        self.auditor.as_ref()
     }
 
     /// Middleware, around all routes: lets a request pass with its [`Caller`], or answers it.
@@ -102,13 +115,20 @@ impl Access {
         }
         let shown = shown(request.headers());
         let has_origin = request.headers().contains_key(ORIGIN);
-        match access.admit(&method, path, peer, shown, has_origin).await {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-                next.run(request).await
-            }
-            Err(error) => refuse(error, path),
+        let mut known = None;
+        let mut response =
+            match access.admit(&method, path, peer, shown, has_origin, &mut known).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller.clone());
+                    known = Some(caller);
+                    next.run(request).await
+                }
+                Err(error) => refuse(error, path),
+            };
+        if let Some(caller) = known {
+            response.extensions_mut().insert(Audited(caller));
         }
+        response
     }
 
     async fn admit(
@@ -118,6 +138,7 @@ impl Access {
         peer: Option<Peer>,
         shown: Shown,
         has_origin: bool,
+        known: &mut Option<Caller>,
     ) -> Result<Caller, ApiError> {
         let route = path.map(|path| row(method, path)).transpose()?;
         let is_local = peer.is_none_or(|Peer(address)| address.is_loopback());
@@ -131,6 +152,7 @@ impl Access {
             return Err(ApiError::forbidden(message));
         }
         let caller = self.caller(shown).await;
+        *known = caller.as_ref().ok().cloned();
         match route {
             // Who shows an old session to get the page, or to log in, is let in all the same.
             Some(route) if route.role.is_none() => {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::extract::{Extension, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use deeptrace_http::{ApiError, Body, Peer};
@@ -17,6 +18,7 @@ use super::secret::is_password;
 use super::session::{self, Subject};
 use super::{Access, Caller, CallerKind, user};
 use crate::api::blocking;
+use crate::audit::Note;
 
 /// `/login` and `/logout`.
 pub(super) fn routes() -> Router<Arc<Access>> {
@@ -47,11 +49,25 @@ async fn who(State(access): State<Arc<Access>>, caller: Caller) -> Json<Who> {
 
 type Cookie = [(axum::http::HeaderName, HeaderValue); 1];
 
-/// Says no in the same words, after the same work, whether the name or the password is wrong.
+/// The audit log has the name, also where the password was wrong.
 async fn log_in(
     State(access): State<Arc<Access>>,
     peer: Option<Extension<Peer>>,
     Body(credentials): Body<Credentials>,
+) -> Response {
+    let name = credentials.name.clone();
+    let mut response = start(access, peer, credentials).await.into_response();
+    if user::check_name(&name).is_ok() {
+        response.extensions_mut().insert(Note("user", name));
+    }
+    response
+}
+
+/// Says no in the same words, after the same work, whether the name or the password is wrong.
+async fn start(
+    access: Arc<Access>,
+    peer: Option<Extension<Peer>>,
+    credentials: Credentials,
 ) -> Result<(Cookie, Json<Caller>), ApiError> {
     let now = Instant::now();
     if let Some(Extension(Peer(address))) = peer {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
@@ -15,6 +15,7 @@ use super::user::{Made, NewUser, User};
 use super::{Access, AccessError, login, token, user};
 use crate::answers::LIMIT_MAX;
 use crate::api::blocking;
+use crate::audit::Note;
 
 /// `/users`, `/tokens`, `/login` and `/logout`.
 pub fn routes<S: Clone + Send + Sync + 'static>(access: Arc<Access>) -> Router<S> {
@@ -91,9 +92,10 @@ async fn users(
 async fn add_user(
     State(access): Shared,
     Body(new): Body<NewUser>,
-) -> Result<(StatusCode, Json<Made>), ApiError> {
+) -> Result<(StatusCode, Extension<Note>, Json<Made>), ApiError> {
     let made = with_store(access, move |store| user::add(store, new)).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    let note = Note("user", format!("{} {}", made.user.name, made.user.role));
+    Ok((StatusCode::CREATED, Extension(note), Json(made)))
 }
 
 async fn remove_user(
@@ -119,9 +121,11 @@ async fn tokens(
 async fn create_token(
     State(access): Shared,
     Body(new): Body<NewToken>,
-) -> Result<(StatusCode, Json<Created>), ApiError> {
+) -> Result<(StatusCode, Extension<Note>, Json<Created>), ApiError> {
     let created = with_store(access, move |store| token::create(store, new)).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    let ApiToken { id, name, role, .. } = &created.about;
+    let note = Note("token", format!("{name}#{id} {role}"));
+    Ok((StatusCode::CREATED, Extension(note), Json(created)))
 }
 
 async fn revoke_token(

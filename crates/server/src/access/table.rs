@@ -15,6 +15,8 @@ pub struct Route {
     /// Whether answers hold only what a caller who is restricted to some services may see. Where
     /// they cannot, such a caller is refused.
     pub narrows: bool,
+    /// Whether a call is a line of the audit log: each that reads spans or changes something.
+    pub audited: bool,
     /// What it does, in one line.
     pub about: &'static str,
 }
@@ -24,14 +26,26 @@ impl Route {
     const fn narrowed(self) -> Self {
         Self { narrows: true, ..self }
     }
+
+    /// The same, which tells of the program and not of what is traced.
+    const fn quiet(self) -> Self {
+        Self { audited: false, ..self }
+    }
+
+    /// The same, although everybody may call it.
+    const fn told(self) -> Self {
+        Self { audited: true, ..self }
+    }
 }
 
 const fn open(method: &'static str, path: &'static str, about: &'static str) -> Route {
-    Route { method, path, role: None, narrows: true, about }
+    Route { method, path, role: None, narrows: true, audited: false, about }
 }
 
 const fn to(role: Role, method: &'static str, path: &'static str, about: &'static str) -> Route {
-    Route { method, path, role: Some(role), narrows: false, about }
+    // Agents send all the time; what they send is what is stored.
+    let audited = !matches!(role, Role::Agent);
+    Route { method, path, role: Some(role), narrows: false, audited, about }
 }
 
 use Role::{Admin, Analyst, Operator, Viewer};
@@ -45,11 +59,11 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/assets/page.js", "a file of the page"),
     open("GET", "/health", "whether the process answers"),
     open("GET", "/login", "whether one has to log in, and who one is"),
-    open("POST", "/login", "name and password for a session"),
-    open("POST", "/logout", "end the session"),
-    to(Viewer, "GET", "/status", "what is stored, and every counter"),
-    to(Viewer, "GET", "/metrics", "counters for Prometheus"),
-    to(Viewer, "GET", "/openapi.json", "this API, for programs").narrowed(),
+    open("POST", "/login", "name and password for a session").told(),
+    open("POST", "/logout", "end the session").told(),
+    to(Viewer, "GET", "/status", "what is stored, and every counter").quiet(),
+    to(Viewer, "GET", "/metrics", "counters for Prometheus").quiet(),
+    to(Viewer, "GET", "/openapi.json", "this API, for programs").narrowed().quiet(),
     // Spans and what is made of them.
     to(Viewer, "GET", "/traces", "search traces").narrowed(),
     to(Viewer, "GET", "/traces/{trace_id}", "one trace; payloads for analysts").narrowed(),
@@ -75,12 +89,18 @@ pub const ROUTES: &[Route] = &[
     to(Admin, "GET", "/tokens", "list tokens"),
     to(Admin, "POST", "/tokens", "make a token, shown once"),
     to(Admin, "DELETE", "/tokens/{id}", "revoke a token"),
+    to(Admin, "GET", "/audit", "lines of the audit log"),
 ];
 
 /// The row of a route; `method` as the caller gave it.
 pub fn find(method: &str, path: &str) -> Option<&'static Route> {
     let method = if method == "HEAD" { "GET" } else { method };
     ROUTES.iter().find(|route| route.path == path && route.method == method)
+}
+
+/// Whether a call of that route is a line of the audit log.
+pub(crate) fn is_audited(method: &str, path: &str) -> bool {
+    find(method, path).is_some_and(|route| route.audited)
 }
 
 /// Methods that a path has rows for.

@@ -2,6 +2,7 @@
 //! caller who is restricted sees.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod login;
 mod server;
 mod view;

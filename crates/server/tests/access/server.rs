@@ -10,6 +10,7 @@ use deeptrace_server::access::token::NewToken;
 use deeptrace_server::access::user::NewUser;
 use deeptrace_server::access::{Access, Role, Rules, Services, token, user};
 use deeptrace_server::api::{Api, Threshold, routes};
+use deeptrace_server::audit::{Auditor, Keeping};
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::jobs::Jobs;
@@ -81,17 +82,37 @@ impl Server {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let options = Options::new(folder.path().join("data"));
         let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        Self::over(store, folder, rules)
+        Self::over(store, folder, rules, false)
+    }
+
+    /// With an audit log.
+    pub fn start_audited(rules: Rules) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let options = Options::new(folder.path().join("data"));
+        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        Self::over(store, folder, rules, true)
     }
 
     /// Another server over the same store.
     pub fn replica(&self, rules: Rules) -> Self {
-        Self::over(Arc::clone(&self.store), Arc::clone(&self.folder), rules)
+        Self::over(Arc::clone(&self.store), Arc::clone(&self.folder), rules, false)
     }
 
-    fn over(store: Arc<dyn Store>, folder: Arc<tempfile::TempDir>, rules: Rules) -> Self {
-        let (admin, _) = Token::open(&folder.path().join("data")).unwrap();
-        let (api, ingest, writer, stop) = api(&store, &admin, rules);
+    fn over(
+        store: Arc<dyn Store>,
+        folder: Arc<tempfile::TempDir>,
+        rules: Rules,
+        is_audited: bool,
+    ) -> Self {
+        let data = folder.path().join("data");
+        let (admin, _) = Token::open(&data).unwrap();
+        let (mut api, ingest, writer, stop) = api(&store, &admin, rules);
+        if is_audited {
+            let keeping = Keeping::default();
+            let auditor = Auditor::start(Arc::clone(&store), "w".to_owned(), keeping, Some(data));
+            let access = Access::new(Arc::clone(&store), admin.clone(), rules);
+            api.access = Arc::new(access.audited(Arc::new(auditor.unwrap())));
+        }
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
         let (guard, stopped) = (Guard::of_host(address, Vec::new()), stop.subscribe());

@@ -1,0 +1,37 @@
+//! A command that opens the data folder itself leaves a line for the audit log there; the server takes
+//! it in. Who may read the folder but not write to it is told that nothing was noted.
+
+use deeptrace_server::audit::{self, Draft};
+use deeptrace_server::clock;
+
+use crate::Common;
+
+/// Notes this command, with the names of its options and without their values.
+pub(crate) fn note_command(common: &Common) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let is_option = |word: &&String| word.starts_with("--");
+    let command = words.iter().find(|word| !word.starts_with('-')).map_or("", String::as_str);
+    let names = words.iter().filter(is_option).map(|word| word.split('=').next().unwrap_or(word));
+    keep(common, command, names.map(|name| name.trim_start_matches('-')).collect());
+}
+
+/// Notes that `action` was done.
+pub(crate) fn note(common: &Common, action: &str) {
+    keep(common, action, Vec::new());
+}
+
+fn keep(common: &Common, action: &str, given: Vec<&str>) {
+    let user =
+        ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let draft = Draft {
+        time_unix_nano: clock::now().0,
+        who: format!("command:{}", user.unwrap_or_else(|| "unknown".to_owned())),
+        action: format!("deeptrace {action}"),
+        from: String::new(),
+        result: "ok".to_owned(),
+        details: given.into_iter().map(|name| (name.to_owned(), String::new())).collect(),
+    };
+    if let Err(error) = audit::note(&common.data_dir, draft) {
+        eprintln!("deeptrace: this was not noted in the audit log: {error}");
+    }
+}
