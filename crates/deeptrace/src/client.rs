@@ -65,6 +65,31 @@ impl Client {
         self.answer(request.call())
     }
 
+    /// `DELETE`, with the query's pairs encoded.
+    pub fn delete_where<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T> {
+        let mut request = self.agent.delete(format!("{}{path}", self.url));
+        for (name, value) in query {
+            request = request.query(*name, value);
+        }
+        if let Some(authorization) = self.authorization() {
+            request = request.header("authorization", authorization);
+        }
+        self.answer(request.call())
+    }
+
+    /// `POST` of text.
+    pub fn post_text<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<T> {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        if let Some(authorization) = self.authorization() {
+            request = request.header("authorization", authorization);
+        }
+        self.answer(request.send(body))
+    }
+
     fn authorization(&self) -> Option<String> {
         self.token.as_ref().map(|token| format!("Bearer {}", token.as_str()))
     }

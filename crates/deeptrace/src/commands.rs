@@ -3,15 +3,20 @@
 mod agent;
 mod asso;
 mod audit;
+mod backup;
+mod cleanup;
 mod completions;
 mod config;
 mod correlate;
 mod doctor;
+mod erase;
 mod export;
+mod import;
 mod protocols;
 #[cfg(feature = "live")]
 mod record;
 mod replay;
+mod restore;
 mod run;
 mod server;
 mod token;
@@ -43,6 +48,16 @@ pub enum Command {
     Trace(trace::Options),
     /// Whole traces into a file
     Export(export::Options),
+    /// What `export` wrote, into the store
+    Import(import::Options),
+    /// Retention by hand
+    Cleanup(cleanup::Options),
+    /// The right to erasure: spans that hold a value, everywhere, with a receipt
+    Erase(erase::Options),
+    /// Data and configuration into a folder
+    Backup(backup::Options),
+    /// A data folder out of a backup
+    Restore(restore::Options),
     /// A recording or packet capture through the same stages
     Replay(replay::Options),
     /// What the kernel tells, into a file for `replay`
@@ -82,6 +97,11 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Traces(options) => traces::run(options, common),
         Command::Trace(options) => trace::run(&options, common),
         Command::Export(options) => export::run(options, common),
+        Command::Import(options) => import::run(options, common),
+        Command::Cleanup(options) => cleanup::run(options, common),
+        Command::Erase(options) => erase::run(options, common),
+        Command::Backup(options) => backup::run(options, common),
+        Command::Restore(options) => restore::run(options, common),
         Command::Replay(options) => replay::run(options, common),
         #[cfg(feature = "live")]
         Command::Record(options) => record::run(options, common),

@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use deeptrace_agent::written::{Agents, Correlation, Service};
-use deeptrace_server::written::{Elasticsearch, Empty, Server, Storage};
+use deeptrace_server::config::BackupPlan;
+use deeptrace_server::written::{Backup, Elasticsearch, Empty, Server, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,8 +33,8 @@ pub struct Written {
     pub alerts: Vec<Empty>,
     /// `[[webhooks]]`; no key yet.
     pub webhooks: Vec<Empty>,
-    /// `[backup]`; no key yet.
-    pub backup: Empty,
+    /// `[backup]`.
+    pub backup: Backup,
 }
 
 /// Where the file lies when nobody says.
@@ -63,6 +64,8 @@ pub struct Loaded {
     pub agent: deeptrace_agent::config::Config,
     /// What the server is to do.
     pub server: deeptrace_server::config::Config,
+    /// The daily backup, if there is to be one.
+    pub backup: Option<BackupPlan>,
     /// The file it came from, if any.
     pub file: Option<PathBuf>,
     layers: Layers,
@@ -155,7 +158,9 @@ impl Loaded {
             agent.threshold,
         )
         .map_err(|error| at(&error.key, error.message))?;
-        Ok(Self { agent, server, file, layers })
+        let backup =
+            BackupPlan::new(&written.backup).map_err(|error| at(&error.key, error.message))?;
+        Ok(Self { agent, server, backup, file, layers })
     }
 
     /// One line for each key that somebody set and that changes nothing yet.

@@ -40,9 +40,11 @@ mod client;
 mod commands;
 pub mod config;
 mod custom;
+mod duty;
 mod keeper;
 pub mod layers;
 mod output;
+mod progress;
 mod settings;
 
 pub use cli::main;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::otel::{Attribute, Told};
-use crate::{Format, Objects};
+use crate::{Format, Objects, read};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
@@ -18,6 +18,7 @@ pub(crate) const FORMAT: Format = Format {
             objects.add(&whole(trace, spans), out)
         })
     },
+    read: read::jaeger,
 };
 
 /// A trace.

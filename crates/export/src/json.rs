@@ -12,7 +12,7 @@ use deeptrace_model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use crate::{Format, Objects};
+use crate::{Format, Objects, read};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
@@ -24,6 +24,7 @@ pub(crate) const FORMAT: Format = Format {
             spans.iter().try_for_each(|span| objects.add(&SpanJson::new(trace, span), out))
         })
     },
+    read: read::json,
 };
 
 /// A span as it is printed.
@@ -248,18 +249,4 @@ impl<'de> Deserialize<'de> for PayloadJson<'_> {
         };
         Ok(Self(Cow::Owned(bytes)))
     }
-}
-
-/// The text is no Span JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("read spans as JSON: {0}")]
-pub struct ReadError(#[from] serde_json::Error);
-
-/// Reads what the exporter wrote, an array or lines.
-pub fn read(text: &str) -> Result<Vec<SpanJson<'static>>, ReadError> {
-    if text.trim_start().starts_with('[') {
-        return Ok(serde_json::from_str(text)?);
-    }
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
 }

@@ -5,13 +5,15 @@ mod jaeger;
 mod json;
 mod otel;
 mod otlp;
+mod read;
 mod zipkin;
 
 use std::io::{self, Write};
 
 use deeptrace_model::{TraceId, TraceSpan};
 
-pub use json::{ReadError, SpanJson, read};
+pub use json::SpanJson;
+pub use read::{Read, ReadError, Stop, Take, read_lines, recognise};
 
 /// How spans of one export follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Format {
     pub media_type: &'static str,
     /// Makes an exporter.
     pub make: Make,
+    /// Reads what it wrote.
+    pub read: Read,
 }
 
 /// All formats; the first is the default.

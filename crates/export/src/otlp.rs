@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 use prost::Message;
 
 use crate::otel::{Attribute, Told};
-use crate::{Exporter, Format, Framing, Objects};
+use crate::{Exporter, Format, Framing, Objects, read};
 
 /// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
 /// parent is in another process, and it is.
@@ -41,6 +41,7 @@ pub(crate) const JSON: Format = Format {
             objects.add(&traces_data(trace, spans), out)
         }),
     },
+    read: read::otlp_json,
 };
 /// The same in protobuf.
 pub(crate) const PROTOBUF: Format = Format {
@@ -48,6 +49,7 @@ pub(crate) const PROTOBUF: Format = Format {
     summary: "OpenTelemetry protocol as protobuf (TracesData)",
     media_type: "application/x-protobuf",
     make: |_| Box::new(Protobuf),
+    read: read::otlp_protobuf,
 };
 
 struct Protobuf;

@@ -8,7 +8,7 @@ use deeptrace_model::{SpanKind, TraceId, TraceSpan, Value};
 use serde::Serialize;
 
 use crate::otel::{Attribute, Told, text};
-use crate::{Format, Objects};
+use crate::{Format, Objects, read};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
@@ -20,6 +20,7 @@ pub(crate) const FORMAT: Format = Format {
             spans.iter().try_for_each(|span| objects.add(&converted(trace, span), out))
         })
     },
+    read: read::zipkin,
 };
 
 #[derive(Serialize)]

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::access::{self, Access, View};
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
+use crate::duties::{self, Duties};
 use crate::pipeline::Ingest;
 use crate::{analytics, audit, clock, live, metrics, page};
 
@@ -32,6 +33,8 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// What is done with the data.
+    pub duties: Arc<Duties>,
     /// Spans that come in.
     pub ingest: Ingest,
     /// Links below it are not used; changes while we run.
@@ -70,6 +73,7 @@ impl Threshold {
 /// All routes of the server, behind the gate.
 pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
     let (access, store) = (Arc::clone(&api.access), Arc::clone(&api.store));
+    let duties = duties::routes(Arc::clone(&api.duties));
     let gated = Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -85,6 +89,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(page::routes())
         .with_state(api)
         .merge(config_routes(settings))
+        .merge(duties)
         .merge(access::routes(Arc::clone(&access)))
         .merge(audit::routes(store))
         .layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
@@ -197,6 +202,7 @@ impl Api {
         self.ingest.counters(&mut add);
         self.store.counters(&mut add);
         self.access.auditor().into_iter().for_each(|auditor| auditor.counters(&mut add));
+        self.duties.counters(&mut add);
         counters
     }
 }

@@ -1,12 +1,13 @@
 //! Configuration of the server as it was meant: checked, with units, built once and passed down.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use deeptrace_model::Duration;
 
 use crate::access::{Rules, SessionRules};
 use crate::audit::Keeping;
-use crate::written::{Audit, Auth, Elasticsearch, Server, Storage};
+use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
@@ -31,6 +32,43 @@ pub struct Config {
     pub max_bytes: u64,
     /// Probability below which a link is not used when traces are assembled.
     pub threshold: f32,
+}
+
+/// The daily backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupPlan {
+    /// In which each gets a folder of its own.
+    pub folder: PathBuf,
+    /// So many are kept.
+    pub keep: usize,
+    /// When it is made: minutes since midnight, UTC.
+    pub minute_of_day: u32,
+}
+
+impl BackupPlan {
+    /// Checks what was written and gives it its meaning; `None` where no folder is given.
+    pub fn new(backup: &Backup) -> Result<Option<Self>, ConfigError> {
+        let minute_of_day = minute_of_day(&backup.time)
+            .ok_or_else(|| error("backup.time", "give a time of the day in UTC, like 03:00"))?;
+        if backup.keep == 0 || backup.keep > 3_660 {
+            return Err(error("backup.keep", "give at least 1 and at most 3660"));
+        }
+        let folder = PathBuf::from(&backup.folder);
+        match (backup.folder.is_empty(), folder.is_absolute()) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(Self { folder, keep: backup.keep, minute_of_day })),
+            (false, false) => Err(error("backup.folder", "give an absolute path")),
+        }
+    }
+}
+
+fn minute_of_day(text: &str) -> Option<u32> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, below: u32| {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u32>().ok().filter(|number| is_number && *number < below)
+    };
+    Some(number(hour, 24)? * 60 + number(minute, 60)?)
 }
 
 /// A value that makes no sense: its key and why.
@@ -156,6 +194,24 @@ mod tests {
         let config = Config::new(&server, &storage, &Elasticsearch::default(), 0.5).unwrap();
         assert_eq!(config.listen, "127.0.0.1:7901".parse().unwrap());
         assert_eq!(config.retention, Duration::from_secs(604_800));
+    }
+
+    #[test]
+    fn a_backup_is_planned_only_where_a_folder_is_given() {
+        assert_eq!(BackupPlan::new(&Backup::default()), Ok(None));
+        let backup =
+            Backup { folder: "/backups".into(), time: "23:59".into(), ..Backup::default() };
+        let plan = BackupPlan::new(&backup).unwrap().unwrap();
+        assert_eq!((plan.keep, plan.minute_of_day), (7, 24 * 60 - 1));
+        for (key, bad) in [
+            ("backup.time", Backup { time: "24:00".into(), ..backup.clone() }),
+            ("backup.time", Backup { time: "+3:00".into(), ..backup.clone() }),
+            ("backup.time", Backup { time: "3 am".into(), ..backup.clone() }),
+            ("backup.keep", Backup { keep: 0, ..backup.clone() }),
+            ("backup.folder", Backup { folder: "backups".into(), ..backup }),
+        ] {
+            assert_eq!(BackupPlan::new(&bad).unwrap_err().key, key, "{bad:?}");
+        }
     }
 
     #[test]

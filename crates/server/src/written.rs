@@ -91,6 +91,18 @@ pub struct Elasticsearch {
     pub index_prefix: String,
 }
 
+/// `[backup]` as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Folder in which a backup is made every day; empty: none is made.
+    pub folder: String,
+    /// So many of these are kept; older ones are removed.
+    pub keep: usize,
+    /// When it is made, `HH:MM` in UTC.
+    pub time: String,
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -132,6 +144,12 @@ impl Default for Otlp {
 impl Default for Storage {
     fn default() -> Self {
         Self { backend: "embedded".to_owned(), span_retention_days: 7, max_bytes: 10 << 30 }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { folder: String::new(), keep: 7, time: "03:00".to_owned() }
     }
 }
 

@@ -15,6 +15,7 @@ use deeptrace_server::access::{Access, Rules};
 use deeptrace_server::api::{Api, Threshold, routes};
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
+use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_store::{Batch, Mode, Options, Store};
@@ -58,6 +59,17 @@ impl Served {
         let options = Options::new(folder.path().join("data"));
         let store: Arc<dyn Store> =
             deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        let guarded = Arc::new(Guarded::new(store).unwrap());
+        let place = Place {
+            backend: "embedded",
+            is_shared: false,
+            data_dir: folder.path().join("data"),
+            config: None,
+            plan: None,
+            version: "test",
+        };
+        let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
+        let store: Arc<dyn Store> = guarded;
         let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
@@ -69,6 +81,7 @@ impl Served {
         let api = Api {
             store,
             access: Arc::new(access),
+            duties,
             ingest: ingest.clone(),
             threshold: Arc::new(Threshold::new(0.5)),
             correlation,

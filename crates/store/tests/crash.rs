@@ -2,7 +2,7 @@
 //!
 //! This test binary runs itself as the writer, which names every batch on its standard output
 //! once it was acknowledged, and is killed in the middle of its work, again and again on the same
-//! folder.
+//! folder. Beside writing it removes spans and makes backups, and says so as well.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 use deeptrace_model::WallTime;
 use deeptrace_store::{
-    Batch, LinkKey, LinkLookup, Mode, Options, SpanKey, SpanLookup, TABLE, Window,
+    Batch, LinkKey, LinkLookup, Mode, Options, Removal, SpanKey, SpanLookup, Store, TABLE, Window,
 };
 
 mod sample;
@@ -54,34 +54,69 @@ fn writer() {
     }
 }
 
-/// Starts the writer at batch `from`, kills it after `life` and returns what it acknowledged.
-fn killed(backend: &str, folder: &Path, from: u64, life: Duration) -> Vec<u64> {
+/// Spans of batch `n` that are removed after it was written.
+fn erased(n: u64) -> impl Iterator<Item = u64> {
+    (n * BATCH_LEN..(n + 1) * BATCH_LEN).filter(|n| n.is_multiple_of(5))
+}
+
+fn by_id(numbers: impl Iterator<Item = u64>) -> Vec<SpanLookup> {
+    numbers.map(|n| SpanLookup { key: SpanKey::Id(span(n).id), window: Window::ALL }).collect()
+}
+
+/// The eraser, when this binary was started as one: writes a batch, removes a part of it, purges and backs
+/// up, over and over until it is killed.
+#[test]
+fn eraser() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let name = std::env::var(BACKEND).unwrap();
+    let from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
+    let options = Options::new(&folder);
+    let store = deeptrace_store::open(&name, &options, Mode::Write).unwrap();
+    let say = |what: &str, n: u64| writeln!(std::io::stdout(), "{what} {n}").unwrap();
+    for n in from.. {
+        store.write(&batch(n)).unwrap();
+        say("acknowledged", n);
+        store.remove(Removal::Spans(&by_id(erased(n)))).unwrap();
+        say("removed", n);
+        store.maintain(WallTime(BEGIN)).unwrap();
+        if n % 3 == 0 {
+            store.purge().unwrap();
+        }
+        if n % 3 == 1 {
+            let copy = Path::new(&folder).with_extension(format!("copy-{n}"));
+            std::fs::create_dir(&copy).unwrap();
+            store.backup(&copy, &mut |_| ()).unwrap();
+            say("backed-up", n);
+        }
+    }
+}
+
+/// Starts this binary as `role` at batch `from`, kills it `life` after its first word, and returns what it
+/// said.
+fn killed(role: &str, backend: &str, folder: &Path, from: u64, life: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
+        .args([role, "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env(BACKEND, backend)
         .env(FROM, from.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let number = |line: String| {
-        // The harness may have begun the line.
-        let (_, number) = line.split_once("acknowledged ")?;
-        number.parse().ok()
-    };
-    // Its life begins with the first batch, or every round might die before one.
-    let first = lines.by_ref().map_while(Result::ok).find_map(number);
-    let mut acknowledged: Vec<u64> = first.into_iter().collect();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // The harness may have begun the line.
+    let first = lines.by_ref().find(|line| line.contains("acknowledged "));
     let end = Instant::now() + life;
-    let reader = std::thread::spawn(move || {
-        lines.map_while(Result::ok).filter_map(number).collect::<Vec<u64>>()
-    });
+    let reader = std::thread::spawn(move || lines.collect::<Vec<String>>());
     std::thread::sleep(end.saturating_duration_since(Instant::now()));
     child.kill().unwrap();
     child.wait().unwrap();
-    acknowledged.extend(reader.join().unwrap());
-    acknowledged
+    first.into_iter().chain(reader.join().unwrap()).collect()
+}
+
+/// The numbers behind `word`.
+fn numbers(said: &[String], word: &str) -> Vec<u64> {
+    let number = |line: &String| line.split_once(&format!("{word} "))?.1.parse().ok();
+    said.iter().filter_map(number).collect()
 }
 
 #[test]
@@ -93,7 +128,8 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
         for round in 0..ROUNDS {
             // Different moments of a batch's life: writing, committing, merging.
             let life = Duration::from_micros(500 + round * 7919 % 60_000);
-            let new = killed(backend.name, folder.path(), next, life);
+            let said = killed("writer", backend.name, folder.path(), next, life);
+            let new = numbers(&said, "acknowledged");
             assert!(!new.is_empty(), "round {round}: the writer acknowledged nothing");
             acknowledged.extend(new);
             // The batch after the last acknowledged one may have been committed or not: it is
@@ -131,5 +167,71 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             }
         }
         assert!(acknowledged.len() as u64 > ROUNDS, "{} batches in all", acknowledged.len());
+    }
+}
+
+#[test]
+fn removing_purging_and_backing_up_lose_nothing_and_leave_no_half() {
+    for backend in TABLE {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("data");
+        let options = Options::new(&folder);
+        let (mut acknowledged, mut removed, mut copied) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut next = 0;
+        for round in 0..ROUNDS {
+            let life = Duration::from_micros(500 + round * 15_838 % 120_000);
+            let said = killed("eraser", backend.name, &folder, next, life);
+            acknowledged.extend(numbers(&said, "acknowledged"));
+            removed.extend(numbers(&said, "removed"));
+            copied.extend(numbers(&said, "backed-up"));
+            // One that was written and not acknowledged must not meet its own backup.
+            next = acknowledged.last().unwrap() + 3;
+
+            let store = deeptrace_store::open(backend.name, &options, Mode::Write).unwrap();
+            check(&*store, &acknowledged, &removed);
+            // What broke off is removed by the same call.
+            let open: Vec<u64> = acknowledged.difference(&removed).copied().collect();
+            for n in open {
+                store.remove(Removal::Spans(&by_id(erased(n)))).unwrap();
+                removed.insert(n);
+            }
+            check(&*store, &acknowledged, &removed);
+        }
+        assert!(removed.len() as u64 > ROUNDS, "{} removals in all", removed.len());
+        let mut whole = 0;
+        for entry in std::fs::read_dir(parent.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(n) = path.extension().and_then(|it| it.to_str()?.strip_prefix("copy-")) else {
+                continue;
+            };
+            let n: u64 = n.parse().unwrap();
+            let target = Options::new(parent.path().join(format!("restored-{n}")));
+            match (backend.restore)(&target, &path) {
+                Ok(()) => {
+                    let copy = deeptrace_store::open(backend.name, &target, Mode::Read).unwrap();
+                    let before: BTreeSet<u64> =
+                        acknowledged.iter().copied().filter(|it| *it <= n).collect();
+                    check(&*copy, &before, &before);
+                    whole += 1;
+                }
+                Err(error) => assert!(!copied.contains(&n), "backup {n} was acknowledged: {error}"),
+            }
+        }
+        assert!(whole > 0, "no backup was made in {ROUNDS} rounds");
+    }
+}
+
+/// What was acknowledged is there but for what was removed, which is not.
+fn check(store: &dyn Store, acknowledged: &BTreeSet<u64>, removed: &BTreeSet<u64>) {
+    for n in acknowledged {
+        let all = n * BATCH_LEN..(n + 1) * BATCH_LEN;
+        let stays = by_id(all.filter(|it| !it.is_multiple_of(5)));
+        assert_eq!(store.spans(&stays, usize::MAX).unwrap().len(), stays.len(), "batch {n}");
+        let gone = store.spans(&by_id(erased(*n)), usize::MAX).unwrap();
+        assert!(gone.is_empty() || !removed.contains(n), "{} came back in batch {n}", gone.len());
+        let key = |it: u64| LinkLookup { key: LinkKey::Child(span(it).id), window: Window::ALL };
+        let links = store.links(&erased(*n).map(key).collect::<Vec<_>>(), usize::MAX).unwrap();
+        assert!(links.is_empty() || !removed.contains(n), "links of batch {n} are left");
     }
 }

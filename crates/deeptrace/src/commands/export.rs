@@ -1,10 +1,11 @@
 //! `deeptrace export`: whole traces of a time, in one of the formats of the table.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use deeptrace_erase::{Field, Target};
 use deeptrace_export::{Format, Framing, TABLE};
 use deeptrace_model::Trace;
 use deeptrace_server::answers::Search;
@@ -12,6 +13,7 @@ use deeptrace_server::answers::Search;
 use crate::Common;
 use crate::answerer::Answerer;
 use crate::output;
+use crate::progress::Progress;
 
 /// Options of the command.
 #[derive(Args)]
@@ -23,6 +25,12 @@ pub struct Options {
     /// File to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Traces with a span of this service
+    #[arg(long)]
+    service: Option<String>,
+    /// Traces with a span made on behalf of this user
+    #[arg(long)]
+    user: Option<String>,
     /// Traces with a span that started at this time or later
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     start: Option<String>,
@@ -46,39 +54,46 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let format: &Format =
         deeptrace_export::format(&options.format).context("there is no such format")?;
     let search = Search {
+        service: options.service.unwrap_or_default(),
         start: options.start.unwrap_or_default(),
         end: options.end.unwrap_or_default(),
         ..Search::default()
     };
+    let user = options.user.map(|user| Target::new(Field::User, user)).transpose()?;
     // A relative time means the same on every page.
     let filter = search.filter(deeptrace_server::clock::now());
     let filter = filter.map_err(|error| anyhow::anyhow!(error.message))?;
+    let stats = store.stats()?;
+    let newest = stats.newest.unwrap_or_default().min(filter.window.to);
+    let oldest = stats.oldest.unwrap_or_default().max(filter.window.from);
     let mut out = output::open(&options.output)?;
     let mut exporter = (format.make)(Framing::Document);
+    let progress = Progress::of("exporting");
     let (mut traces, mut spans, mut after) = (0_u64, 0_u64, None);
     loop {
         let mut take = |trace: &Trace| -> Result<()> {
+            let is_wanted = user
+                .as_ref()
+                .is_none_or(|user| trace.spans.iter().any(|it| user.matches(&it.span)));
+            if !is_wanted {
+                return Ok(());
+            }
             exporter.spans(trace.id, &trace.spans, &mut out)?;
             traces += 1;
             spans += trace.spans.len() as u64;
+            // The newest come first.
+            let reached = trace.spans.first().map_or(newest, |root| root.span.start);
+            let share = newest.since(reached).0 as f64 / newest.since(oldest).0.max(1) as f64;
+            progress.share(share, &format!("{traces} traces, {spans} spans"));
             Ok(())
         };
         after = deeptrace_query::walk(&*store, &filter, after, PAGE, limits, &mut take)?;
-        progress(traces, spans, after.is_none())?;
         if after.is_none() {
             break;
         }
     }
     exporter.end(&mut out)?;
     out.flush()?;
+    progress.end();
     Ok(())
-}
-
-/// On a terminal only, and not among what is exported.
-fn progress(traces: u64, spans: u64, is_end: bool) -> io::Result<()> {
-    let mut err = io::stderr();
-    if !err.is_terminal() {
-        return Ok(());
-    }
-    write!(err, "\r{traces} traces, {spans} spans{}", if is_end { "\n" } else { "" })
 }

@@ -18,6 +18,7 @@ use deeptrace_server::api::{self, Api, Threshold};
 use deeptrace_server::audit::Auditor;
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
+use deeptrace_server::duties::{Duties, Guarded};
 use deeptrace_server::jobs::Jobs;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_store::{Mode, Store};
@@ -25,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::settings::Running;
-use crate::{Common, custom};
+use crate::{Common, custom, duty};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -108,6 +109,7 @@ struct Doors {
 /// The store with the thread that writes to it.
 struct Opened {
     store: Arc<dyn Store>,
+    duties: Arc<Duties>,
     ingest: Ingest,
     writer: Writer,
 }
@@ -122,9 +124,12 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let settings: Arc<dyn Settings> =
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice));
     let (ingest, store, writer) = match opened {
-        Some(Opened { store, ingest, writer }) => (Some(ingest), Some(store), Some(writer)),
+        Some(Opened { store, duties, ingest, writer }) => {
+            (Some(ingest), Some((store, duties)), Some(writer))
+        }
         None => (None, None, None),
     };
+    let mut duties_end = None;
     let sink: Box<dyn Sink> = match &ingest {
         Some(ingest) => Box::new(ToStore(ingest.clone())),
         None => Box::new(Kept),
@@ -150,7 +155,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
     let mut audit = None;
-    if let (Some(listener), Some(store), Some(ingest)) = (doors.server, store, ingest) {
+    if let (Some(listener), Some((store, duties)), Some(ingest)) = (doors.server, store, ingest) {
+        let started = duties.start(stopped.clone());
+        duties_end = Some(started.context("cannot start the thread of the duties")?);
         let started = status.started;
         let stop = stopped.clone();
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), has_agent);
@@ -161,7 +168,8 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let access = Arc::new(access.audited(Arc::clone(&started_auditor)));
         audit = Some(started_auditor);
         let version = VERSION;
-        let api = Api { store, access, ingest, threshold, correlation, started, stop, version };
+        let api =
+            Api { store, access, duties, ingest, threshold, correlation, started, stop, version };
         let guard = Guard::of_host(listener.address(), names(listener.address()));
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
@@ -169,6 +177,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     wait_for_end(&stop, stopped, settings).await?;
     while let Some(ended) = serving.join_next().await {
         ended.context("an API has panicked")?.context("an API has failed")?;
+    }
+    if duties_end.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread of the duties has panicked");
     }
     // What capture hands on at its end goes to the writer, so that one ends last.
     if let Some(end_capture) = end_capture {
@@ -331,9 +342,12 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     options.max_bytes = loaded.server.max_bytes;
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
         .context("cannot open the store")?;
+    let guarded = Arc::new(Guarded::new(store).context("cannot read what was erased")?);
+    let duties = Arc::new(Duties::new(Arc::clone(&guarded), duty::place(loaded, common)));
+    let store: Arc<dyn Store> = guarded;
     let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent)
         .context("cannot start the writer of the store")?;
-    Ok(Some(Opened { store, ingest, writer }))
+    Ok(Some(Opened { store, duties, ingest, writer }))
 }
 
 impl Doors {

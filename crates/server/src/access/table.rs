@@ -78,6 +78,11 @@ pub const ROUTES: &[Route] = &[
     to(Operator, "POST", "/correlation/run", "correlate stored spans again"),
     to(Operator, "GET", "/correlation/jobs/{id}", "how far that is"),
     to(Operator, "DELETE", "/correlation/jobs/{id}", "cancel it"),
+    // Duties of the data.
+    to(Admin, "DELETE", "/spans", "erase spans, or remove old ones"),
+    to(Admin, "POST", "/backup", "back up data and configuration"),
+    to(Operator, "POST", "/import", "take in spans that were exported"),
+    to(Admin, "GET", "/jobs/{id}", "how far such a duty is"),
     // How it runs.
     to(Analyst, "GET", "/config", "the configuration, without secrets"),
     to(Operator, "PUT", "/config", "change the configuration"),

@@ -13,6 +13,7 @@ use deeptrace_server::api::{Api, Threshold, routes};
 use deeptrace_server::audit::{Auditor, Keeping};
 use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
+use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_store::{Mode, Options, Store};
@@ -201,8 +202,19 @@ pub fn api(
     let (stop, stopped) = watch::channel(false);
     let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
     let jobs = Arc::new(Jobs::new(Arc::clone(store), stopped.clone(), false));
+    // No request of these tests gets so far that a file would be touched.
+    let place = Place {
+        backend: "embedded",
+        is_shared: false,
+        data_dir: "/nonexistent".into(),
+        config: None,
+        plan: None,
+        version: "test",
+    };
+    let guarded = Arc::new(Guarded::new(Arc::clone(store)).unwrap());
     let api = Api {
         correlation: Correlation { choice, jobs },
+        duties: Arc::new(Duties::new(guarded, place)),
         store: Arc::clone(store),
         access: Arc::new(Access::new(Arc::clone(store), admin.clone(), rules)),
         ingest: ingest.clone(),

@@ -1,0 +1,128 @@
+//! Who does a duty of the data: a running server (`--server`), else this process on the data folder; where
+//! that is in use, the server that the configuration names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::absolute;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use deeptrace_server::duties::{Duties, Guarded, Job, JobState, Place};
+use deeptrace_store::{Mode, Options, StoreError};
+use serde::de::DeserializeOwned;
+
+use crate::Common;
+use crate::client::Client;
+use crate::config::{Loaded, Loader};
+use crate::progress::Progress;
+
+/// Between two questions how far a job is.
+const POLL: Duration = Duration::from_millis(200);
+/// Without news for so long, whoever did the job has died.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Who does it.
+pub enum Doer {
+    /// A running server.
+    Server(Client),
+    /// We, on the data folder.
+    Folder(Box<Duties>),
+}
+
+/// Whether a store may be made where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is an error.
+    Refused,
+    /// It is made.
+    Made,
+}
+
+impl Doer {
+    /// The server at `url`, or whoever has the data folder.
+    pub fn new(url: Option<&str>, common: &Common, absent: Absent) -> Result<Self> {
+        if let Some(url) = url {
+            return Ok(Self::Server(Client::new(url, &common.data_dir)));
+        }
+        let loaded = Loader::of_process(common.config.clone()).load(None)?;
+        let options = options(&loaded, common);
+        if absent == Absent::Refused {
+            deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
+                .context("cannot open the store")?;
+        }
+        match deeptrace_store::open(loaded.server.backend, &options, Mode::Write) {
+            Ok(store) => {
+                let guarded = Guarded::new(store).context("cannot read what was erased")?;
+                let duties = Duties::new(Arc::new(guarded), place(&loaded, common));
+                Ok(Self::Folder(Box::new(duties)))
+            }
+            Err(StoreError::InUse { .. }) => {
+                let url = format!("http://{}", reachable(loaded.server.listen));
+                Ok(Self::Server(Client::new(&url, &common.data_dir)))
+            }
+            Err(error) => Err(error).context("cannot open the store"),
+        }
+    }
+}
+
+/// The store of this configuration.
+pub fn options(loaded: &Loaded, common: &Common) -> Options {
+    let mut options = Options::new(&common.data_dir);
+    options.retention = loaded.server.retention;
+    options.max_bytes = loaded.server.max_bytes;
+    options
+}
+
+/// Where duties are done under this configuration.
+pub fn place(loaded: &Loaded, common: &Common) -> Place {
+    let absolute = |path: &std::path::Path| absolute(path).unwrap_or_else(|_| path.to_owned());
+    Place {
+        backend: loaded.server.backend,
+        // The embedded store serves one server; the others are somewhere else, for all.
+        is_shared: loaded.server.backend != deeptrace_store::TABLE[0].name,
+        data_dir: absolute(&common.data_dir),
+        config: loaded.file.as_deref().map(absolute),
+        plan: loaded.backup.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// Waits for the end of a job and returns what came of it.
+pub fn wait<T: DeserializeOwned>(client: &Client, job: Job, progress: &Progress) -> Result<T> {
+    let mut job = job;
+    let mut heard = Instant::now();
+    loop {
+        match job.state {
+            JobState::Done => {
+                progress.end();
+                let result = job.result.unwrap_or_default();
+                return serde_json::from_value(result)
+                    .context("the server gave a result of another version");
+            }
+            JobState::Failed => bail!("{}", job.error.unwrap_or_default()),
+            JobState::Running if heard.elapsed() > SILENCE_MAX => {
+                bail!(
+                    "no news of job {} for two minutes: its server has died; start it, then look again",
+                    job.id
+                )
+            }
+            JobState::Running => progress.tell(&job.progress),
+        }
+        std::thread::sleep(POLL);
+        let later: Job = client.get(&format!("/jobs/{}", job.id), &[])?;
+        if later.updated_unix_nano != job.updated_unix_nano {
+            heard = Instant::now();
+        }
+        job = later;
+    }
+}
+
+/// Where a server that listens there is asked from its own host.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}

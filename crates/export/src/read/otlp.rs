@@ -1,0 +1,135 @@
+//! Reads `otlp` and `otlp-protobuf`: `TracesData`, also one a line, also in pieces one behind the other.
+//! Payloads are not in it.
+
+use std::io::{BufRead, Read};
+
+use deeptrace_model::{Attributes, SpanId, SpanKind, TraceId, Value, WallTime};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, span, status::StatusCode};
+use prost::Message;
+
+use super::plain::Plain;
+use super::{ReadError, Take, objects};
+
+/// Bytes of the spans of one resource in protobuf, at most.
+const RESOURCE_LEN_MAX: u64 = 256 << 20;
+/// Field 1 of `TracesData`, a message (encoding.proto: number << 3 | 2).
+const RESOURCE_SPANS: u8 = 0x0a;
+
+pub(crate) fn json(input: &mut dyn BufRead, take: Take<'_>) -> Result<(), ReadError> {
+    objects::each(input, Some("resourceSpans"), &mut |spans| resource(spans, take))
+}
+
+pub(crate) fn protobuf(input: &mut dyn BufRead, take: Take<'_>) -> Result<(), ReadError> {
+    let wrong = |said: &str| ReadError::Protobuf(said.to_owned());
+    loop {
+        let Some(tag) = input.fill_buf()?.first().copied() else { return Ok(()) };
+        input.consume(1);
+        if tag != RESOURCE_SPANS {
+            return Err(wrong("it is no TracesData"));
+        }
+        let len = varint(input)?.filter(|len| *len <= RESOURCE_LEN_MAX);
+        let len = len.ok_or_else(|| wrong("a resource is longer than 256 MiB"))?;
+        let mut bytes = Vec::new();
+        let read = input.take(len).read_to_end(&mut bytes)?;
+        if read as u64 != len {
+            return Err(wrong("it is cut"));
+        }
+        let spans = ResourceSpans::decode(&bytes[..]);
+        resource(spans.map_err(|error| ReadError::Protobuf(error.to_string()))?, take)?;
+    }
+}
+
+/// A number of up to 64 bits; `None` if it has more.
+fn varint(input: &mut dyn BufRead) -> Result<Option<u64>, ReadError> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let mut byte = [0];
+        input.read_exact(&mut byte)?;
+        number |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] < 0x80 {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+fn resource(spans: ResourceSpans, take: Take<'_>) -> Result<(), ReadError> {
+    let mut of_process = Attributes::new();
+    add(&mut of_process, spans.resource.map(|it| it.attributes).unwrap_or_default());
+    let service =
+        of_process.get("service.name").and_then(Value::as_text).unwrap_or("unknown_service");
+    let service = service.to_owned();
+    of_process.remove("service.name");
+    for span in spans.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+        let mut attributes = of_process.clone();
+        add(&mut attributes, span.attributes);
+        let wrong = |reason| ReadError::Span { span: format!("{:02x?}", span.span_id), reason };
+        let trace = span.trace_id.as_slice().try_into().map(u128::from_be_bytes);
+        let id = span.span_id.as_slice().try_into().map(u64::from_be_bytes);
+        let parent = match span.parent_span_id.as_slice() {
+            [] => Ok(0),
+            bytes => bytes.try_into().map(u64::from_be_bytes),
+        };
+        let status = span.status.unwrap_or_default();
+        let plain = Plain {
+            trace: TraceId(trace.map_err(|_| wrong("its trace id has not 16 bytes"))?),
+            id: SpanId(id.map_err(|_| wrong("its id has not 8 bytes"))?),
+            parent: match parent.map_err(|_| wrong("the id of its parent has not 8 bytes"))? {
+                0 => None,
+                parent => Some(SpanId(parent)),
+            },
+            kind: kind(span.kind),
+            name: span.name,
+            service: service.as_str().into(),
+            start: WallTime(span.start_time_unix_nano),
+            end: WallTime(span.end_time_unix_nano),
+            is_error: status.code() == StatusCode::Error,
+            message: (!status.message.is_empty()).then_some(status.message),
+            attributes,
+            follows: None,
+        };
+        take(plain.finish()).map_err(ReadError::Stopped)?;
+    }
+    Ok(())
+}
+
+fn add(attributes: &mut Attributes, told: Vec<KeyValue>) {
+    for KeyValue { key, value, .. } in told {
+        if let Some(value) = value.and_then(value_of) {
+            attributes.set(key.into(), value);
+        }
+    }
+}
+
+/// What the model has no type for is JSON as text.
+fn value_of(value: AnyValue) -> Option<Value> {
+    let as_text = |value: &AnyValue| match &value.value {
+        Some(any_value::Value::StringValue(text)) => Some(text.clone()),
+        _ => None,
+    };
+    Some(match value.value? {
+        any_value::Value::StringValue(text) => Value::Text(text.into()),
+        any_value::Value::BoolValue(yes) => Value::Bool(yes),
+        any_value::Value::IntValue(number) => Value::Int(number),
+        any_value::Value::DoubleValue(number) => Value::Float(number),
+        any_value::Value::ArrayValue(array) => {
+            match array.values.iter().map(as_text).collect::<Option<Vec<String>>>() {
+                Some(texts) => Value::Texts(texts),
+                None => Value::from(serde_json::to_string(&array).unwrap_or_default()),
+            }
+        }
+        other => Value::from(serde_json::to_string(&other).unwrap_or_default()),
+    })
+}
+
+/// Unspecified counts as internal (`trace.proto`).
+fn kind(kind: i32) -> SpanKind {
+    match span::SpanKind::try_from(kind) {
+        Ok(span::SpanKind::Server) => SpanKind::Server,
+        Ok(span::SpanKind::Client) => SpanKind::Client,
+        Ok(span::SpanKind::Producer) => SpanKind::Producer,
+        Ok(span::SpanKind::Consumer) => SpanKind::Consumer,
+        _ => SpanKind::Internal,
+    }
+}

@@ -1,0 +1,153 @@
+//! What an exporter wrote is read again: all that its format has.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod spans;
+
+use deeptrace_export::{Format, Framing, ReadError, TABLE, format, recognise};
+use deeptrace_model::{TraceId, TraceSpan, Value};
+
+use spans::{child, export, root};
+
+fn read(format: &Format, mut bytes: &[u8]) -> Result<Vec<TraceSpan>, ReadError> {
+    let mut spans = Vec::new();
+    (format.read)(&mut bytes, &mut |span| {
+        spans.push(span);
+        Ok(())
+    })?;
+    Ok(spans)
+}
+
+/// What comes back of a span in that format.
+fn expected(format: &str, original: &TraceSpan) -> TraceSpan {
+    let mut span = original.clone();
+    if format != "json" {
+        (span.span.request_payload, span.span.response_payload) = Default::default();
+    }
+    span
+}
+
+#[test]
+fn what_was_written_is_read_in_every_format() {
+    for format in TABLE {
+        for framing in [Framing::Document, Framing::Lines] {
+            let originals = [root(), child()];
+            let bytes = export(format.name, framing, &originals);
+            assert_eq!(recognise(&bytes).map(|it| it.name), Some(format.name));
+            let spans = read(format, &bytes).unwrap();
+            assert_eq!(spans.len(), 2, "{}", format.name);
+            for (read, original) in spans.iter().zip(&originals) {
+                let expected = expected(format.name, original);
+                let is_exact = !matches!(format.name, "jaeger" | "zipkin");
+                let (span, told) = (&read.span, &expected.span);
+                let clear = |link: &TraceSpan| {
+                    let mut link = link.link.clone();
+                    if let Some(link) = &mut link {
+                        link.candidates = 1;
+                        if !is_exact {
+                            link.child_start.0 -= link.child_start.0 % 1000;
+                        }
+                    }
+                    link
+                };
+                assert_eq!(read.parent, expected.parent);
+                assert_eq!(clear(read), clear(&expected), "{}", format.name);
+                assert_eq!((span.id, span.kind, &span.name), (told.id, told.kind, &told.name));
+                assert_eq!((&span.service, &span.protocol), (&told.service, &told.protocol));
+                assert_eq!(
+                    (span.status, &span.status_message),
+                    (told.status, &told.status_message)
+                );
+                assert_eq!((span.request_size, span.response_size), (78, 112));
+                assert_eq!((&span.unknown, span.truncated), (&told.unknown, told.truncated));
+                assert_eq!(span.lost_events, told.lost_events);
+                assert_eq!(span.request_payload, told.request_payload, "{}", format.name);
+                let trace = span.trace_context.unwrap().trace;
+                assert_eq!(trace, TraceId(0xabc));
+                let grain = if is_exact { 1 } else { 1000 };
+                assert_eq!(span.start.0 / grain, told.start.0 / grain);
+                assert!(told.end.0.abs_diff(span.end.0) <= grain, "{}", format.name);
+                for (name, value) in told.all_attributes().iter() {
+                    let found = span.attributes.get(name);
+                    let as_text = |value: &Value| match value {
+                        Value::Text(text) => text.to_string(),
+                        Value::Int(number) => number.to_string(),
+                        Value::Float(number) => number.to_string(),
+                        Value::Bool(yes) => yes.to_string(),
+                        Value::Texts(texts) if format.name == "jaeger" => {
+                            serde_json::to_string(texts).unwrap()
+                        }
+                        Value::Texts(texts) => texts.join(","),
+                    };
+                    match format.name {
+                        "json" | "otlp" | "otlp-protobuf" => {
+                            assert_eq!(found, Some(value), "{name}")
+                        }
+                        _ => assert_eq!(found.map(as_text), Some(as_text(value)), "{name}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn json_that_was_read_is_written_alike() {
+    for framing in [Framing::Document, Framing::Lines] {
+        let first = export("json", framing, &[root(), child()]);
+        let spans = read(format("json").unwrap(), &first).unwrap();
+        let again = export("json", framing, &spans);
+        assert_eq!(String::from_utf8(again).unwrap(), String::from_utf8(first).unwrap());
+    }
+}
+
+#[test]
+fn several_documents_and_none_are_read() {
+    for format in TABLE {
+        let one = export(format.name, Framing::Document, &[root()]);
+        let spans = read(format, &[&one[..], &one[..]].concat()).unwrap();
+        assert_eq!(spans.len(), 2, "{}", format.name);
+        let none = export(format.name, Framing::Document, &[]);
+        assert_eq!(read(format, &none).unwrap(), []);
+        assert_eq!(read(format, b"").unwrap(), []);
+    }
+}
+
+#[test]
+fn what_is_cut_or_something_else_is_an_error_and_no_panic() {
+    for format in TABLE {
+        let bytes = export(format.name, Framing::Document, &[root(), child()]);
+        let cut_at = (1..bytes.len() - 2).step_by(7);
+        for len in cut_at {
+            let read = read(format, &bytes[..len]);
+            let is_whole = read.as_ref().is_ok_and(|spans| spans.len() == 2);
+            assert!(read.is_err() || is_whole, "{}: {len} of {}", format.name, bytes.len());
+        }
+        assert!(read(format, b"these are no spans").is_err(), "{}", format.name);
+    }
+    let json = format("json").unwrap();
+    let text = String::from_utf8(export("json", Framing::Lines, &[root()])).unwrap();
+    for (from, to) in [
+        ("\"00000000000000a1\"", "\"0000000000000000\""),
+        ("\"00000000000000a1\"", "\"+0000000000000a1\""),
+        ("\"00000000000000000000000000000abc\"", "\"xyz\""),
+        ("\"kind\":\"server\"", "\"kind\":\"waiter\""),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        assert!(read(json, changed.as_bytes()).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn whoever_takes_can_stop() {
+    for format in TABLE {
+        let bytes = export(format.name, Framing::Document, &[root(), child()]);
+        let mut taken = 0;
+        let stopped = (format.read)(&mut &bytes[..], &mut |_| {
+            taken += 1;
+            Err("full".into())
+        });
+        assert!(matches!(stopped, Err(ReadError::Stopped(_))), "{}", format.name);
+        assert_eq!(taken, 1);
+    }
+}
