@@ -91,9 +91,15 @@ fn eraser() {
     }
 }
 
-/// Starts this binary as `role` at batch `from`, kills it `life` after its first word, and returns what it
-/// said.
-fn killed(role: &str, backend: &str, folder: &Path, from: u64, life: Duration) -> Vec<String> {
+/// Starts this binary as `role` at batch `from`, kills it `life` after it has said so much, and returns
+/// what it said.
+fn killed(
+    role: &str,
+    backend: &str,
+    folder: &Path,
+    from: u64,
+    (words, life): (usize, Duration),
+) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([role, "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
@@ -103,14 +109,21 @@ fn killed(role: &str, backend: &str, folder: &Path, from: u64, life: Duration) -
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    // The harness may have begun the line.
-    let first = lines.by_ref().find(|line| line.contains("acknowledged "));
+    // The harness says something first, and may have begun the line.
+    let is_word = |line: &String| line.contains("acknowledged ") || line.contains("removed ");
+    let (mut first, mut count) = (Vec::new(), 0);
+    while count < words
+        && let Some(line) = lines.next()
+    {
+        count += usize::from(is_word(&line));
+        first.push(line);
+    }
     let end = Instant::now() + life;
     let reader = std::thread::spawn(move || lines.collect::<Vec<String>>());
     std::thread::sleep(end.saturating_duration_since(Instant::now()));
     child.kill().unwrap();
     child.wait().unwrap();
-    first.into_iter().chain(reader.join().unwrap()).collect()
+    [first, reader.join().unwrap()].concat()
 }
 
 /// The numbers behind `word`.
@@ -128,7 +141,7 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
         for round in 0..ROUNDS {
             // Different moments of a batch's life: writing, committing, merging.
             let life = Duration::from_micros(500 + round * 7919 % 60_000);
-            let said = killed("writer", backend.name, folder.path(), next, life);
+            let said = killed("writer", backend.name, folder.path(), next, (1, life));
             let new = numbers(&said, "acknowledged");
             assert!(!new.is_empty(), "round {round}: the writer acknowledged nothing");
             acknowledged.extend(new);
@@ -180,8 +193,10 @@ fn removing_purging_and_backing_up_lose_nothing_and_leave_no_half() {
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut next = 0;
         for round in 0..ROUNDS {
-            let life = Duration::from_micros(500 + round * 15_838 % 120_000);
-            let said = killed("eraser", backend.name, &folder, next, life);
+            // Different moments: of the first batches, and of what is done with each.
+            let words = 1 + round as usize % 9;
+            let life = Duration::from_micros(500 + round * 15_838 % 60_000);
+            let said = killed("eraser", backend.name, &folder, next, (words, life));
             acknowledged.extend(numbers(&said, "acknowledged"));
             removed.extend(numbers(&said, "removed"));
             copied.extend(numbers(&said, "backed-up"));

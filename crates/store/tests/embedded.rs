@@ -205,6 +205,9 @@ fn no_byte_of_what_was_removed_is_in_any_file_after_a_purge() {
         .collect();
     let removed = store.remove(Removal::Spans(&lookups)).unwrap();
     assert_eq!(removed.spans, 40);
+    let sums = store.rollups(Window::ALL, Step::Whole, None).unwrap();
+    assert!(sums.operations.iter().all(|it| !it.operation.service.ends_with("-clinic")));
+    assert!(sums.operations.iter().any(|it| it.operation.service == "users"));
     assert!(found().0 > 0, "nothing is left to be purged: the test shows nothing");
     store.purge().unwrap();
     assert_eq!(found(), (0, 0));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deeptrace_model::{Gap, Link, Span, WallTime};
 use deeptrace_store::{
     Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, Removal,
-    Removed, SpanLookup, Stats, Store, StoreError, Window,
+    Removed, Rollups, SpanLookup, Stats, Step, Store, StoreError, Window,
 };
 
 use super::Tombstones;
@@ -66,6 +66,15 @@ impl Store for Guarded {
         service: Option<&str>,
     ) -> Result<Vec<Operation>, StoreError> {
         self.store.operations(window, service)
+    }
+
+    fn rollups(
+        &self,
+        window: Window,
+        step: Step,
+        service: Option<&str>,
+    ) -> Result<Rollups, StoreError> {
+        self.store.rollups(window, step, service)
     }
 
     fn stats(&self) -> Result<Stats, StoreError> {

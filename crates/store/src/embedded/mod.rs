@@ -29,7 +29,7 @@ use std::{
     },
 };
 
-use deeptrace_model::{Gap, Link, Span, SpanId, WallTime};
+use deeptrace_model::{Gap, Link, Span, SpanId, Text, WallTime};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
@@ -126,6 +126,24 @@ impl Embedded {
             _ => None,
         }));
         Ok(remove::Doomed::spans(lookups, found))
+    }
+
+    /// Takes those of the services and names out of the sums that no span has any more.
+    fn forget_names(&self, mut names: BTreeSet<(Text, Text)>) -> Result<(), StoreError> {
+        let services: BTreeSet<Text> = names.iter().map(|(service, _)| service.clone()).collect();
+        let mut gone = services.clone();
+        for service in services {
+            for left in self.operations(Window::ALL, Some(&service))? {
+                gone.remove(&service);
+                names.remove(&(Text::from(left.service), Text::from(left.name)));
+            }
+        }
+        let mut behind = (!names.is_empty()).then_some(0);
+        while let Some(id) = behind {
+            let piece = self.writer()?.forget_sums(id, &names, &gone);
+            behind = piece.map_err(database::failed(&self.options.folder))?;
+        }
+        Ok(())
     }
 
     /// Runs `ask` on one state of the database.
@@ -263,6 +281,9 @@ impl Store for Embedded {
                     None => break,
                 }
             }
+        }
+        if let remove::Doomed::Spans { names, .. } = doomed {
+            self.forget_names(names)?;
         }
         if let Removal::Before(limit) = removal {
             let mut writer = self.writer()?;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use deeptrace_model::{Link, Span, SpanId, WallTime};
+use deeptrace_model::{Link, Span, SpanId, Text, WallTime};
 use rusqlite::OptionalExtension;
 
 use super::{
@@ -31,6 +31,8 @@ pub(super) enum Doomed {
         ids: BTreeSet<SpanId>,
         /// Keys under which they were looked up, for batches that cannot be read.
         asked: Vec<(u64, Window)>,
+        /// Services and names of those that are gone.
+        names: BTreeSet<(Text, Text)>,
     },
     /// Spans that ended before it, and links of children that are not there any more.
     Before {
@@ -53,7 +55,7 @@ impl Doomed {
     pub(super) fn spans(lookups: &[SpanLookup], found: BTreeSet<SpanId>) -> Self {
         let keys = lookups.iter().map(|it| (span_hash(&it.key), it.window));
         let ids = found.iter().map(|id| (span_hash(&SpanKey::Id(*id)), Window::ALL));
-        Self::Spans { asked: keys.chain(ids).collect(), ids: found }
+        Self::Spans { asked: keys.chain(ids).collect(), ids: found, names: BTreeSet::new() }
     }
 
     fn verdict(&self, entry: &Entry, filter: impl FnOnce() -> Filter) -> Verdict {
@@ -84,7 +86,13 @@ impl Doomed {
 
     fn has_span(&mut self, span: &Span) -> bool {
         match self {
-            Self::Spans { ids, .. } => ids.contains(&span.id),
+            Self::Spans { ids, names, .. } => {
+                let is_it = ids.contains(&span.id);
+                if is_it {
+                    names.insert((span.service.clone(), span.name.clone()));
+                }
+                is_it
+            }
             Self::Before { limit, .. } if span.end < *limit => true,
             Self::Before { limit, staying } => {
                 if span.start < *limit {

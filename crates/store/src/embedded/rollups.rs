@@ -4,9 +4,9 @@
 //! of an hour's minutes into a row of the hour. Minutes stay for as long as spans do, so a window that
 //! begins within an hour is answered exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use deeptrace_model::{Duration, Span, SpanStatus, WallTime};
+use deeptrace_model::{Duration, Span, SpanStatus, Text, WallTime};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use super::{database, encode, pace::Pace, write::Writer};
 use crate::{
-    EdgeKey, EdgeRollup, Operation, OperationKey, OperationRollup, Rollups, Step, Tally, Window,
+    Callee, EdgeKey, EdgeRollup, Operation, OperationKey, OperationRollup, Rollups, Step, Tally,
+    Window,
     joining::{Call, Joining},
     rollup::Sums,
 };
@@ -30,6 +31,8 @@ const ROWS_MAX: i64 = 16;
 const STEP: usize = 64;
 /// Sums that are answered at once.
 const ANSWER_MAX: usize = 200_000;
+/// Rows from which operations are taken out in one go.
+const PIECE_ROWS: i64 = 256;
 
 /// What version 4 added. `step` is the length in nanoseconds, `start` since the epoch; `is_summed` says
 /// that a row of a minute is contained in its hour's row as well.
@@ -107,15 +110,19 @@ fn insert_row(
     sums: Sums,
     zstd: &mut Compressor<'_>,
 ) -> rusqlite::Result<()> {
+    let data = data_of(sums, zstd)?;
+    let sql = "INSERT INTO rollup (step, start, is_summed, data) VALUES (?, ?, 0, ?)";
+    let start = database::moment(WallTime(start));
+    transaction.prepare_cached(sql)?.execute(params![step as i64, start, data]).map(drop)
+}
+
+fn data_of(sums: Sums, zstd: &mut Compressor<'_>) -> rusqlite::Result<Vec<u8>> {
     let stored = Stored {
         operations: sums.operations.into_iter().collect(),
         edges: sums.edges.into_iter().collect(),
     };
     let plain = postcard::to_stdvec(&stored).map_err(unfit)?;
-    let data = encode::pack(&plain, zstd).map_err(super::write::unfit)?;
-    let sql = "INSERT INTO rollup (step, start, is_summed, data) VALUES (?, ?, 0, ?)";
-    let start = database::moment(WallTime(start));
-    transaction.prepare_cached(sql)?.execute(params![step as i64, start, data]).map(drop)
+    encode::pack(&plain, zstd).map_err(super::write::unfit)
 }
 
 fn unfit(error: postcard::Error) -> rusqlite::Error {
@@ -269,6 +276,43 @@ impl Writer {
             self.connection.prepare_cached(sql)?.execute(params![step as i64, before])?;
         }
         Ok(())
+    }
+
+    /// Takes operations, and calls of services, out of some rows with ids above `behind`. Returns the id
+    /// that it came to; `None` at the end.
+    pub(super) fn forget_sums(
+        &mut self,
+        behind: i64,
+        operations: &BTreeSet<(Text, Text)>,
+        services: &BTreeSet<Text>,
+    ) -> rusqlite::Result<Option<i64>> {
+        let transaction = super::write::begin(&mut self.connection)?;
+        let sql = "SELECT id, data FROM rollup WHERE id > ? ORDER BY id LIMIT ?";
+        let mut query = transaction.prepare_cached(sql)?;
+        let rows = query
+            .query_map([behind, PIECE_ROWS], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?
+            .collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?;
+        drop(query);
+        for (id, data) in &rows {
+            let Some(mut sums) = read(data, &mut self.decompressor) else { continue };
+            let before = sums.len();
+            sums.operations
+                .retain(|key, _| !operations.contains(&(key.service.clone(), key.name.clone())));
+            sums.edges.retain(|edge, _| {
+                let callee = match &edge.callee {
+                    Callee::Service(name) | Callee::Peer(name) => name,
+                };
+                !services.contains(callee)
+                    && edge.caller.as_ref().is_none_or(|caller| !services.contains(caller))
+            });
+            if sums.len() < before {
+                let data = data_of(sums, &mut self.compressor)?;
+                let sql = "UPDATE rollup SET data = ? WHERE id = ?";
+                transaction.prepare_cached(sql)?.execute(params![data, id])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(rows.last().map(|(id, _)| *id))
     }
 
     /// Removes the oldest rows, for a store in which nothing else is left; whether there were any.
