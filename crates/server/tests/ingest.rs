@@ -24,7 +24,7 @@ struct Disk {
 impl Store for Disk {
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         if self.is_full.load(SeqCst) {
-            return Err(StoreError::Full { folder: self.folder.clone() });
+            return Err(StoreError::Full { place: self.folder.display().to_string() });
         }
         self.store.write(batch)
     }

@@ -4,6 +4,8 @@
 //! of their own time.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails like a test")]
 
+#[path = "../tests/place/mod.rs"]
+mod place;
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
@@ -13,6 +15,7 @@ use deeptrace_model::{Duration, SpanKind, WallTime};
 use deeptrace_store::{
     Batch, Filter, LinkKey, LinkLookup, Mode, Options, SpanKey, SpanLookup, Store, TABLE, Window,
 };
+use place::Place;
 use rustix::time::{ClockId, clock_gettime};
 use sample::{link, span};
 
@@ -23,8 +26,8 @@ fn main() {
     let number = std::env::args().skip(1).find_map(|word| word.parse().ok());
     let spans: u64 = number.unwrap_or(2_000_000);
     for backend in TABLE {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options { max_bytes: 1 << 40, ..Options::new(folder.path()) };
+        let Some(place) = Place::of(backend) else { continue };
+        let options = Options { max_bytes: 1 << 40, ..place.options.clone() };
         let store = (backend.open)(&options, Mode::Write).unwrap();
         println!("{}: {spans} spans", backend.name);
         write(&*store, spans);

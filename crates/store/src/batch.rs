@@ -44,6 +44,19 @@ pub struct Stats {
     pub newest: Option<WallTime>,
 }
 
+/// How the cluster is that keeps a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Its name.
+    pub name: String,
+    /// `green`: all is well; `yellow`: copies are missing; `red`: data is missing.
+    pub status: String,
+    /// Its nodes.
+    pub nodes: u64,
+    /// Shards and copies that are on no node.
+    pub unassigned_shards: u64,
+}
+
 /// An operation of a service, with how often it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {

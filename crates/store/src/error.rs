@@ -40,19 +40,20 @@ pub enum StoreError {
         holder: Option<u32>,
     },
     /// There is no store to read.
-    #[error("no spans are stored in {}; start `deeptrace run` or give its --data-dir", folder.display())]
+    #[error(
+        "no spans are stored in {place}; start `deeptrace run`, or give its --data-dir and --config"
+    )]
     Absent {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder, or the indices.
+        place: String,
     },
     /// Written by a newer version of the program.
     #[error(
-        "{} has schema version {found}, this program reads up to {supported}; use a newer deeptrace",
-        folder.display()
+        "{place} has schema version {found}, this program reads up to {supported}; use a newer deeptrace"
     )]
     Newer {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder, or the indices.
+        place: String,
         /// Version in the store.
         found: u32,
         /// The highest that this program reads.
@@ -79,10 +80,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// No space is left; nothing of the batch was written.
-    #[error("no space is left on the disk of {}; free some, or lower storage.max_bytes", folder.display())]
+    #[error("no space is left on the disk of {place}; free some, or lower storage.max_bytes")]
     Full {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder, or the indices.
+        place: String,
     },
     /// The folder holds no whole backup of this kind of store.
     #[error("{} is no backup that can be restored: {reason}", folder.display())]
@@ -93,10 +94,10 @@ pub enum StoreError {
         reason: String,
     },
     /// A store is already where one was to be made.
-    #[error("there is a store in {} already; choose an empty --data-dir", folder.display())]
+    #[error("there is a store in {place} already; choose another place")]
     Occupied {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder, or the indices.
+        place: String,
     },
     /// The store was opened for reading.
     #[error("the store was opened for reading only")]
@@ -119,6 +120,63 @@ pub enum StoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What the configuration says of a server cannot be used.
+    #[error("{key}: {reason}")]
+    Configuration {
+        /// Dotted key.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// No server of the store answers.
+    #[error(
+        "{place} cannot be reached: {reason}; is it running, and are elasticsearch.hosts right?"
+    )]
+    Unreachable {
+        /// Addresses.
+        place: String,
+        /// What happened at the last one.
+        reason: String,
+    },
+    /// A server of the store cannot do it now.
+    #[error("{place} is not ready or has too much to do: {reason}")]
+    Busy {
+        /// Its address.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A server of the store does not let us.
+    #[error(
+        "{place} does not let us {action}: {reason}; check elasticsearch.username and password or api_key, \
+         and what they may do"
+    )]
+    Denied {
+        /// Its address.
+        place: String,
+        /// What was asked.
+        action: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A server of the store refused what should have been right.
+    #[error("{place} refused {action}: {reason}")]
+    Refused {
+        /// Its address.
+        place: String,
+        /// What was asked.
+        action: String,
+        /// What it said.
+        reason: String,
+    },
+    /// What answers is no server that we know.
+    #[error("{place} is neither OpenSearch nor Elasticsearch 7.8 or later: {reason}")]
+    Unknown {
+        /// Its address.
+        place: String,
+        /// What is missing.
+        reason: String,
+    },
     /// SQLite failed in a way that has no name here.
     #[error("database in {}: {source}", folder.display())]
     Database {
@@ -140,9 +198,14 @@ impl StoreError {
             | Self::Older { .. }
             | Self::Foreign { .. }
             | Self::NoBackup { .. }
-            | Self::Occupied { .. } => Fault::Caller,
-            Self::Full { .. } | Self::Io { .. } => Fault::Host,
-            Self::ReadOnly | Self::DocumentSize { .. } => Fault::Program,
+            | Self::Occupied { .. }
+            | Self::Configuration { .. }
+            | Self::Denied { .. }
+            | Self::Unknown { .. } => Fault::Caller,
+            Self::Full { .. } | Self::Io { .. } | Self::Unreachable { .. } | Self::Busy { .. } => {
+                Fault::Host
+            }
+            Self::ReadOnly | Self::DocumentSize { .. } | Self::Refused { .. } => Fault::Program,
             Self::Database { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                     Fault::Data
@@ -161,7 +224,11 @@ impl StoreError {
     /// Whether the same call may succeed later without anything being changed in the call.
     pub fn retry(&self) -> bool {
         match self {
-            Self::InUse { .. } | Self::Full { .. } | Self::Io { .. } => true,
+            Self::InUse { .. }
+            | Self::Full { .. }
+            | Self::Io { .. }
+            | Self::Unreachable { .. }
+            | Self::Busy { .. } => true,
             Self::Database { source, .. } => matches!(
                 source.sqlite_error_code(),
                 Some(

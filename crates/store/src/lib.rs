@@ -7,6 +7,7 @@
 mod batch;
 mod document;
 mod durations;
+mod elastic;
 mod embedded;
 mod error;
 mod joining;
@@ -19,12 +20,12 @@ mod store;
 
 use std::{path::Path, sync::Arc};
 
-pub use batch::{Batch, Maintained, Operation, Stats};
+pub use batch::{Batch, Health, Maintained, Operation, Stats};
 pub use document::{DOCUMENT_BODY_MAX, DOCUMENT_NAME_MAX, Document, Expected};
 pub use durations::Durations;
 pub use error::{Fault, StoreError};
 pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
-pub use options::{Mode, Options};
+pub use options::{Elasticsearch, Mode, Options};
 pub use removal::{Removal, Removed};
 pub use rollup::{
     Callee, EdgeKey, EdgeRollup, KEYS_MAX, OTHER, OperationKey, OperationRollup, Rollups, Step,
@@ -47,6 +48,8 @@ pub struct Backend {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
+    /// Whether several servers may write at once; otherwise a second one is refused.
+    pub is_shared: bool,
     /// Opens it.
     pub open: Open,
     /// Makes it out of a backup.
@@ -54,7 +57,7 @@ pub struct Backend {
 }
 
 /// All backends; the first is the default.
-pub const TABLE: &[Backend] = &[embedded::BACKEND];
+pub const TABLE: &[Backend] = &[embedded::BACKEND, elastic::BACKEND];
 
 /// Opens the backend of that name.
 pub fn open(name: &str, options: &Options, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {

@@ -45,6 +45,14 @@ pub enum SpanKey {
 }
 
 impl SpanKey {
+    /// All keys of `span`.
+    pub fn all_of(span: &Span) -> impl Iterator<Item = Self> {
+        let request = Self::Request(span.exchange.request_key());
+        let exchange = span.exchange.key().map(Self::Exchange);
+        let application = span.trace_context.map(|context| Self::Application(context.trace));
+        [Some(Self::Id(span.id)), Some(request), exchange, application].into_iter().flatten()
+    }
+
     /// Whether `span` has this key.
     pub fn matches(&self, span: &Span) -> bool {
         match *self {
@@ -93,4 +101,36 @@ pub struct LinkLookup {
     pub key: LinkKey,
     /// When their child starts.
     pub window: Window,
+}
+
+/// Keys that are wanted, each in a window, to be searched.
+pub(crate) struct Wanted<K>(Vec<(K, Window)>);
+
+impl<K: Ord + Copy> Wanted<K> {
+    pub(crate) fn new(keys: impl Iterator<Item = (K, Window)>) -> Self {
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        Self(keys)
+    }
+
+    /// Whether `key` is wanted in a window that is right for `fits`.
+    pub(crate) fn any(&self, key: K, fits: impl Fn(Window) -> bool) -> bool {
+        let from = self.0.partition_point(|(wanted, _)| *wanted < key);
+        self.0[from..].iter().take_while(|(wanted, _)| *wanted == key).any(|(_, it)| fits(*it))
+    }
+}
+
+impl Wanted<SpanKey> {
+    pub(crate) fn has_span(&self, span: &Span) -> bool {
+        let fits = |window: Window| window.overlaps(span.start, span.end);
+        SpanKey::all_of(span).any(|key| self.any(key, fits))
+    }
+}
+
+impl Wanted<LinkKey> {
+    pub(crate) fn has_link(&self, link: &Link) -> bool {
+        let fits = |window: Window| window.contains(link.child_start);
+        self.any(LinkKey::Child(link.child), fits)
+            || link.parent.is_some_and(|parent| self.any(LinkKey::Parent(parent), fits))
+    }
 }

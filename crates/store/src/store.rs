@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use deeptrace_model::{Gap, Link, Span, WallTime};
 
 use crate::{
-    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Operation, Page, Removal,
-    Removed, Rollups, SpanLookup, Stats, Step, StoreError, Window,
+    Batch, Cursor, Document, Expected, Filter, Health, LinkLookup, Maintained, Operation, Page,
+    Removal, Removed, Rollups, SpanLookup, Stats, Step, StoreError, Window,
 };
 
 /// Spans, links and gaps at rest.
@@ -18,8 +18,9 @@ use crate::{
 pub trait Store: Send + Sync {
     /// Writes all of `batch` or nothing. When it returns `Ok`, the batch MUST survive the end of
     /// the process at any moment, and every lookup that begins afterwards MUST find it. After an
-    /// error nothing of it may be found, and the store MUST stay usable. MUST NOT panic on a full
-    /// disk; `StoreError::Full` then.
+    /// error nothing of it may be found, but where other servers keep it that know no transactions:
+    /// there a part may be, and writing it again MUST be harmless. The store MUST stay usable. MUST
+    /// NOT panic on a full disk; `StoreError::Full` then.
     fn write(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Spans of any of the lookups, each once, by start and then id; at most `limit`, the
@@ -52,8 +53,9 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Operation>, StoreError>;
 
     /// Sums of the spans that start in `window`, widened to whole minutes, for each step of it: by
-    /// operation, and by calls between services; of all, or of what concerns one service. MUST NOT read
-    /// spans: it answers in the time that the sums take. A span that was written twice counts twice, and
+    /// operation, and by calls between services; of all, or of what concerns one service. Answers
+    /// in the time that the sums take, or, where servers keep no sums, of a bounded number of the
+    /// latest spans. A span that was written twice may count twice, and
     /// a call is known once both its sides were written, or one waited ten seconds for the other.
     fn rollups(
         &self,
@@ -65,7 +67,13 @@ pub trait Store: Send + Sync {
     /// What is in the store.
     fn stats(&self) -> Result<Stats, StoreError>;
 
-    /// Notes that the writer is alive at `now`, to be found by whoever opens the store next.
+    /// How the cluster is that keeps the store; `None` where there is none.
+    fn health(&self) -> Result<Option<Health>, StoreError> {
+        Ok(None)
+    }
+
+    /// Notes that the writer is alive at `now`, to be found by whoever opens the store next; of a
+    /// shared store, on the same host.
     fn heartbeat(&self, now: WallTime) -> Result<(), StoreError>;
 
     /// The last heartbeat; `None` if there was none.

@@ -86,7 +86,7 @@ pub(crate) fn restore(options: &Options, from: &Path) -> Result<(), StoreError> 
     let _lock = database::lock(folder)?;
     let target = folder.join(FILE);
     if fs::exists(&target).unwrap_or(true) {
-        return Err(StoreError::Occupied { folder: folder.clone() });
+        return Err(StoreError::Occupied { place: folder.display().to_string() });
     }
     let part = folder.join(PART);
     fs::copy(&source, &part).map_err(io("copy to", &part))?;

@@ -120,7 +120,7 @@ pub(super) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
 pub(super) fn open_reader(folder: &Path, mode: Mode) -> Result<Connection, StoreError> {
     let path = folder.join(FILE);
     if !fs::exists(&path).unwrap_or(true) {
-        return Err(StoreError::Absent { folder: folder.to_owned() });
+        return Err(StoreError::Absent { place: folder.display().to_string() });
     }
     // The writer has looked already, and closing the file would end the locks that SQLite has on it
     // for the whole process (fcntl(2), "Record locks").
@@ -131,7 +131,7 @@ pub(super) fn open_reader(folder: &Path, mode: Mode) -> Result<Connection, Store
     let connection = Connection::open_with_flags(&path, flags).map_err(failed(folder))?;
     let version = check(&connection, folder, &path)?;
     if mode == Mode::Read && version == 0 {
-        return Err(StoreError::Absent { folder: folder.to_owned() });
+        return Err(StoreError::Absent { place: folder.display().to_string() });
     }
     let settings = "PRAGMA cache_size = -2048; PRAGMA busy_timeout = 10000; PRAGMA query_only = 1;";
     connection.execute_batch(settings).map_err(failed(folder))?;
@@ -175,8 +175,8 @@ fn check(connection: &Connection, folder: &Path, path: &Path) -> Result<u32, Sto
     }
     let found = version as u32;
     if found > SCHEMA_VERSION {
-        let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
-        return Err(StoreError::Newer { folder, found, supported });
+        let (place, supported) = (folder.display().to_string(), SCHEMA_VERSION);
+        return Err(StoreError::Newer { place, found, supported });
     }
     if found < SCHEMA_OLDEST {
         let (folder, supported) = (folder.to_owned(), SCHEMA_VERSION);
@@ -228,7 +228,7 @@ pub(super) fn failed(folder: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
         rusqlite::Error::SqliteFailure(error, _)
             if error.code == ErrorCode::DiskFull || error.extended_code == SHM_SIZE =>
         {
-            StoreError::Full { folder: folder.clone() }
+            StoreError::Full { place: folder.display().to_string() }
         }
         _ => StoreError::Database { folder: folder.clone(), source },
     }

@@ -42,6 +42,7 @@ use crate::{
 pub(crate) const BACKEND: Backend = Backend {
     name: "embedded",
     summary: "SQLite in the data folder, for one server; needs nothing else",
+    is_shared: false,
     open: |options, mode| Ok(Arc::new(Embedded::open(options, mode)?)),
     restore: copy::restore,
 };

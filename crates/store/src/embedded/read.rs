@@ -21,7 +21,7 @@ use super::{
     write,
 };
 use crate::{
-    Cursor, Filter, LinkKey, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window,
+    Cursor, Filter, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window, lookup::Wanted,
 };
 
 /// A connection for reading, with what is known and cached of the batches.
@@ -356,31 +356,6 @@ impl Reader {
                 None
             }
         }
-    }
-}
-
-/// Keys that are wanted of one batch, to be searched.
-struct Wanted<K>(Vec<(K, Window)>);
-
-impl<K: Ord + Copy> Wanted<K> {
-    fn new(keys: impl Iterator<Item = (K, Window)>) -> Self {
-        let mut keys: Vec<_> = keys.collect();
-        keys.sort_unstable_by_key(|(key, _)| *key);
-        Self(keys)
-    }
-
-    /// Whether `key` is wanted in a window that is right for `fits`.
-    fn any(&self, key: K, fits: impl Fn(Window) -> bool) -> bool {
-        let from = self.0.partition_point(|(wanted, _)| *wanted < key);
-        self.0[from..].iter().take_while(|(wanted, _)| *wanted == key).any(|(_, it)| fits(*it))
-    }
-}
-
-impl Wanted<LinkKey> {
-    fn has_link(&self, link: &Link) -> bool {
-        let fits = |window: Window| window.contains(link.child_start);
-        self.any(LinkKey::Child(link.child), fits)
-            || link.parent.is_some_and(|parent| self.any(LinkKey::Parent(parent), fits))
     }
 }
 
