@@ -10,7 +10,7 @@ use deeptrace_query::Limits;
 use deeptrace_server::access::View;
 use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};
 use deeptrace_server::clock;
-use deeptrace_store::{Mode, Options, Store};
+use deeptrace_store::{Mode, Store};
 
 use crate::client::Client;
 use crate::{Common, audited};
@@ -30,7 +30,7 @@ impl Answerer {
             return Ok(Self::Server(Client::new(url, &common.data_dir)));
         }
         let loaded = Loader::of_process(common.config.clone()).load(None)?;
-        let options = Options::new(&common.data_dir);
+        let options = loaded.server.store_options(&common.data_dir);
         let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
             .context("cannot open the store")?;
         audited::note_command(common);

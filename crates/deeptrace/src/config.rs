@@ -44,7 +44,7 @@ pub const PLACES: &[&str] = &["deeptrace.toml", "/etc/deeptrace/deeptrace.toml"]
 const FREE: &[&str] = &["agents.trace.sampling_by_service", "correlation.evidence"];
 
 /// Values that are not shown.
-const SECRET: &[&str] = &["elasticsearch.password"];
+const SECRET: &[&str] = &["elasticsearch.password", "elasticsearch.api_key"];
 
 /// Everything that configuration is made of; kept, so that it can be made again.
 #[derive(Clone, Debug, Default)]

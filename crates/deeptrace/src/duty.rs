@@ -67,10 +67,7 @@ impl Doer {
 
 /// The store of this configuration.
 pub fn options(loaded: &Loaded, common: &Common) -> Options {
-    let mut options = Options::new(&common.data_dir);
-    options.retention = loaded.server.retention;
-    options.max_bytes = loaded.server.max_bytes;
-    options
+    loaded.server.store_options(&common.data_dir)
 }
 
 /// Where duties are done under this configuration.

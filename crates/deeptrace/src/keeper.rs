@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use deeptrace_store::{Mode, Options, Store, StoreError};
+use deeptrace_store::{Mode, Store, StoreError};
 
 use crate::Common;
 use crate::client::Client;
@@ -25,7 +25,7 @@ impl Keeper {
             return Ok(Self::Server(Client::new(url, &common.data_dir)));
         }
         let loaded = Loader::of_process(common.config.clone()).load(None)?;
-        let options = Options::new(&common.data_dir);
+        let options = loaded.server.store_options(&common.data_dir);
         match deeptrace_store::open(loaded.server.backend, &options, Mode::Write) {
             Ok(store) => Ok(Self::Folder(store)),
             Err(error @ StoreError::InUse { .. }) => Err(error).with_context(|| {

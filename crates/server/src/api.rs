@@ -109,9 +109,16 @@ async fn health() -> Json<Value> {
 
 async fn status(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
     let counters = api.counters();
-    let store_error = api.ingest.error();
     let (version, started) = (api.version, api.started);
-    let stats = blocking(move || api.store.stats().map_err(ApiError::internal)).await?;
+    let refused = api.ingest.error();
+    // A store that cannot be reached is part of the answer.
+    let asked =
+        blocking(move || Ok(api.store.stats().and_then(|stats| Ok((stats, api.store.health()?)))));
+    let (held, failed) = match asked.await? {
+        Ok(held) => (Some(held), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let store_error = refused.or(failed);
     Ok(Json(json!({
         "version": version,
         "pid": std::process::id(),
@@ -119,14 +126,20 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
         "uptime_ns": clock::now().since(started).0,
         "state": if store_error.is_some() { "store_refuses" } else { "ok" },
         "store_error": store_error,
-        "store": {
+        "store": held.map(|(stats, cluster)| json!({
             "span_count": stats.spans,
             "link_count": stats.links,
             "gap_count": stats.gaps,
             "bytes": stats.bytes,
             "oldest_unix_nano": stats.oldest.map(|time| time.0),
             "newest_unix_nano": stats.newest.map(|time| time.0),
-        },
+            "cluster": cluster.map(|cluster| json!({
+                "name": cluster.name,
+                "status": cluster.status,
+                "nodes": cluster.nodes,
+                "unassigned_shards": cluster.unassigned_shards,
+            })),
+        })),
         "counters": counters,
     })))
 }

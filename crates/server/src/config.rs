@@ -1,7 +1,7 @@
 //! Configuration of the server as it was meant: checked, with units, built once and passed down.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use deeptrace_model::Duration;
 
@@ -10,7 +10,7 @@ use crate::audit::Keeping;
 use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
-pub const NOT_YET: &[&str] = &["elasticsearch", "server.otlp"];
+pub const NOT_YET: &[&str] = &["server.otlp"];
 
 /// Keys (and what lies below them) that change without a restart.
 pub const LIVE: &[&str] = &["correlation.default_algorithm", "correlation.similarity_threshold"];
@@ -30,6 +30,8 @@ pub struct Config {
     pub retention: Duration,
     /// Bytes on disk above which the oldest spans are removed.
     pub max_bytes: u64,
+    /// Where the servers of that backend are.
+    pub elasticsearch: deeptrace_store::Elasticsearch,
     /// Probability below which a link is not used when traces are assembled.
     pub threshold: f32,
 }
@@ -90,12 +92,13 @@ impl Config {
         elasticsearch: &Elasticsearch,
         threshold: f32,
     ) -> Result<Self, ConfigError> {
-        check_hosts(elasticsearch)?;
+        let backend = backend(storage.backend.as_deref(), elasticsearch)?;
+        check(elasticsearch, backend)?;
         if storage.span_retention_days == 0 || storage.span_retention_days > 36_500 {
             let message = "give at least 1 day and at most 36500";
             return Err(error("storage.span_retention_days", message));
         }
-        if storage.max_bytes < 16 << 20 {
+        if storage.max_bytes.is_some_and(|bytes| bytes < 16 << 20) {
             let message = "less than 16777216 (16 MiB) holds no useful time";
             return Err(error("storage.max_bytes", message));
         }
@@ -104,11 +107,25 @@ impl Config {
             listen,
             access: access(&server.auth, listen)?,
             audit: audit(&server.audit)?,
-            backend: backend(&storage.backend)?,
+            backend,
             retention: Duration::from_secs(storage.span_retention_days * 24 * 3600),
-            max_bytes: storage.max_bytes,
+            // A cluster is as large as somebody has made it.
+            max_bytes: storage.max_bytes.unwrap_or(match backend {
+                EMBEDDED => 10 << 30,
+                _ => u64::MAX,
+            }),
+            elasticsearch: meant(elasticsearch),
             threshold,
         })
+    }
+
+    /// How the store is to be opened that has its data folder in `folder`.
+    pub fn store_options(&self, folder: &Path) -> deeptrace_store::Options {
+        let mut options = deeptrace_store::Options::new(folder);
+        options.retention = self.retention;
+        options.max_bytes = self.max_bytes;
+        options.elasticsearch = self.elasticsearch.clone();
+        options
     }
 }
 
@@ -148,12 +165,28 @@ fn access(auth: &Auth, listen: SocketAddr) -> Result<Rules, ConfigError> {
     })
 }
 
-fn check_hosts(elasticsearch: &Elasticsearch) -> Result<(), ConfigError> {
+/// The backend of the data folder, and the one that a table of its own selects.
+const EMBEDDED: &str = "embedded";
+const ELASTICSEARCH: &str = "elasticsearch";
+
+fn check(elasticsearch: &Elasticsearch, backend: &str) -> Result<(), ConfigError> {
     for (index, host) in elasticsearch.hosts.iter().enumerate() {
-        if !host.starts_with("http://") && !host.starts_with("https://") {
-            let message = "give an address that begins with http:// or https://";
-            return Err(error(&format!("elasticsearch.hosts[{index}]"), message));
+        let key = format!("elasticsearch.hosts[{index}]");
+        let rest = host.strip_prefix("http://").or_else(|| host.strip_prefix("https://"));
+        let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
+            return Err(error(&key, "give an address that begins with http:// or https://"));
+        };
+        if rest.contains('@') {
+            let message = "give user and password as elasticsearch.username and password";
+            return Err(error(&key, message));
         }
+        if rest.contains(['?', '#', ' ']) {
+            return Err(error(&key, "give an address without a query"));
+        }
+    }
+    if elasticsearch.hosts.is_empty() && backend == ELASTICSEARCH {
+        let message = "give at least one address, e.g. [\"http://localhost:9200\"]";
+        return Err(error("elasticsearch.hosts", message));
     }
     let is_prefix = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     let prefix = &elasticsearch.index_prefix;
@@ -161,10 +194,40 @@ fn check_hosts(elasticsearch: &Elasticsearch) -> Result<(), ConfigError> {
         let message = "give lower-case letters, digits, `-` and `_`, a letter first";
         return Err(error("elasticsearch.index_prefix", message));
     }
+    // With what stands behind it, servers take 255 bytes.
+    if prefix.len() > 128 {
+        return Err(error("elasticsearch.index_prefix", "give at most 128 characters"));
+    }
+    if !(1..=1024).contains(&elasticsearch.number_of_shards) {
+        return Err(error("elasticsearch.number_of_shards", "give at least 1 and at most 1024"));
+    }
+    for (key, text) in [
+        ("elasticsearch.api_key", &elasticsearch.api_key),
+        ("elasticsearch.username", &elasticsearch.username),
+    ] {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(error(key, "give printable ASCII without spaces"));
+        }
+    }
     Ok(())
 }
 
-fn backend(name: &str) -> Result<&'static str, ConfigError> {
+fn meant(written: &Elasticsearch) -> deeptrace_store::Elasticsearch {
+    deeptrace_store::Elasticsearch {
+        hosts: written.hosts.clone(),
+        username: written.username.clone(),
+        password: written.password.clone(),
+        api_key: written.api_key.clone(),
+        ca_file: (!written.ca_file.is_empty()).then(|| PathBuf::from(&written.ca_file)),
+        index_prefix: written.index_prefix.clone(),
+        number_of_shards: written.number_of_shards,
+        number_of_replicas: written.number_of_replicas,
+    }
+}
+
+fn backend(name: Option<&str>, elasticsearch: &Elasticsearch) -> Result<&'static str, ConfigError> {
+    let is_there = *elasticsearch != Elasticsearch::default();
+    let name = name.unwrap_or(if is_there { ELASTICSEARCH } else { EMBEDDED });
     let names: Vec<&'static str> = deeptrace_store::TABLE.iter().map(|row| row.name).collect();
     names.iter().copied().find(|known| *known == name).ok_or_else(|| {
         let choice = names.join(", ");
@@ -225,11 +288,21 @@ mod tests {
             ("server.auth.session_max_hours", |s, _, _| s.auth.session_max_hours = 9_999),
             ("server.auth.logins_per_minute", |s, _, _| s.auth.logins_per_minute = 0),
             ("server.auth.requests_per_second", |s, _, _| s.auth.requests_per_second = 0),
-            ("storage.backend", |_, s, _| s.backend = "papyrus".into()),
+            ("storage.backend", |_, s, _| s.backend = Some("papyrus".into())),
             ("storage.span_retention_days", |_, s, _| s.span_retention_days = 0),
-            ("storage.max_bytes", |_, s, _| s.max_bytes = 1),
+            ("storage.max_bytes", |_, s, _| s.max_bytes = Some(1)),
             ("elasticsearch.hosts[0]", |_, _, e| e.hosts = vec!["localhost:9200".into()]),
-            ("elasticsearch.index_prefix", |_, _, e| e.index_prefix = "Deep Trace".into()),
+            ("elasticsearch.hosts[0]", |_, _, e| e.hosts = vec!["http://ann:pw@h:9200".into()]),
+            ("elasticsearch.hosts", |_, _, e| e.username = "elastic".into()),
+            ("elasticsearch.hosts", |_, s, _| s.backend = Some("elasticsearch".into())),
+            ("elasticsearch.index_prefix", |_, s, e| {
+                s.backend = Some("embedded".into());
+                e.index_prefix = "Deep Trace".into();
+            }),
+            ("elasticsearch.number_of_shards", |_, s, e| {
+                s.backend = Some("embedded".into());
+                e.number_of_shards = 0;
+            }),
         ];
         for (key, spoil) in cases {
             let (mut server, mut storage) = (Server::default(), Storage::default());
@@ -238,5 +311,17 @@ mod tests {
             let error = Config::new(&server, &storage, &elasticsearch, 0.5).unwrap_err();
             assert_eq!(error.key, *key);
         }
+    }
+
+    #[test]
+    fn a_table_selects_its_backend_unless_another_is_named() {
+        let (server, mut storage) = (Server::default(), Storage::default());
+        let there =
+            Elasticsearch { hosts: vec!["http://localhost:9200".into()], ..Default::default() };
+        let config = Config::new(&server, &storage, &there, 0.5).unwrap();
+        assert_eq!((config.backend, config.max_bytes), ("elasticsearch", u64::MAX));
+        storage.backend = Some("embedded".into());
+        let config = Config::new(&server, &storage, &there, 0.5).unwrap();
+        assert_eq!((config.backend, config.max_bytes), ("embedded", 10 << 30));
     }
 }

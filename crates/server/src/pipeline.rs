@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use deeptrace_model::{Gap, GapCause, Span, WallTime};
-use deeptrace_store::{Batch, Store};
+use deeptrace_store::{Batch, Store, StoreError};
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -273,6 +273,14 @@ impl Work {
             if let Err(error) = self.store.write(&batch) {
                 if gap.is_some() {
                     batch.gaps.pop();
+                }
+                if matches!(error, StoreError::Refused { .. }) {
+                    // It will never be taken, and must not keep out what comes behind it.
+                    tracing::error!(%error, spans = batch.spans.len(), "spans are dropped");
+                    self.shared.counts.failures.fetch_add(1, Relaxed);
+                    self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
+                    self.missed.add(&batch);
+                    continue;
                 }
                 self.waiting.push_front(batch);
                 self.refused(&error.to_string());

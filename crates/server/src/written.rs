@@ -69,12 +69,13 @@ pub struct Otlp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Storage {
-    /// Name in the store's table.
-    pub backend: String,
+    /// Name in the store's table; absent: `elasticsearch` if that table is there, else `embedded`.
+    pub backend: Option<String>,
     /// Days after which spans are removed.
     pub span_retention_days: u64,
-    /// Bytes on disk above which the oldest spans are removed.
-    pub max_bytes: u64,
+    /// Bytes on disk above which the oldest spans are removed; absent: 10 GiB in the data folder, and
+    /// as much as there is room for elsewhere.
+    pub max_bytes: Option<u64>,
 }
 
 /// `[elasticsearch]` as written.
@@ -87,8 +88,16 @@ pub struct Elasticsearch {
     pub username: String,
     /// Password.
     pub password: String,
+    /// API key, encoded as the server gave it; goes before user and password.
+    pub api_key: String,
+    /// File with certificates (PEM) of whom to believe; empty: those that browsers believe.
+    pub ca_file: String,
     /// Beginning of the names of indices.
     pub index_prefix: String,
+    /// Primary shards of the indices of one day.
+    pub number_of_shards: u32,
+    /// Copies of each; absent: one where there is a second node to hold it.
+    pub number_of_replicas: Option<u32>,
 }
 
 /// `[backup]` as written.
@@ -143,7 +152,7 @@ impl Default for Otlp {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { backend: "embedded".to_owned(), span_retention_days: 7, max_bytes: 10 << 30 }
+        Self { backend: None, span_retention_days: 7, max_bytes: None }
     }
 }
 
@@ -159,19 +168,25 @@ impl Default for Elasticsearch {
             hosts: Vec::new(),
             username: String::new(),
             password: String::new(),
+            api_key: String::new(),
+            ca_file: String::new(),
             index_prefix: "deeptrace".to_owned(),
+            number_of_shards: 1,
+            number_of_replicas: None,
         }
     }
 }
 
-/// Without the password.
+/// Without what is secret.
 impl std::fmt::Debug for Elasticsearch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { hosts, username, password: _, index_prefix } = self;
         f.debug_struct("Elasticsearch")
-            .field("hosts", hosts)
-            .field("username", username)
-            .field("index_prefix", index_prefix)
+            .field("hosts", &self.hosts)
+            .field("username", &self.username)
+            .field("ca_file", &self.ca_file)
+            .field("index_prefix", &self.index_prefix)
+            .field("number_of_shards", &self.number_of_shards)
+            .field("number_of_replicas", &self.number_of_replicas)
             .finish_non_exhaustive()
     }
 }

@@ -235,8 +235,7 @@ fn in_folder(options: &RunOptions, common: &Common) -> Result<()> {
         Some(name) => correlation::named(name).map_err(sentence)?,
         None => loaded.agent.correlation.algorithm,
     };
-    let mut folder = deeptrace_store::Options::new(&common.data_dir);
-    (folder.retention, folder.max_bytes) = (loaded.server.retention, loaded.server.max_bytes);
+    let folder = loaded.server.store_options(&common.data_dir);
     let store = deeptrace_store::open(loaded.server.backend, &folder, Mode::Write)
         .context("cannot open the store; ask the server that has it open with --server")?;
     let mut told = Ok(());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use deeptrace_server::audit::{Anchor, verify};
-use deeptrace_store::{Mode, Options};
+use deeptrace_store::Mode;
 
 use crate::Common;
 use crate::config::Loader;
@@ -33,7 +33,7 @@ pub struct Verify {
 pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
     let Command::Verify(Verify { anchor, output }) = command;
     let loaded = Loader::of_process(common.config.clone()).load(None)?;
-    let options = Options::new(&common.data_dir);
+    let options = loaded.server.store_options(&common.data_dir);
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
         .context("cannot open the store")?;
     let report = verify(&*store, &anchor)?;

@@ -6,7 +6,8 @@ use crate::config::Loader;
 use anyhow::Result;
 use clap::Args;
 use deeptrace_http::{BindError, Listener, Token};
-use deeptrace_store::{Mode, Options as StoreOptions, StoreError};
+use deeptrace_server::config::Config;
+use deeptrace_store::{Mode, StoreError};
 use serde::Serialize;
 
 use crate::Common;
@@ -60,7 +61,7 @@ pub fn run(options: &Options, common: &Common) -> Result<()> {
             rows.push(port("agent port", loaded.agent.listen, "--agent-port"));
             rows.extend(evidence(loaded.agent.listen));
             rows.push(port("server port", loaded.server.listen, "--port"));
-            rows.push(store(loaded.server.backend, common));
+            rows.push(store(&loaded.server, common));
         }
         Err(error) => {
             let remedy = "mend it; deeptrace config validate checks it";
@@ -174,28 +175,37 @@ fn evidence(address: SocketAddr) -> Vec<Row> {
     processes.iter().filter_map(row).collect()
 }
 
-/// Whether the data folder can be used. A folder that is not there is not made.
-fn store(backend: &str, common: &Common) -> Row {
+/// Whether the data folder and the store can be used. A folder that is not there is not made.
+fn store(config: &Config, common: &Common) -> Row {
     let name = "store";
     let folder = common.data_dir.display();
-    if !common.data_dir.exists() {
-        let detail = format!("{folder} will be made by the first start");
-        return Row::new(name, Health::Ok, detail, "");
-    }
     let has_token = Token::path(&common.data_dir).exists();
     if has_token && let Err(error) = Token::open(&common.data_dir) {
         return Row::new(name, Health::Fail, error.to_string(), "");
     }
-    let options = StoreOptions::new(&common.data_dir);
-    let stats =
-        deeptrace_store::open(backend, &options, Mode::Read).and_then(|store| store.stats());
+    let options = config.store_options(&common.data_dir);
+    let place = match config.elasticsearch.hosts.as_slice() {
+        hosts if config.backend == "elasticsearch" => hosts.join(", "),
+        _ if !common.data_dir.exists() => {
+            let detail = format!("{folder} will be made by the first start");
+            return Row::new(name, Health::Ok, detail, "");
+        }
+        _ => folder.to_string(),
+    };
+    let stats = deeptrace_store::open(config.backend, &options, Mode::Read)
+        .and_then(|store| Ok((store.stats()?, store.health()?)));
     match stats {
-        Ok(stats) => {
-            let detail = format!("{folder}: {} spans, {} MiB", stats.spans, stats.bytes >> 20);
-            Row::new(name, Health::Ok, detail, "")
+        Ok((stats, cluster)) => {
+            let is_red = cluster.as_ref().is_some_and(|cluster| cluster.status == "red");
+            let cluster = cluster.map(|it| format!(", cluster {} is {}", it.name, it.status));
+            let (spans, mib) = (stats.spans, stats.bytes >> 20);
+            let detail =
+                format!("{place}: {spans} spans, {mib} MiB{}", cluster.unwrap_or_default());
+            let health = if is_red { Health::Warn } else { Health::Ok };
+            Row::new(name, health, detail, "")
         }
         Err(StoreError::Absent { .. }) => {
-            Row::new(name, Health::Ok, format!("{folder} holds no spans yet"), "")
+            Row::new(name, Health::Ok, format!("{place} holds no spans yet"), "")
         }
         Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
     }

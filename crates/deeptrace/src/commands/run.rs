@@ -336,10 +336,8 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     if !roles.server {
         return Ok(None);
     }
-    let mut options = deeptrace_store::Options::new(&common.data_dir);
+    let mut options = loaded.server.store_options(&common.data_dir);
     options.is_gentle = roles.agent;
-    options.retention = loaded.server.retention;
-    options.max_bytes = loaded.server.max_bytes;
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
         .context("cannot open the store")?;
     let guarded = Arc::new(Guarded::new(store).context("cannot read what was erased")?);

@@ -124,8 +124,8 @@ impl<'a> Bulk<'a> {
         const PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error.type,\
                             items.*.error.reason";
         let request = Request::new("POST", PATH.to_owned(), "to write");
-        let said: Said = self.client.ask(&Request { body: lines, ..request })?.read()?;
-        if !said.errors {
+        let answer: Said = self.client.ask(&Request { body: lines, ..request })?.read()?;
+        if !answer.errors {
             return Ok(Vec::new());
         }
         let refused = |reason: String| StoreError::Refused {
@@ -133,13 +133,13 @@ impl<'a> Bulk<'a> {
             action: "to write".to_owned(),
             reason,
         };
-        if said.items.len() != ends.len() {
-            let (wanted, told) = (ends.len(), said.items.len());
+        if answer.items.len() != ends.len() {
+            let (wanted, told) = (ends.len(), answer.items.len());
             return Err(refused(format!("of {wanted} records it tells of {told}")));
         }
         let mut later = Vec::new();
         for (place, Item { create: Outcome { status, error } }) in
-            said.items.into_iter().enumerate()
+            answer.items.into_iter().enumerate()
         {
             let (kind, reason) = error.map_or_else(Default::default, |it| (it.kind, it.reason));
             match status {
@@ -151,13 +151,21 @@ impl<'a> Bulk<'a> {
                 _ if is_full(&kind, &reason) => {
                     return Err(StoreError::Full { place: self.client.place() });
                 }
-                // An index that was removed in this moment is made again by the next attempt.
-                404 | 429 | 500.. => later.push((place, format!("{status} {kind}: {reason}"))),
-                _ => return Err(refused(format!("{status} {kind}: {reason}"))),
+                // An index that was removed in this moment is made again by the next attempt; a cluster
+                // that holds as many shards as it may, which is not the record's fault, may lose some.
+                404 | 429 | 500.. => later.push((place, said(status, &kind, &reason))),
+                _ if kind == "validation_exception" => {
+                    later.push((place, said(status, &kind, &reason)))
+                }
+                _ => return Err(refused(said(status, &kind, &reason))),
             }
         }
         Ok(later)
     }
+}
+
+fn said(status: u16, kind: &str, reason: &str) -> String {
+    format!("{status} {kind}: {reason}")
 }
 
 /// Has indices show everything that was written to them.
