@@ -21,8 +21,8 @@ mod pythons;
 pub mod record;
 mod redis;
 mod session;
-mod setting;
-mod tools;
+pub mod setting;
+pub mod tools;
 mod truth;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ mod network;
 mod processes;
 mod program;
 mod rough;
+mod stores;
 mod tls;
 pub mod watcher;
 mod witness;
@@ -75,6 +76,15 @@ const STEPS: &[Step] = &[
         root: true,
         long: true,
         ..step("more servers", "those that take long to start", servers::long)
+    },
+    Step {
+        root: true,
+        long: true,
+        ..step(
+            "stores",
+            "OpenSearch and Elasticsearch keep what the store promises",
+            stores::stores,
+        )
     },
     Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough::rough) },

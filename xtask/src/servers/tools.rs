@@ -68,22 +68,47 @@ pub fn node(program: &str) -> Result<Command> {
 
 /// `java` with the classes of `xtask/servers/java/NAME` and all that its `pom.xml` names.
 pub fn java(name: &str) -> Result<Command> {
-    have("mvn", &["maven"])?;
     have("java", &["default-jdk-headless"])?;
+    java_of(name, None)
+}
+
+/// The same with the Java in the folder `home`, where one is given.
+pub fn java_of(name: &str, home: Option<&Path>) -> Result<Command> {
+    have("mvn", &["maven"])?;
     let folder = copy(&format!("java/{name}"))?;
     let (stamp, wanted) = (folder.join("built.xml"), fs::read(folder.join("pom.xml"))?);
     if fs::read(&stamp).ok().as_deref() != Some(&wanted) {
         let mut build = Command::new("mvn");
         build.args(["-q", "-B", "-ntp", "package", "dependency:copy-dependencies"]);
         build.arg("-DoutputDirectory=target/lib").current_dir(&folder);
+        build.envs(home.map(|home| ("JAVA_HOME", home)));
         child::succeed(&mut build)?;
         fs::write(stamp, wanted)?;
     }
     let path = folder.join("target");
     let path = format!("{0}/classes:{0}/lib/*", path.display());
-    let mut command = Command::new("java");
+    let mut command = match home {
+        Some(home) => Command::new(home.join("bin/java")),
+        None => Command::new("java"),
+    };
     command.args(["-cp", &path]);
     Ok(command)
+}
+
+/// Where the oldest installed Java of at least this version is; Debian's is installed if that will do.
+pub fn java_home(version: u32) -> Result<Option<PathBuf>> {
+    if version <= 17 {
+        have("java", &["default-jdk-headless"])?;
+    }
+    let folders = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let known = folders.filter_map(|folder| {
+        let release = fs::read_to_string(folder.path().join("release")).ok()?;
+        let line = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?;
+        let found: u32 = line.split(['.', '"', '-', '+']).next()?.parse().ok()?;
+        let has_compiler = folder.path().join("bin/javac").exists();
+        (found >= version && has_compiler).then(|| (found, folder.path()))
+    });
+    Ok(known.min().map(|(_, path)| path))
 }
 
 /// The library of `xtask/servers/java/NAME` whose name begins so.

@@ -1,6 +1,6 @@
 import org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner;
 
-/** One node on 127.0.0.1: HTTP port, transport port, folder of its data. */
+/** One node of Elasticsearch on 127.0.0.1: HTTP PORT, transport PORT, FOLDER of its data. */
 public class Server {
   public static void main(String[] arguments) throws Exception {
     ElasticsearchClusterRunner runner = new ElasticsearchClusterRunner();

@@ -1,6 +1,6 @@
 import org.codelibs.opensearch.runner.OpenSearchRunner;
 
-/** One node on 127.0.0.1: HTTP port, transport port, folder of its data. */
+/** One node of OpenSearch on 127.0.0.1: HTTP PORT, transport PORT, FOLDER of its data. */
 public class Server {
   public static void main(String[] arguments) throws Exception {
     OpenSearchRunner runner = new OpenSearchRunner();
