@@ -5,6 +5,7 @@ mod accuracy;
 mod arena;
 mod cost;
 mod floor;
+mod ingredients;
 mod load;
 mod observer;
 mod overhead;
@@ -85,6 +86,12 @@ const BENCHES: &[Row] = &[
         "how right each algorithm is, on workloads with known truth",
         Needs::Binary,
         accuracy::measure,
+    ),
+    Row(
+        "ingredients",
+        "what each part of the algorithm is worth",
+        Needs::Binary,
+        ingredients::measure,
     ),
     Row(
         "arena",

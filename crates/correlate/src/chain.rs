@@ -54,7 +54,7 @@ fn solve(
     let known = model.take();
     let is_first = known.is_none();
     let mut next = known.unwrap_or_else(|| first_model(window, moments, ingredients));
-    let found = search(&next, window, moments, WIDTH, ingredients.background);
+    let found = search(&next, window, moments, ingredients.width(WIDTH), ingredients);
     if is_first {
         next = Model::new(next.resolution);
     } else {
@@ -75,10 +75,11 @@ fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) ->
         let Some((mut parents, only)) = start(window, moments, how) else { continue };
         let mut only = only.as_deref();
         let mut likelihood = f64::MIN;
-        for _ in 0..ROUNDS {
+        for _ in 0..if ingredients.learning { ROUNDS } else { 1 } {
             let model = fresh(window, moments, &parents, only, ingredients);
             only = None;
-            let found = search(&model, window, moments, WIDTH_LEARNING, ingredients.background);
+            let found =
+                search(&model, window, moments, ingredients.width(WIDTH_LEARNING), ingredients);
             likelihood = found.likelihood;
             if found.parents == parents {
                 break;

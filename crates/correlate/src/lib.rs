@@ -27,6 +27,7 @@ mod vpath;
 mod wap5;
 
 pub use algorithm::{Algorithm, Call, Guess, Request, Row, Window};
+pub use auto::WITHOUT;
 pub use correlator::{Correlator, Input, Options};
 pub use inferred::GENERATION as LIVE_GENERATION;
 pub use observation::{Answer, Observation, Side};

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use deeptrace_correlate::{
     Answer, LIVE_GENERATION, Observation, Offline, OfflineOptions, Row, Side, Tried,
@@ -66,7 +67,7 @@ pub struct Done {
     pub tried_count: u64,
     /// See `tried_count`.
     pub right_count: u64,
-    /// Spans that were left out: more in a millisecond than are read at once.
+    /// Milliseconds that held more spans than are read at once: of these some were left out.
     pub left_out_count: u64,
 }
 
@@ -108,15 +109,14 @@ pub fn correlate(
     let (mut from, mut length) = (begin, PIECE);
     while from <= end {
         let to = from.plus(length).min(end);
-        let filter = Filter::in_window(Window { from, to });
-        let page = store.scan(&filter, None, PIECE_SPANS_MAX)?;
-        if page.next.is_some() && length > PIECE_MIN {
+        let (spans, is_whole) = piece(store, Window { from, to })?;
+        if !is_whole && length > PIECE_MIN {
             length = Duration((length.0 / 2).max(PIECE_MIN.0));
             continue;
         }
-        again.done.left_out_count += u64::from(page.next.is_some());
-        again.read(page.spans.iter().rev().map(|span| &**span))?;
-        if page.spans.len() < PIECE_SPANS_MAX / 4 {
+        again.done.left_out_count += u64::from(!is_whole);
+        again.read(spans.iter().rev().map(|span| &**span))?;
+        if spans.len() < PIECE_SPANS_MAX / 4 {
             length = Duration((length.0 * 2).min(PIECE_MAX.0));
         }
         from = to.plus(Duration(1));
@@ -130,6 +130,22 @@ pub fn correlate(
     again.write()?;
     again.done.progress = 1.0;
     Ok(again.done)
+}
+
+/// Spans that start in the window, the newest first, and whether these are all of them.
+fn piece(store: &dyn Store, window: Window) -> Result<(Vec<Arc<Span>>, bool), StoreError> {
+    let filter = Filter::in_window(window);
+    let (mut spans, mut after) = (Vec::new(), None);
+    loop {
+        // A page may be short of its limit and yet have a next one.
+        let page = store.scan(&filter, after, PIECE_SPANS_MAX - spans.len())?;
+        spans.extend(page.spans);
+        match page.next {
+            None => return Ok((spans, true)),
+            Some(_) if spans.len() >= PIECE_SPANS_MAX => return Ok((spans, false)),
+            next => after = next,
+        }
+    }
 }
 
 impl Again<'_> {

@@ -5,9 +5,9 @@
 //! has written stays, and running it again writes only the rest.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Release};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::time::{Duration as Time, Instant};
 
 use deeptrace_correlate::{Row, algorithm};
@@ -145,10 +145,10 @@ impl Jobs {
         for later in 0..TRIES as u64 {
             job.id = format!("{:016x}", now.0 + later);
             if self.put(&job, Expected::Absent)? {
-                let (jobs, own) = (Arc::downgrade(self), job.clone());
+                let (jobs, own) = (Arc::clone(self), job.clone());
                 std::thread::Builder::new()
                     .name("deeptrace-again".to_owned())
-                    .spawn(move || work(&jobs, own))
+                    .spawn(move || work(&jobs, &own))
                     .map_err(JobError::Thread)?;
                 tracing::info!(
                     job = job.id,
@@ -183,8 +183,7 @@ impl Jobs {
 
     /// Why a job that says it runs does not, if so.
     fn why_ended(&self, job: &Job) -> Option<&'static str> {
-        let is_ours =
-            job.server == self.server && self.is_busy.load(std::sync::atomic::Ordering::Acquire);
+        let is_ours = job.server == self.server && self.is_busy.load(Acquire);
         if job.state != State::Running || is_ours {
             return None;
         }
@@ -239,9 +238,8 @@ impl Jobs {
 }
 
 /// The thread of a job.
-fn work(jobs: &Weak<Jobs>, job: Job) {
-    let Some(jobs) = jobs.upgrade() else { return };
-    let ended = run(&jobs, &job);
+fn work(jobs: &Jobs, job: &Job) {
+    let ended = run(jobs, job);
     let (state, error) = match &ended {
         Ok((_, end)) => end.clone(),
         Err(error) => (State::Failed, Some(error.to_string())),

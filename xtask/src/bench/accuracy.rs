@@ -25,70 +25,96 @@ const LEVELS: &[(&str, &[&str])] = &[
 ];
 
 /// A set of spans with its truth.
-struct Input {
-    name: String,
+pub(super) struct Input {
+    pub(super) name: String,
     spans: PathBuf,
     truth: PathBuf,
 }
 
 /// Prints its own tables. Without a folder of labelled sets it takes one beside the repository, if any.
 pub fn measure(bench: &Bench, _: &mut Table) -> Result<()> {
-    let mut inputs = simulated(&bench.folder)?;
-    if let Some(sets) = bench.sets.clone().or_else(beside) {
-        inputs.extend(labelled(&sets)?);
-    }
+    let inputs = inputs(bench)?;
     for (level, algorithms) in LEVELS {
         println!("\n## {level}\n");
         println!(
             "| set | algorithm | links | ambiguous | ambiguous link | link | request | trace | precision at 0.9 | coverage at 0.9 | calibration error | CPU s / 10,000 | MB |"
         );
         println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+        let mut said = Reliability::default();
         for input in &inputs {
             for algorithm in *algorithms {
-                row(&bench.binary, input, algorithm, level)?;
+                let scores = scores(&bench.binary, input, level, &["--algorithm", algorithm])?;
+                row(input, algorithm, &scores);
+                if *algorithm == "auto" {
+                    said.add(&scores);
+                }
             }
         }
+        said.print();
     }
     Ok(())
 }
 
-fn row(binary: &Path, input: &Input, algorithm: &str, level: &str) -> Result<()> {
-    let all = scores(binary, input, algorithm, level, "0")?;
-    let sure = scores(binary, input, algorithm, level, "0.9")?;
-    let share = |of: &Value, name: &str| of[name].as_f64().unwrap_or(f64::NAN) * 100.0;
+/// The simulated sets, and the labelled ones where there are some.
+pub(super) fn inputs(bench: &Bench) -> Result<Vec<Input>> {
+    let mut inputs = simulated(&bench.folder)?;
+    if let Some(sets) = bench.sets.clone().or_else(beside) {
+        inputs.extend(labelled(&sets)?);
+    }
+    Ok(inputs)
+}
+
+/// What `auto` says against what is right, over all sets, in steps of confidence.
+#[derive(Default)]
+struct Reliability([[f64; 3]; 10]);
+
+impl Reliability {
+    fn add(&mut self, scores: &Value) {
+        for step in scores["reliability"].as_array().into_iter().flatten() {
+            let number = |name: &str| step[name].as_f64().unwrap_or(0.0);
+            let (links, said) = (number("links"), number("said"));
+            let sums = &mut self.0[((said * 10.0) as usize).min(9)];
+            for (sum, more) in sums.iter_mut().zip([links, said * links, number("right") * links]) {
+                *sum += more;
+            }
+        }
+    }
+
+    fn print(&self) {
+        println!("\n| `auto`, all sets: links | said | right |\n|---|---|---|");
+        for [links, said, right] in self.0.iter().filter(|sums| sums[0] > 0.0) {
+            println!("| {links:.0} | {:.3} | {:.3} |", said / links, right / links);
+        }
+    }
+}
+
+fn row(input: &Input, algorithm: &str, all: &Value) {
+    let share = |name: &str| all[name].as_f64().unwrap_or(f64::NAN) * 100.0;
     let number = |name: &str| all[name].as_f64().unwrap_or(f64::NAN);
     let interval = |at: usize| all["calibration_interval"][at].as_f64().unwrap_or(f64::NAN);
     let links = number("links");
     println!(
         "| {} | {algorithm} | {links} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:.3} ({:.3}–{:.3}) | {:.2} | {:.0} |",
         input.name,
-        share(&all, "ambiguous_share"),
-        share(&all, "ambiguous_link"),
-        share(&all, "link"),
-        share(&all, "request"),
-        share(&all, "trace"),
-        share(&sure, "precision"),
-        share(&sure, "coverage"),
+        share("ambiguous_share"),
+        share("ambiguous_link"),
+        share("link"),
+        share("request"),
+        share("trace"),
+        share("sure_precision"),
+        share("sure_coverage"),
         number("calibration_error"),
         interval(0),
         interval(1),
         number("cpu_seconds") * 10_000.0 / links.max(1.0),
         number("peak_memory_bytes") / 1e6,
     );
-    std::io::stdout().flush()?;
-    Ok(())
 }
 
-fn scores(
-    binary: &Path,
-    input: &Input,
-    algorithm: &str,
-    level: &str,
-    least: &str,
-) -> Result<Value> {
+/// What `deeptrace correlate --eval` says of the set, with these options.
+pub(super) fn scores(binary: &Path, input: &Input, level: &str, options: &[&str]) -> Result<Value> {
     let mut command = Command::new(binary);
-    command.args(["correlate", "--format", "json", "--algorithm", algorithm, "--features", level]);
-    command.args(["--min-confidence", least]);
+    command.args(["correlate", "--format", "json", "--features", level]).args(options);
     command.arg("--input").arg(&input.spans).arg("--eval").arg(&input.truth);
     let done = command.output().with_context(|| format!("cannot run {}", binary.display()))?;
     if !done.status.success() {

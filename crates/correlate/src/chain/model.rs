@@ -44,6 +44,12 @@ pub(crate) struct Ingredients {
     pub(crate) background: bool,
     /// Requests of one trace that meet are one walk.
     pub(crate) meetings: bool,
+    /// Which calls a request has made.
+    pub(crate) history: bool,
+    /// Several hypotheses at a time.
+    pub(crate) beam: bool,
+    /// More than one round of learning.
+    pub(crate) learning: bool,
 }
 
 impl Ingredients {
@@ -55,7 +61,15 @@ impl Ingredients {
         soft_end: true,
         background: true,
         meetings: true,
+        history: true,
+        beam: true,
+        learning: true,
     };
+
+    /// Hypotheses at a time, where all are in use.
+    pub(super) fn width(self, all: usize) -> usize {
+        if self.beam { all } else { 1 }
+    }
 }
 
 /// Statistics of one process.
@@ -81,6 +95,8 @@ pub(super) struct Model {
     observed: f32,
     factors: Factors,
     has_soft_end: bool,
+    /// Levels that are asked, from the coarsest.
+    levels_asked: usize,
 }
 
 /// Logarithms of the factors, ready for use.
@@ -109,6 +125,7 @@ impl Model {
             observed: 0.0,
             factors: Factors::default(),
             has_soft_end: true,
+            levels_asked: 3,
         }
     }
 
@@ -134,7 +151,7 @@ impl Model {
         let all = self.all.any.weight;
         let trust = all / (all + EVERYWHERE);
         when = (1.0 - trust) * when + trust * self.all.any.probability(delay);
-        for (level, key) in self.levels.iter().zip(state.keys).rev() {
+        for (level, key) in self.levels.iter().zip(state.keys).rev().take(self.levels_asked) {
             let Some(after) = level.get(&key) else { continue };
             let all = after.any.weight;
             let trust = all / (all + BACK_OFF);
@@ -153,7 +170,7 @@ impl Model {
     pub(super) fn stay(&self, state: &State, time: i64) -> f32 {
         let delay = self.delay(time - state.last);
         let mut rest = 1.0 - delay.bin() as f32 / BINS as f32;
-        for (level, key) in self.levels.iter().zip(state.keys).rev() {
+        for (level, key) in self.levels.iter().zip(state.keys).rev().take(self.levels_asked) {
             let Some(after) = level.get(&key) else { continue };
             let all = after.any.weight;
             let trust = all / (all + BACK_OFF);
@@ -295,6 +312,7 @@ impl Model {
         let share = |(some, all): (f32, f32)| ((some + 1.0) / (all + 2.0)).clamp(1.0 - SURE, SURE);
         let [right, wrong] = self.units.map(share);
         self.has_soft_end = ingredients.soft_end;
+        self.levels_asked = if ingredients.history { 3 } else { 1 };
         self.factors = Factors::default();
         if ingredients.units {
             self.factors.same_unit = (right / wrong).ln();

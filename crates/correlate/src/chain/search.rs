@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::lattice::{Lattice, NOBODY};
-use super::model::Model;
+use super::model::{Ingredients, Model};
 use super::state::{JOINED, LEFT, State};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
@@ -93,7 +93,7 @@ pub(super) fn search(
     window: &Window,
     moments: &[Moment],
     width: usize,
-    has_background: bool,
+    ingredients: Ingredients,
 ) -> Found {
     let calls = window.calls.len();
     let mut search = Search {
@@ -114,7 +114,7 @@ pub(super) fn search(
         choices: Vec::new(),
         spare: Vec::new(),
         seen: FxHashMap::default(),
-        has_background,
+        has_background: ingredients.background,
     };
     search.restart();
     for moment in moments {

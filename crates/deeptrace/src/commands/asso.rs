@@ -280,7 +280,11 @@ fn print_done(out: &mut dyn Write, done: &Done) -> io::Result<()> {
         )?;
     }
     if done.left_out_count > 0 {
-        writeln!(out, "{} pieces held more spans than are read at once", done.left_out_count)?;
+        writeln!(
+            out,
+            "{} milliseconds held more spans than are read at once; some were left out",
+            done.left_out_count
+        )?;
     }
     Ok(())
 }

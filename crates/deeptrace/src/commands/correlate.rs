@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use deeptrace_correlate::{Answer, Offline, OfflineOptions, TABLE};
+use deeptrace_correlate::{Answer, Offline, OfflineOptions, TABLE, WITHOUT};
 use serde::Serialize;
 
 use crate::output::{self, Format};
@@ -30,6 +30,9 @@ pub struct Options {
     /// Who decides
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = names())]
     algorithm: String,
+    /// Leave one ingredient of `auto` out, to see what it is worth
+    #[arg(long, value_name = "INGREDIENT", value_parser = ingredients())]
+    without: Option<String>,
     /// Spans by start, one JSON object a line; `.zst` is read as it is, `-` is standard input
     #[arg(long, value_name = "SPANS")]
     input: PathBuf,
@@ -71,17 +74,21 @@ fn names() -> clap::builder::PossibleValuesParser {
     TABLE.iter().map(|row| row.name).collect::<Vec<_>>().into()
 }
 
+fn ingredients() -> clap::builder::PossibleValuesParser {
+    WITHOUT.iter().map(|row| row.name).collect::<Vec<_>>().into()
+}
+
 /// Spans held at once: about twenty megabytes.
 const SPANS_MAX: usize = 65_536;
 
 /// A line of the links file.
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     id: u64,
     parent: Option<u64>,
     method: Option<&'static str>,
     confidence: f32,
-    algorithm: &'static str,
+    algorithm: &'a str,
 }
 
 /// Correlates, or scores.
@@ -115,8 +122,12 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Writes the links of the input, and says what that took.
 fn correlate(options: &Options, output: &Path) -> Result<Cost> {
-    let named = |row: &&deeptrace_correlate::Row| row.name == options.algorithm;
-    let algorithm = TABLE.iter().find(named).context("no algorithm has this name")?;
+    let algorithm = match options.without.as_deref() {
+        Some(_) if options.algorithm != "auto" => bail!("--without is for `auto`"),
+        Some(left_out) => WITHOUT.iter().find(|row| row.name == left_out),
+        None => deeptrace_correlate::algorithm(&options.algorithm),
+    };
+    let algorithm = algorithm.context("no algorithm has this name")?;
     let window = options.window.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX / 1_000_000));
     let mut offline = Offline::new(OfflineOptions {
         algorithm,
@@ -138,7 +149,7 @@ fn correlate(options: &Options, output: &Path) -> Result<Cost> {
                 parent: answer.parent.filter(|_| answer.confidence >= options.min_confidence),
                 method: answer.method.map(|method| method.as_str()),
                 confidence: answer.confidence,
-                algorithm: algorithm.name,
+                algorithm: &options.algorithm,
             };
             serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
             out.write_all(b"\n")?;

@@ -60,6 +60,8 @@ pub fn print(scores: &Scores, cost: Option<&Cost>, format: Format) -> Result<()>
             ["trace (end to end)".into(), percent(scores.trace)],
             ["precision".into(), percent(scores.precision)],
             ["coverage".into(), percent(scores.coverage)],
+            ["precision at 0.9".into(), percent(scores.sure_precision)],
+            ["coverage at 0.9".into(), percent(scores.sure_coverage)],
             [
                 "calibration error".into(),
                 format!("{:.3} ({low:.3}–{high:.3})", scores.calibration_error),
@@ -67,6 +69,10 @@ pub fn print(scores: &Scores, cost: Option<&Cost>, format: Format) -> Result<()>
         ];
         for (service, right) in &scores.services {
             rows.push([format!("service {service}"), percent(*right)]);
+        }
+        for step in &scores.reliability {
+            let name = format!("right of those said {:.3}", step.said);
+            rows.push([name, format!("{} of {}", percent(step.right), step.links)]);
         }
         if let Some(cost) = cost {
             rows.push(["CPU seconds".into(), format!("{:.2}", cost.cpu_seconds)]);

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::record::Record;
 use super::source::each_line;
 
-/// Bins of the calibration error.
+/// Confidence of a sure answer.
+const SURE: f32 = 0.9;
+/// Bins of the calibration error and of the reliability.
 const BINS: usize = 10;
 /// Samples for its interval.
 const SAMPLES: usize = 200;
@@ -37,10 +39,27 @@ pub struct Scores {
     pub precision: f64,
     /// Answered among those with a parent.
     pub coverage: f64,
+    /// The same two of answers said with 0.9 and more.
+    pub sure_precision: f64,
+    /// See `sure_precision`.
+    pub sure_coverage: f64,
     /// Expected calibration error in ten bins.
     pub calibration_error: f64,
     /// Of 95 of 100 samples.
     pub calibration_interval: [f64; 2],
+    /// What was said against what was right, in ten steps of confidence; steps without links are left out.
+    pub reliability: Vec<Step>,
+}
+
+/// Answers of about the same confidence.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Step {
+    /// How many.
+    pub links: u64,
+    /// Their mean confidence.
+    pub said: f64,
+    /// Right among them.
+    pub right: f64,
 }
 
 struct Seen {
@@ -154,9 +173,14 @@ fn scores(
         .collect();
     let all_traces: BTreeSet<i64> =
         requests.iter().filter_map(|request| traces.get(request)).copied().collect();
-    let answered = scored.iter().filter(|it| it.said.is_some()).count();
     let with_parent = scored.iter().filter(|it| it.truth.is_some()).count();
-    let found = scored.iter().filter(|it| it.said.is_some() && it.truth.is_some()).count();
+    let from = |least: f32| {
+        let answered = scored.iter().filter(|it| it.said.is_some() && it.confidence >= least);
+        let found = answered.clone().filter(|it| it.truth.is_some()).count();
+        let precision = share(answered.clone().filter(right).count(), answered.count());
+        (precision, share(found, with_parent))
+    };
+    let ((precision, coverage), (sure_precision, sure_coverage)) = (from(0.0), from(SURE));
     let mut by_service = BTreeMap::new();
     for (number, name) in (0_u32..).zip(services) {
         let is_here = |it: &Scored| seen[&it.call].service == number;
@@ -165,6 +189,13 @@ fn scores(
         }
     }
     let (calibration_error, calibration_interval) = calibration(scored);
+    let step = |[said, right, links]: [f64; 3]| Step {
+        links: links as u64,
+        said: said / links,
+        right: right / links,
+    };
+    let all_steps = steps(scored.iter().filter(|it| it.said.is_some())).into_iter();
+    let reliability = all_steps.filter(|[.., links]| *links > 0.0).map(step).collect();
     Scores {
         links: scored.len() as u64,
         ambiguous_share: share(ambiguous.len(), scored.len()),
@@ -179,13 +210,13 @@ fn scores(
             all_traces.iter().filter(|trace| !wrong_traces.contains(trace)).count(),
             all_traces.len(),
         ),
-        precision: share(
-            scored.iter().filter(|it| it.said.is_some()).filter(right).count(),
-            answered,
-        ),
-        coverage: share(found, with_parent),
+        precision,
+        coverage,
+        sure_precision,
+        sure_coverage,
         calibration_error,
         calibration_interval,
+        reliability,
     }
 }
 
@@ -239,14 +270,21 @@ fn calibration(scored: &[Scored]) -> (f64, [f64; 2]) {
 }
 
 fn expected_error<'a>(answered: impl Iterator<Item = &'a Scored>) -> f64 {
-    let (mut bins, mut all) = ([(0.0, 0.0); BINS], 0.0);
+    let steps = steps(answered);
+    let all: f64 = steps.iter().map(|[.., links]| links).sum();
+    steps.iter().map(|[said, right, _]| f64::abs(said - right)).sum::<f64>() / f64::max(all, 1.0)
+}
+
+/// Sums by confidence: what was said, what was right, and how many there are.
+fn steps<'a>(answered: impl Iterator<Item = &'a Scored>) -> [[f64; 3]; BINS] {
+    let mut steps = [[0.0; 3]; BINS];
     for it in answered {
-        let bin = ((it.confidence * BINS as f32) as usize).min(BINS - 1);
-        bins[bin].0 += f64::from(it.confidence);
-        bins[bin].1 += f64::from(u8::from(it.is_right()));
-        all += 1.0;
+        let step = &mut steps[((it.confidence * BINS as f32) as usize).min(BINS - 1)];
+        step[0] += f64::from(it.confidence);
+        step[1] += f64::from(u8::from(it.is_right()));
+        step[2] += 1.0;
     }
-    bins.iter().map(|(said, right)| f64::abs(said - right)).sum::<f64>() / f64::max(all, 1.0)
+    steps
 }
 
 fn share(some: usize, all: usize) -> f64 {
