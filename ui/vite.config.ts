@@ -17,6 +17,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { '^/(traces|spans|analytics|status|ws)': { target: 'http://127.0.0.1:7901', ws: true } } },
+  server: { proxy: { '^/(traces|spans|analytics|status|login|logout|ws)': { target: 'http://127.0.0.1:7901', ws: true } } },
   test: { include: ['src/**/*.test.ts'] },
 });

@@ -77,6 +77,14 @@ export interface Operation {
   span_count: number;
 }
 
+/** Who asks: a user, or the bearer of a token. */
+export interface Caller {
+  kind: 'anonymous' | 'admin_token' | 'token' | 'user';
+  name: string;
+  role: string;
+  services: string[] | null;
+}
+
 export interface TraceQuery {
   service: string;
   operation: string;
@@ -108,8 +116,22 @@ export function parse<T>(text: string): T {
   return JSON.parse(text, revive as (key: string, value: unknown) => unknown) as T;
 }
 
+/** Told to the window when the server asks who we are: the session has ended. */
+export const UNAUTHORIZED = 'unauthorized';
+
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   const response = await fetch(path, signal ? { signal } : {});
+  const text = await response.text();
+  if (response.status === 401) dispatchEvent(new Event(UNAUTHORIZED));
+  if (!response.ok) {
+    throw new ApiError(response.status, message(text) ?? `the server answered ${response.status}`);
+  }
+  return parse<T>(text);
+}
+
+async function post<T>(path: string, body?: object): Promise<T> {
+  const json = body ? { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {};
+  const response = await fetch(path, { method: 'POST', ...json });
   const text = await response.text();
   if (!response.ok) {
     throw new ApiError(response.status, message(text) ?? `the server answered ${response.status}`);
@@ -124,6 +146,15 @@ function message(body: string): string | undefined {
     return undefined;
   }
 }
+
+/** Who asks, and whether nothing is shown without logging in. */
+export const who = () => get<{ required: boolean; caller: Caller | null }>('login');
+
+/** Name and password for a session, which the browser keeps as a cookie. */
+export const logIn = (name: string, password: string) => post<Caller>('login', { name, password });
+
+/** Ends the session. */
+export const logOut = () => post<unknown>('logout');
 
 /** A page of traces, newest first. */
 export function traces(
