@@ -13,6 +13,7 @@ mod parse;
 mod pipeline;
 mod rest;
 mod server;
+mod store;
 mod table;
 pub mod usage;
 
@@ -48,6 +49,12 @@ pub struct Options {
     /// `corr` beside the repository is looked for
     #[arg(long, value_name = "DIR")]
     sets: Option<PathBuf>,
+    /// Spans that `store` writes
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    spans: u64,
+    /// Jaeger's all-in-one program, for `store`; without it one is built, with go
+    #[arg(long, value_name = "FILE")]
+    jaeger: Option<PathBuf>,
 }
 
 /// What every bench works with.
@@ -64,6 +71,10 @@ struct Bench {
     only: Option<String>,
     /// A folder of labelled sets.
     sets: Option<PathBuf>,
+    /// Spans to write.
+    spans: u64,
+    /// Jaeger's program.
+    jaeger: Option<PathBuf>,
 }
 
 /// A bench: name, what it answers, what it needs, and how.
@@ -117,6 +128,12 @@ const BENCHES: &[Row] = &[
         Needs::Host,
         rest::measure,
     ),
+    Row(
+        "store",
+        "spans a CPU second, bytes a span and answers of the embedded store, beside Jaeger's",
+        Needs::Binary,
+        store::measure,
+    ),
     Row("parse", "messages a CPU second for each protocol", Needs::Nothing, parse::measure),
 ];
 
@@ -145,8 +162,10 @@ pub fn bench(options: &Options) -> Result<()> {
     let folder = root().join("out/bench").join(name);
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir_all(&folder)?;
-    let Options { rounds, seconds, ref only, ref sets, .. } = *options;
-    let bench = Bench { binary, folder, rounds, seconds, only: only.clone(), sets: sets.clone() };
+    let Options { rounds, seconds, spans, .. } = *options;
+    let Options { only, sets, jaeger, .. } = options;
+    let (only, sets, jaeger) = (only.clone(), sets.clone(), jaeger.clone());
+    let bench = Bench { binary, folder, rounds, seconds, only, sets, spans, jaeger };
     let mut table = Table::default();
     let before = usage::others();
     let measured = measure(&bench, &mut table);

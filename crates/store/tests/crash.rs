@@ -19,12 +19,13 @@ use deeptrace_store::{
 };
 
 mod sample;
-use sample::{BEGIN, link, span};
+use sample::{BEGIN, SECOND, link, span};
 
 const FOLDER: &str = "DEEPTRACE_TEST_CRASH_FOLDER";
 const BACKEND: &str = "DEEPTRACE_TEST_CRASH_BACKEND";
 const FROM: &str = "DEEPTRACE_TEST_CRASH_FROM";
 const ROUNDS: u64 = 25;
+const DAY: u64 = 24 * 3600 * SECOND;
 /// Batch `n` holds the spans and links from `n * BATCH_LEN`.
 const BATCH_LEN: u64 = 50;
 
@@ -50,7 +51,8 @@ fn writer() {
         // The harness of tests captures `println!`.
         writeln!(std::io::stdout(), "acknowledged {n}").unwrap();
         store.heartbeat(WallTime(BEGIN + n)).unwrap();
-        store.maintain(WallTime(BEGIN)).unwrap();
+        // All of it is settled: full batches are compacted as well.
+        store.maintain(WallTime(BEGIN + DAY)).unwrap();
     }
 }
 

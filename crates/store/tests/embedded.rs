@@ -11,12 +11,12 @@ use std::{
 
 use deeptrace_model::WallTime;
 use deeptrace_store::{
-    Batch, Expected, Fault, Filter, Mode, Options, Removal, Rollups, SpanKey, SpanLookup, Step,
-    Store, StoreError, Window,
+    Batch, Expected, Fault, Filter, LinkKey, LinkLookup, Mode, Options, Removal, Rollups, SpanKey,
+    SpanLookup, Step, Store, StoreError, Window,
 };
 
 mod sample;
-use sample::{BEGIN, link, span};
+use sample::{BEGIN, SECOND, link, span};
 
 fn open(folder: &Path, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
     deeptrace_store::open("embedded", &Options::new(folder), mode)
@@ -129,6 +129,62 @@ fn stores_of_older_versions_are_read_and_migrated() {
             assert_eq!(tally.quantile(0.5), None);
         }
     }
+}
+
+#[test]
+fn full_batches_are_compacted_once_and_answer_as_before() {
+    const DAY: u64 = 24 * 3600 * SECOND;
+    const SPANS: u64 = 5 * 4096;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    for from in (0..SPANS).step_by(4096) {
+        let spans = (from..from + 4096).map(span).collect();
+        let links = (from..from + 4096).filter(|n| n % 2 == 0).map(link).collect();
+        store.write(&Batch { spans, links, ..Batch::default() }).unwrap();
+    }
+    let settle = || {
+        let mut merged = 0;
+        loop {
+            let done = store.maintain(WallTime(BEGIN + DAY)).unwrap();
+            merged += done.merged;
+            if !done.more {
+                return merged;
+            }
+        }
+    };
+    let ask = || {
+        let mut spans = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.scan(&Filter::default(), after, 1000).unwrap();
+            spans.extend(page.spans);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let children = (0..SPANS)
+            .step_by(2)
+            .map(|n| LinkLookup { key: LinkKey::Child(span(n).id), window: Window::ALL });
+        let links = store.links(&children.collect::<Vec<_>>(), usize::MAX).unwrap();
+        (spans, links)
+    };
+    let before = (ask(), store.stats().unwrap());
+    assert_eq!((before.0.0.len(), before.0.1.len()), (SPANS as usize, SPANS as usize / 2));
+    assert!(settle() > 0);
+    let after = (ask(), store.stats().unwrap());
+    assert!(before.0 == after.0, "compaction changed an answer");
+    assert!(after.1.bytes < before.1.bytes, "{:?} {:?}", before.1, after.1);
+    let connection = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
+    let counts = |kind: i64| -> Vec<u64> {
+        let sql = "SELECT count FROM batch WHERE kind = ? ORDER BY min_start";
+        let mut query = connection.prepare(sql).unwrap();
+        let rows = query.query_map([kind], |row| row.get::<_, i64>(0).map(|it| it as u64));
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    // Of five the last has no neighbour. Links are half as many: two batches of them make a full one first.
+    assert_eq!((counts(0), counts(1)), (vec![4 * 4096, 4096], vec![4 * 2048, 2048]));
+    assert_eq!(settle(), 0);
 }
 
 #[test]

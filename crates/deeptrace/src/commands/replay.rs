@@ -36,6 +36,9 @@ pub struct Options {
     /// File to write; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    /// Keep the spans in a store in this folder, to be looked at with --data-dir
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,7 +83,8 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         return ended.outcome;
     }
     let folder = tempfile::tempdir().context("cannot make a temporary folder for the spans")?;
-    let mut store_options = deeptrace_store::Options::new(folder.path());
+    let folder = options.store.as_deref().unwrap_or(folder.path());
+    let mut store_options = deeptrace_store::Options::new(folder);
     // What a file holds is old, and all of it is wanted.
     store_options.retention = Duration(u64::MAX);
     store_options.max_bytes = u64::MAX;

@@ -14,6 +14,46 @@ pub(crate) enum Layout {
     Fixed,
 }
 
+/// A row of numbers, many of which are stored by columns.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $layout:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(super) struct $name {
+            $($(#[$field_doc])* pub(super) $field: u64,)*
+        }
+
+        impl $name {
+            /// Appends all rows, column by column.
+            pub(super) fn write(
+                rows: &[Self],
+                out: &mut Vec<u8>,
+                pace: &mut $crate::embedded::pace::Pace,
+            ) {
+                use $crate::embedded::column::{Layout, write};
+                $(
+                    write(Layout::$layout, rows.iter().map(|row| row.$field), out);
+                    pace.step();
+                )*
+            }
+
+            /// Reads `count` rows off the front of `bytes`; `None`: they are not there.
+            pub(super) fn read(count: usize, bytes: &mut &[u8]) -> Option<Vec<Self>> {
+                use $crate::embedded::column::{Layout, read};
+                // No column has less than a byte for each of its numbers.
+                if count > bytes.len() {
+                    return None;
+                }
+                let mut rows = vec![Self::default(); count];
+                $(read(Layout::$layout, count, bytes, |at, it| rows[at].$field = it)?;)*
+                Some(rows)
+            }
+        }
+    };
+}
+
+pub(crate) use columns;
+
 /// Appends a column.
 pub(crate) fn write(layout: Layout, numbers: impl Iterator<Item = u64> + Clone, out: &mut Vec<u8>) {
     match layout {

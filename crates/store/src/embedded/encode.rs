@@ -1,6 +1,7 @@
 //! Encode: spans or links as the row of a batch, and back.
 //!
-//! A body is the length of the plain bytes (u32, little-endian), then a zstd frame with checksum.
+//! A body is the length of the plain bytes (28 bits of a u32, little-endian; the upper four are the form of
+//! what is in it), then a zstd frame with checksum.
 
 use deeptrace_model::{Duration, Link, Span, SpanKind, SpanStatus};
 use rustc_hash::FxHashMap;
@@ -17,9 +18,17 @@ use super::{
 use crate::{LinkKey, Operation};
 
 /// Most that a body may have unpacked; a longer one is taken for damaged.
-const PLAIN_LEN_MAX: usize = 256 << 20;
+const PLAIN_LEN_MAX: usize = (1 << FORM_SHIFT) - 1;
+/// Where the form is, in the length before a body.
+const FORM_SHIFT: u32 = 28;
+/// Spans, rollups, and links one after the other as version 3 and before wrote them.
+const FIRST: u32 = 0;
+/// Links by columns.
+const LINK_COLUMNS: u32 = 1;
 
-/// Spans or links of one stored batch: more compress better, fewer are found faster.
+/// Level of zstd of what is written: the fastest.
+pub(super) const WRITTEN_LEVEL: i32 = 1;
+/// Spans or links of one batch as it is written.
 pub(super) const BATCH_LEN_MAX: usize = 4096;
 /// Spans between two looks at the pace.
 const STEP: usize = 64;
@@ -54,10 +63,11 @@ impl OperationRow {
     }
 }
 
-/// Spans, by start, as rows of at most [`BATCH_LEN_MAX`] spans and about [`BATCH_BYTES_MAX`] bytes.
+/// Spans, by start, as rows of at most `len_max` spans and about [`BATCH_BYTES_MAX`] bytes.
 pub(super) fn spans(
     spans: &[&Span],
-    zstd: &mut Compressor<'_>,
+    len_max: usize,
+    packer: &mut Packer,
     room: &mut Room,
     pace: &mut Pace,
 ) -> Result<Vec<Row>, String> {
@@ -67,7 +77,7 @@ pub(super) fn spans(
         let mut writing = Writing::new(room);
         let mut summary = Summary::new();
         for span in rest {
-            if writing.len() == BATCH_LEN_MAX || writing.bytes() > BATCH_BYTES_MAX {
+            if writing.len() == len_max || writing.bytes() > BATCH_BYTES_MAX {
                 break;
             }
             let (service, name) = writing.push(span);
@@ -81,10 +91,10 @@ pub(super) fn spans(
         rows.push(Row {
             entry: summary.entry,
             operations: postcard::to_stdvec(&summary.rows).map_err(|error| error.to_string())?,
-            filter: Filter::new(&room.keys).to_bytes(),
+            filter: Filter::write(&room.keys),
             body: {
                 pace.step();
-                pack(&room.plain, zstd)?
+                packer.pack(FIRST, &room.plain, pace)?
             },
         });
         pace.step();
@@ -126,7 +136,7 @@ impl Summary {
 }
 
 /// Links as a row.
-pub(super) fn links(links: &[&Link], zstd: &mut Compressor<'_>) -> Result<Row, String> {
+pub(super) fn links(links: &[&Link], packer: &mut Packer, pace: &mut Pace) -> Result<Row, String> {
     let mut entry = Entry::new(Kind::Links);
     let mut hashes = Vec::with_capacity(links.len() * 2);
     for link in links {
@@ -134,19 +144,30 @@ pub(super) fn links(links: &[&Link], zstd: &mut Compressor<'_>) -> Result<Row, S
         hashes.push(link_hash(&LinkKey::Child(link.child)));
         hashes.extend(link.parent.map(|parent| link_hash(&LinkKey::Parent(parent))));
     }
-    let plain = postcard::to_stdvec(links).map_err(|error| error.to_string())?;
-    let filter = Filter::new(&hashes).to_bytes();
-    Ok(Row { entry, operations: Vec::new(), filter, body: pack(&plain, zstd)? })
+    let mut plain = Vec::new();
+    super::links::write(links, &mut plain, pace).map_err(|error| error.to_string())?;
+    pace.step();
+    let filter = Filter::write(&hashes);
+    pace.step();
+    let body = packer.pack(LINK_COLUMNS, &plain, pace)?;
+    Ok(Row { entry, operations: Vec::new(), filter, body })
 }
 
 /// Spans of a body.
 pub(super) fn read_spans(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Block, String> {
-    Block::from_bytes(&unpack(body, zstd)?)
+    match unpack(body, zstd)? {
+        (FIRST, plain) => Block::from_bytes(&plain),
+        (form, _) => Err(format!("its form {form} is not known")),
+    }
 }
 
 /// Links of a body.
 pub(super) fn read_links(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<Link>, String> {
-    postcard::from_bytes(&unpack(body, zstd)?).map_err(|error| error.to_string())
+    match unpack(body, zstd)? {
+        (FIRST, plain) => postcard::from_bytes(&plain).map_err(|error| error.to_string()),
+        (LINK_COLUMNS, plain) => super::links::read(&plain),
+        (form, _) => Err(format!("its form {form} is not known")),
+    }
 }
 
 /// Counts of a batch.
@@ -154,28 +175,80 @@ pub(super) fn read_operations(bytes: &[u8]) -> Result<Vec<OperationRow>, String>
     postcard::from_bytes(bytes).map_err(|error| error.to_string())
 }
 
-/// The bytes as a body.
-pub(super) fn pack(plain: &[u8], zstd: &mut Compressor<'_>) -> Result<Vec<u8>, String> {
-    if plain.len() > PLAIN_LEN_MAX {
-        return Err(format!("{} bytes are too many for one batch", plain.len()));
+/// Compresses bodies.
+pub(super) struct Packer(Compressor<'static>);
+
+impl Packer {
+    /// Of a level of zstd, with a checksum.
+    pub(super) fn new(level: i32) -> std::io::Result<Self> {
+        let mut zstd = Compressor::new(level)?;
+        zstd.include_checksum(true)?;
+        Ok(Self(zstd))
     }
-    let packed = zstd.compress(plain).map_err(|error| error.to_string())?;
-    let mut body = Vec::with_capacity(4 + packed.len());
-    body.extend_from_slice(&(plain.len() as u32).to_le_bytes());
-    body.extend_from_slice(&packed);
-    Ok(body)
+
+    fn pack(&mut self, form: u32, plain: &[u8], pace: &mut Pace) -> Result<Vec<u8>, String> {
+        if plain.len() > PLAIN_LEN_MAX {
+            return Err(format!("{} bytes are too many for one batch", plain.len()));
+        }
+        let packed = self.0.compress(plain).map_err(|error| error.to_string())?;
+        pace.step();
+        let mut body = Vec::with_capacity(4 + packed.len());
+        let head = plain.len() as u32 | form << FORM_SHIFT;
+        body.extend_from_slice(&head.to_le_bytes());
+        body.extend_from_slice(&packed);
+        Ok(body)
+    }
+
+    /// Sums as they are stored.
+    pub(super) fn pack_sums(&mut self, plain: &[u8]) -> Result<Vec<u8>, String> {
+        self.pack(FIRST, plain, &mut Pace::new(false))
+    }
 }
 
-/// The bytes of a body.
-pub(super) fn unpack(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<u8>, String> {
-    let (len, packed) = body.split_first_chunk::<4>().ok_or("it is cut")?;
-    let len = u32::from_le_bytes(*len) as usize;
-    if len > PLAIN_LEN_MAX {
-        return Err(format!("it claims {len} bytes"));
-    }
+/// Sums as they were before [`Packer::pack_sums`].
+pub(super) fn unpack_sums(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<u8>, String> {
+    unpack(body, zstd).map(|(_, plain)| plain)
+}
+
+/// The form and the bytes of a body.
+fn unpack(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<(u32, Vec<u8>), String> {
+    let (head, packed) = body.split_first_chunk::<4>().ok_or("it is cut")?;
+    let head = u32::from_le_bytes(*head);
+    let (form, len) = (head >> FORM_SHIFT, head as usize & PLAIN_LEN_MAX);
     let plain = zstd.decompress(packed, len).map_err(|error| error.to_string())?;
     if plain.len() != len {
         return Err(format!("it has {} of {len} bytes", plain.len()));
     }
-    Ok(plain)
+    Ok((form, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deeptrace_model::{Method, Relation, SpanId, WallTime};
+
+    #[test]
+    fn links_of_older_versions_are_read_and_unknown_forms_refused() {
+        let link = Link {
+            child: SpanId(1),
+            parent: Some(SpanId(2)),
+            child_start: WallTime(3),
+            method: Method::Wake,
+            relation: Relation::Follows,
+            confidence: 0.5,
+            algorithm: "auto".into(),
+            candidates: 4,
+            generation: 5,
+            is_final: true,
+        };
+        let plain = postcard::to_stdvec(&[&link][..]).unwrap();
+        let mut packer = Packer::new(WRITTEN_LEVEL).unwrap();
+        let (mut zstd, mut pace) = (Decompressor::new().unwrap(), Pace::new(false));
+        let body = packer.pack(FIRST, &plain, &mut pace).unwrap();
+        assert_eq!(read_links(&body, &mut zstd), Ok(vec![link.clone()]));
+        let row = links(&[&link], &mut packer, &mut pace).unwrap();
+        assert_eq!(read_links(&row.body, &mut zstd), Ok(vec![link]));
+        let body = packer.pack(15, &plain, &mut pace).unwrap();
+        assert!(read_links(&body, &mut zstd).is_err() && read_spans(&body, &mut zstd).is_err());
+    }
 }

@@ -9,11 +9,13 @@ use deeptrace_model::hash64;
 use crate::{LinkKey, SpanKey};
 
 /// The bytes are: number of buckets (u32), size of each bucket (a byte; 255: and more in the next),
-/// remainders (u16), little-endian.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// remainders (u16), little-endian. They are asked as they are: with many batches each is asked rarely.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Filter {
-    ends: Vec<u32>,
-    remainders: Vec<u16>,
+    bytes: Vec<u8>,
+    buckets: usize,
+    /// Where the remainders begin.
+    remainders: usize,
 }
 
 /// A key as the number that a filter keeps. Keys are hashes themselves; one kind is kept apart from
@@ -36,78 +38,81 @@ pub(crate) fn link_hash(key: &LinkKey) -> u64 {
 }
 
 impl Filter {
-    /// A filter that holds `hashes`, which may repeat.
-    pub(crate) fn new(hashes: &[u64]) -> Self {
+    /// The bytes of a filter that holds `hashes`, which may repeat.
+    pub(crate) fn write(hashes: &[u64]) -> Vec<u8> {
+        let mut hashes = hashes.to_vec();
+        // Both sides of an exchange have the same keys. Buckets follow the order of the hashes.
+        hashes.sort_unstable();
+        hashes.dedup();
         let buckets = hashes.len().div_ceil(4).max(1);
-        // Counted, then placed: each bucket begins where the ones before it end.
-        let mut ends = vec![0_u32; buckets + 1];
-        hashes.iter().for_each(|hash| ends[bucket_of(*hash, buckets) + 1] += 1);
+        let mut bytes = Vec::with_capacity(4 + buckets + hashes.len() * 2);
+        bytes.extend_from_slice(&(buckets as u32).to_le_bytes());
+        let mut rest = hashes.as_slice();
         for bucket in 0..buckets {
-            ends[bucket + 1] += ends[bucket];
+            let mut size =
+                rest.iter().take_while(|hash| bucket_of(**hash, buckets) == bucket).count();
+            rest = &rest[size..];
+            while size >= FULL {
+                bytes.push(u8::MAX);
+                size -= FULL;
+            }
+            bytes.push(size as u8);
         }
-        let mut remainders = vec![0_u16; hashes.len()];
-        for hash in hashes {
-            let at = &mut ends[bucket_of(*hash, buckets)];
-            remainders[*at as usize] = *hash as u16;
-            *at += 1;
+        bytes.extend(hashes.iter().flat_map(|hash| (*hash as u16).to_le_bytes()));
+        bytes
+    }
+
+    /// Takes what [`Filter::write`] wrote; `None` if it was something else.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
+        let buckets = u32::from_le_bytes(*count) as usize;
+        let (mut left, mut keys, mut sizes) = (buckets, 0_usize, 0);
+        while left > 0 {
+            let size = usize::from(*rest.get(sizes)?);
+            (keys, sizes) = (keys + size, sizes + 1);
+            left -= usize::from(size < FULL);
         }
-        // What was the begin of each bucket has become its end.
-        ends.truncate(buckets);
-        Self { ends, remainders }
+        let fits = buckets > 0 && rest.len() == sizes + 2 * keys;
+        fits.then_some(Self { bytes, buckets, remainders: 4 + sizes })
     }
 
     /// Whether `hash` may be in it.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
-        let bucket = bucket_of(hash, self.ends.len());
-        let end = self.ends.get(bucket).copied().unwrap_or_default() as usize;
-        let start = bucket.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        let bucket = self.remainders.get(start..end).unwrap_or_default();
-        bucket.contains(&(hash as u16))
+        let bucket = bucket_of(hash, self.buckets);
+        let sizes = &self.bytes[4..self.remainders];
+        let sum = |sizes: &[u8]| sizes.iter().map(|size| usize::from(*size)).sum::<usize>();
+        let (before, here) = if sizes.len() == self.buckets {
+            (sum(&sizes[..bucket]), &sizes[bucket..=bucket])
+        } else {
+            // Some buckets take several bytes, the last of which is not 255.
+            let mut ends = sizes.iter().enumerate().filter(|(_, size)| **size < u8::MAX);
+            let begin = match bucket.checked_sub(1) {
+                Some(last) => ends.nth(last).map_or(sizes.len(), |(at, _)| at + 1),
+                None => 0,
+            };
+            let end = ends.next().map_or(sizes.len(), |(at, _)| at + 1);
+            (sum(&sizes[..begin]), &sizes[begin..end])
+        };
+        let begin = self.remainders + 2 * before;
+        let bucket = self.bytes.get(begin..begin + 2 * sum(here)).unwrap_or_default();
+        bucket.as_chunks::<2>().0.contains(&(hash as u16).to_le_bytes())
     }
 
     /// Bytes in memory, about.
     pub(crate) fn weight(&self) -> usize {
-        self.ends.len() * 4 + self.remainders.len() * 2
-    }
-
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(4 + self.weight());
-        bytes.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
-        // A bucket's size fits a byte as good as always; 255 says that the rest is in the next.
-        let mut last = 0;
-        for end in &self.ends {
-            let mut size = end - last;
-            last = *end;
-            while size >= 255 {
-                bytes.push(255);
-                size -= 255;
-            }
-            bytes.push(size as u8);
-        }
-        bytes.extend(self.remainders.iter().flat_map(|it| it.to_le_bytes()));
-        bytes
-    }
-
-    /// Reads what [`Filter::to_bytes`] wrote; `None` if it was something else.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (count, mut rest) = bytes.split_first_chunk::<4>()?;
-        let count = u32::from_le_bytes(*count) as usize;
-        let mut ends = Vec::with_capacity(count.min(rest.len()));
-        let mut end = 0_u32;
-        while ends.len() < count {
-            let (size, after) = rest.split_first()?;
-            rest = after;
-            end = end.checked_add((*size).into())?;
-            if *size < 255 {
-                ends.push(end);
-            }
-        }
-        let (remainders, odd) = rest.as_chunks::<2>();
-        let fits = odd.is_empty() && remainders.len() == end as usize && count > 0;
-        let remainders = remainders.iter().map(|it| u16::from_le_bytes(*it)).collect();
-        fits.then_some(Self { ends, remainders })
+        self.bytes.len()
     }
 }
+
+impl Default for Filter {
+    /// One that holds nothing.
+    fn default() -> Self {
+        Self { bytes: vec![1, 0, 0, 0, 0], buckets: 1, remainders: 5 }
+    }
+}
+
+/// A size that goes on in the next byte.
+const FULL: usize = u8::MAX as usize;
 
 fn bucket_of(hash: u64, buckets: usize) -> usize {
     ((u128::from(hash) * buckets as u128) >> 64) as usize
@@ -121,29 +126,33 @@ mod tests {
     fn what_is_in_is_found_and_little_else() {
         for count in [0, 1, 3, 6000] {
             let hashes: Vec<u64> = (0..count).map(|n| hash64(&[n])).collect();
-            let filter = Filter::new(&hashes);
-            let read = Filter::from_bytes(&filter.to_bytes()).unwrap();
-            assert_eq!(read, filter);
-            assert!(hashes.iter().all(|hash| read.may_hold(*hash)));
-            let wrong = (0..100_000).filter(|n| read.may_hold(hash64(&[*n, 1]))).count();
+            let filter = Filter::from_bytes(Filter::write(&hashes)).unwrap();
+            assert!(hashes.iter().all(|hash| filter.may_hold(*hash)));
+            let wrong = (0..100_000).filter(|n| filter.may_hold(hash64(&[*n, 1]))).count();
             assert!(wrong < 30, "{wrong} of 100,000 found by mistake among {count}");
+            assert!(!Filter::default().may_hold(hash64(&[count])));
+            let twice: Vec<u64> = hashes.iter().chain(&hashes).copied().collect();
+            assert_eq!(Filter::write(&twice), Filter::write(&hashes));
         }
     }
 
     #[test]
     fn equal_upper_bits_fill_one_bucket() {
-        let hashes: Vec<u64> = (0..1000).collect();
-        let filter = Filter::new(&hashes);
-        let read = Filter::from_bytes(&filter.to_bytes()).unwrap();
-        assert_eq!(read, filter);
-        assert!(hashes.iter().all(|hash| read.may_hold(*hash)));
+        for from in [0, 1 << 63, u64::MAX - 999] {
+            let mut hashes: Vec<u64> = (0..1000).map(|n| from + n).collect();
+            hashes.extend((0..50).map(|n| hash64(&[n])));
+            let filter = Filter::from_bytes(Filter::write(&hashes)).unwrap();
+            assert!(hashes.iter().all(|hash| filter.may_hold(*hash)));
+            let wrong = (100..100_100).filter(|n| filter.may_hold(hash64(&[*n]))).count();
+            assert!(wrong < 3000, "{wrong}");
+        }
     }
 
     #[test]
     fn broken_bytes_are_refused() {
-        let bytes = Filter::new(&(0..100).map(|n| hash64(&[n])).collect::<Vec<_>>()).to_bytes();
+        let bytes = Filter::write(&(0..100).map(|n| hash64(&[n])).collect::<Vec<_>>());
         for len in 0..bytes.len() {
-            assert_eq!(Filter::from_bytes(&bytes[..len]), None, "{len} bytes");
+            assert_eq!(Filter::from_bytes(bytes[..len].to_vec()), None, "{len} bytes");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     catalogue::{Entry, Kind},
     database,
     encode::{self, BATCH_LEN_MAX, Row},
-    write::{self, Writer},
+    write::{self, Target, WRITTEN, Writer},
 };
 use crate::{Maintained, Options};
 
@@ -19,7 +19,7 @@ const REMOVED_MAX: usize = 64;
 /// Neighbours of like size that are merged into one.
 const MERGED_LEN: usize = 16;
 /// A merged batch never spans more time, so that retention stays exact enough.
-const MERGED_TIME_MAX: Duration = Duration::from_secs(3600);
+pub(super) const MERGED_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Free pages that are worth giving back, and how many in one go.
 const FREE_PAGES_MIN: i64 = 4096;
 const FREE_PAGES_STEP: i64 = 512;
@@ -43,6 +43,12 @@ impl Writer {
         if !done.more {
             self.merge(Kind::Spans, &mut done, counters)?;
             self.merge(Kind::Links, &mut done, counters)?;
+        }
+        if !done.more {
+            self.compact(Kind::Spans, now, &mut done, counters)?;
+        }
+        if !done.more {
+            self.compact(Kind::Links, now, &mut done, counters)?;
         }
         done.more |= self.sum_up(now)?;
         self.give_back()?;
@@ -111,9 +117,21 @@ impl Writer {
         let Some(group) = mergeable(&entries, |id| self.unreadable.contains(&id)) else {
             return Ok(());
         };
+        self.replace(kind, &group, WRITTEN, done, counters)
+    }
+
+    /// Replaces a group of batches by what is in them.
+    pub(super) fn replace(
+        &mut self,
+        kind: Kind,
+        group: &[Entry],
+        target: Target,
+        done: &mut Maintained,
+        counters: &Counters,
+    ) -> rusqlite::Result<()> {
         let rows = match kind {
-            Kind::Spans => self.merged_spans(&group)?,
-            Kind::Links => self.merged_links(&group)?,
+            Kind::Spans => self.merged_spans(group, target)?,
+            Kind::Links => self.merged_links(group, target)?,
         };
         let Some(rows) = rows else {
             // One of them cannot be read: it stays as it is, the others find another group.
@@ -121,7 +139,7 @@ impl Writer {
             return Ok(());
         };
         let transaction = write::begin(&mut self.connection)?;
-        delete(&transaction, &group)?;
+        delete(&transaction, group)?;
         rows.iter().try_for_each(|row| write::insert(&transaction, row))?;
         transaction.commit()?;
         done.merged += group.len() as u64;
@@ -129,7 +147,11 @@ impl Writer {
         self.refresh()
     }
 
-    fn merged_spans(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_spans(
+        &mut self,
+        group: &[Entry],
+        target: Target,
+    ) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut spans: Vec<Span> = Vec::new();
         for entry in group {
             let block = encode::read_spans(&self.body(entry.id)?, &mut self.decompressor);
@@ -142,10 +164,14 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
-        self.encode(&spans).map_err(write::unfit).map(Some)
+        self.encode(&spans, target).map_err(write::unfit).map(Some)
     }
 
-    fn merged_links(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_links(
+        &mut self,
+        group: &[Entry],
+        target: Target,
+    ) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut links: Vec<Link> = Vec::new();
         for entry in group {
             let read = encode::read_links(&self.body(entry.id)?, &mut self.decompressor);
@@ -158,10 +184,7 @@ impl Writer {
         links.sort_by_key(|link| (link.child_start, link.child, link.parent, link.generation));
         links.dedup();
         let links: Vec<&Link> = links.iter().collect();
-        let rows = links
-            .chunks(BATCH_LEN_MAX)
-            .map(|chunk| encode::links(chunk, &mut self.compressor).map_err(write::unfit));
-        rows.collect::<rusqlite::Result<_>>().map(Some)
+        self.encode_links(&links, target).map_err(write::unfit).map(Some)
     }
 
     pub(super) fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {

@@ -5,11 +5,13 @@ mod block;
 mod cache;
 mod catalogue;
 mod column;
+mod compact;
 mod copy;
 mod database;
 mod documents;
 mod encode;
 mod filter;
+mod links;
 mod maintain;
 mod pace;
 mod read;
@@ -55,9 +57,10 @@ const REMOVALS: &str = "removals";
 /// The embedded store.
 struct Embedded {
     options: Options,
-    /// Absent in a store that was opened for reading.
-    writer: Option<Mutex<write::Writer>>,
     reader: Mutex<read::Reader>,
+    /// Absent in a store that was opened for reading. Dropped after the reader: the last connection that is
+    /// closed empties the log, which one that only reads cannot.
+    writer: Option<Mutex<write::Writer>>,
     counters: Counters,
     /// Held for as long as we may write; the last to be dropped.
     _lock: Option<File>,

@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 /// Work after which there is a rest.
 const PIECE: Duration = Duration::from_micros(80);
-/// The rest: three times as long, so that this thread never has more than a quarter of a processor.
-const REST: Duration = Duration::from_micros(240);
+/// The rest is so many times as long as what was worked, so that this thread never has more than a quarter of
+/// a processor.
+const REST: u32 = 3;
+
+/// No rest is longer than after a piece of this length.
+const PIECE_MAX: Duration = Duration::from_millis(50);
 
 /// The pace of one thread.
 #[derive(Debug)]
@@ -27,8 +31,10 @@ impl Pace {
 
     /// To be called between steps of a few microseconds.
     pub(super) fn step(&mut self) {
-        if self.is_gentle && self.begun.elapsed() >= PIECE {
-            sleep(REST);
+        let worked = self.begun.elapsed();
+        if self.is_gentle && worked >= PIECE {
+            // A piece that could not be cut, as compressing for long cannot, rests for as long again and more.
+            sleep(worked.min(PIECE_MAX) * REST);
             self.begun = Instant::now();
         }
     }

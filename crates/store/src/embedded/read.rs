@@ -291,7 +291,7 @@ impl Reader {
         }
         counters.filters_read.fetch_add(1, Ordering::Relaxed);
         let bytes = self.blob("SELECT data FROM filter WHERE id = ?", batch)?;
-        let filter = KeyFilter::from_bytes(&bytes).ok_or_else(|| "its filter is cut".to_owned());
+        let filter = KeyFilter::from_bytes(bytes).ok_or_else(|| "its filter is cut".to_owned());
         Ok(self.sound(batch, filter, counters).inspect(|filter| {
             self.filters.put(batch, filter, filter.weight());
         }))

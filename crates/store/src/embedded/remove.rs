@@ -11,10 +11,10 @@ use rusqlite::OptionalExtension;
 use super::{
     catalogue::{Entry, Kind},
     database,
-    encode::{self, BATCH_LEN_MAX, Row},
+    encode::{self, Row},
     filter::{Filter, link_hash, span_hash},
     maintain, write,
-    write::Writer,
+    write::{WRITTEN, Writer},
 };
 use crate::{LinkKey, Removed, SpanKey, SpanLookup, Window};
 
@@ -155,7 +155,7 @@ impl Writer {
             reached = Some(entry.id);
             let filter = self.filter(entry.id)?;
             let is_readable = filter.is_some();
-            let all = || filter.unwrap_or_else(|| Filter::new(&[]));
+            let all = || filter.unwrap_or_default();
             let verdict = match doomed.verdict(&entry, all) {
                 Verdict::Stays if !is_readable && doomed.takes_unreadable() => Verdict::Perhaps,
                 verdict => verdict,
@@ -214,7 +214,8 @@ impl Writer {
                 if left.len() == block.len() {
                     return Ok(None);
                 }
-                self.encode(&left.iter().collect::<Vec<_>>()).map_err(write::unfit).map(Some)
+                let left: Vec<&Span> = left.iter().collect();
+                self.encode(&left, WRITTEN).map_err(write::unfit).map(Some)
             }
             Kind::Links => {
                 let Ok(links) = encode::read_links(&body, &mut self.decompressor) else {
@@ -224,10 +225,7 @@ impl Writer {
                 if left.len() == links.len() {
                     return Ok(None);
                 }
-                let rows = left.chunks(BATCH_LEN_MAX);
-                rows.map(|rows| encode::links(rows, &mut self.compressor).map_err(write::unfit))
-                    .collect::<rusqlite::Result<_>>()
-                    .map(Some)
+                self.encode_links(&left, WRITTEN).map_err(write::unfit).map(Some)
             }
         }
     }
@@ -236,7 +234,7 @@ impl Writer {
     fn filter(&self, id: i64) -> rusqlite::Result<Option<Filter>> {
         let mut query = self.connection.prepare_cached("SELECT data FROM filter WHERE id = ?")?;
         let data: Option<Vec<u8>> = query.query_row([id], |row| row.get(0)).optional()?;
-        Ok(data.and_then(|data| Filter::from_bytes(&data)))
+        Ok(data.and_then(Filter::from_bytes))
     }
 
     /// Removes gaps that ended before `limit`.

@@ -10,9 +10,14 @@ use deeptrace_model::{Duration, Span, SpanStatus, Text, WallTime};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::Decompressor;
 
-use super::{database, encode, pace::Pace, write::Writer};
+use super::{
+    database,
+    encode::{self, Packer, WRITTEN_LEVEL},
+    pace::Pace,
+    write::Writer,
+};
 use crate::{
     Callee, EdgeKey, EdgeRollup, Operation, OperationKey, OperationRollup, Rollups, Step, Tally,
     Window,
@@ -95,10 +100,10 @@ fn add(minutes: &mut Minutes, call: Call) {
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     minutes: Minutes,
-    zstd: &mut Compressor<'_>,
+    packer: &mut Packer,
 ) -> rusqlite::Result<()> {
     for (minute, sums) in minutes {
-        insert_row(transaction, MINUTE, minute * MINUTE, sums, zstd)?;
+        insert_row(transaction, MINUTE, minute * MINUTE, sums, packer)?;
     }
     Ok(())
 }
@@ -108,21 +113,21 @@ fn insert_row(
     step: u64,
     start: u64,
     sums: Sums,
-    zstd: &mut Compressor<'_>,
+    packer: &mut Packer,
 ) -> rusqlite::Result<()> {
-    let data = data_of(sums, zstd)?;
+    let data = data_of(sums, packer)?;
     let sql = "INSERT INTO rollup (step, start, is_summed, data) VALUES (?, ?, 0, ?)";
     let start = database::moment(WallTime(start));
     transaction.prepare_cached(sql)?.execute(params![step as i64, start, data]).map(drop)
 }
 
-fn data_of(sums: Sums, zstd: &mut Compressor<'_>) -> rusqlite::Result<Vec<u8>> {
+fn data_of(sums: Sums, packer: &mut Packer) -> rusqlite::Result<Vec<u8>> {
     let stored = Stored {
         operations: sums.operations.into_iter().collect(),
         edges: sums.edges.into_iter().collect(),
     };
     let plain = postcard::to_stdvec(&stored).map_err(unfit)?;
-    encode::pack(&plain, zstd).map_err(super::write::unfit)
+    packer.pack_sums(&plain).map_err(super::write::unfit)
 }
 
 fn unfit(error: postcard::Error) -> rusqlite::Error {
@@ -131,7 +136,7 @@ fn unfit(error: postcard::Error) -> rusqlite::Error {
 
 /// Reads a row; `None`: it is damaged.
 fn read(data: &[u8], zstd: &mut Decompressor<'_>) -> Option<Sums> {
-    let stored: Stored = postcard::from_bytes(&encode::unpack(data, zstd).ok()?).ok()?;
+    let stored: Stored = postcard::from_bytes(&encode::unpack_sums(data, zstd).ok()?).ok()?;
     let tallies =
         || stored.operations.iter().map(|it| &it.1).chain(stored.edges.iter().map(|it| &it.1));
     tallies().all(|tally| tally.durations.is_sound()).then(|| Sums {
@@ -232,7 +237,7 @@ impl Writer {
         let sums = sum(&transaction, start, start, &mut self.decompressor)?;
         let sql = format!("DELETE FROM rollup WHERE {FRESH} AND start = ?");
         transaction.prepare_cached(&sql)?.execute([start])?;
-        insert_row(&transaction, MINUTE, start as u64, sums, &mut self.compressor)?;
+        insert_row(&transaction, MINUTE, start as u64, sums, &mut self.packer)?;
         transaction.commit()?;
         Ok(true)
     }
@@ -263,7 +268,7 @@ impl Writer {
         let sql =
             format!("UPDATE rollup SET is_summed = 1 WHERE {FRESH} AND start BETWEEN ? AND ?");
         transaction.prepare_cached(&sql)?.execute([start, last])?;
-        insert_row(&transaction, HOUR, start as u64, sums, &mut self.compressor)?;
+        insert_row(&transaction, HOUR, start as u64, sums, &mut self.packer)?;
         transaction.commit()?;
         Ok(true)
     }
@@ -306,7 +311,7 @@ impl Writer {
                     && edge.caller.as_ref().is_none_or(|caller| !services.contains(caller))
             });
             if sums.len() < before {
-                let data = data_of(sums, &mut self.compressor)?;
+                let data = data_of(sums, &mut self.packer)?;
                 let sql = "UPDATE rollup SET data = ? WHERE id = ?";
                 transaction.prepare_cached(sql)?.execute(params![data, id])?;
             }
@@ -333,7 +338,7 @@ impl Writer {
             return Ok(());
         }
         let transaction = super::write::begin(&mut self.connection)?;
-        insert(&transaction, late, &mut self.compressor)?;
+        insert(&transaction, late, &mut self.packer)?;
         transaction.commit()
     }
 }
@@ -358,7 +363,7 @@ fn sum(
 /// not, so there are no percentiles of them.
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     let failed = |error: std::io::Error| super::write::unfit(error.to_string());
-    let mut zstd = Compressor::new(1).map_err(failed)?;
+    let mut packer = Packer::new(WRITTEN_LEVEL).map_err(failed)?;
     let mut query = connection.prepare("SELECT min_start, operations FROM batch WHERE kind = 0")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
@@ -372,7 +377,7 @@ pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
             let key = OperationKey { service: service.into(), name: name.into(), kind };
             sums.operation(key).merge(&tally);
         }
-        insert_row(connection, MINUTE, minute * MINUTE, sums, &mut zstd)?;
+        insert_row(connection, MINUTE, minute * MINUTE, sums, &mut packer)?;
     }
     Ok(())
 }

@@ -9,8 +9,7 @@ use deeptrace_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::column::{self, Layout};
-use super::pace::Pace;
+use super::column::columns;
 
 /// What spans of one connection, side and set of threads have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,37 +101,6 @@ pub(super) fn touches(span: &Span) -> [Touch; 4] {
     let [a, b] = span.request;
     let [c, d] = span.response.unwrap_or([b, b]);
     [a, b, c, d]
-}
-
-macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $layout:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default)]
-        pub(super) struct $name {
-            $($(#[$field_doc])* pub(super) $field: u64,)*
-        }
-
-        impl $name {
-            /// Appends all rows, column by column.
-            pub(super) fn write(rows: &[Self], out: &mut Vec<u8>, pace: &mut Pace) {
-                $(
-                    column::write(Layout::$layout, rows.iter().map(|row| row.$field), out);
-                    pace.step();
-                )*
-            }
-
-            /// Reads `count` rows off the front of `bytes`; `None`: they are not there.
-            pub(super) fn read(count: usize, bytes: &mut &[u8]) -> Option<Vec<Self>> {
-                // No column has less than a byte for each of its numbers.
-                if count > bytes.len() {
-                    return None;
-                }
-                let mut rows = vec![Self::default(); count];
-                $(column::read(Layout::$layout, count, bytes, |at, it| rows[at].$field = it)?;)*
-                Some(rows)
-            }
-        }
-    };
 }
 
 columns! {

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use deeptrace_model::{Gap, GapCause, Span, WallTime};
+use deeptrace_model::{Gap, GapCause, Link, Span, WallTime};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::Decompressor;
 
 use super::{
-    LAST_ALIVE, catalogue::Catalogue, database, encode, encode::Row, pace::Pace, rollups,
+    LAST_ALIVE,
+    catalogue::Catalogue,
+    database, encode,
+    encode::{BATCH_LEN_MAX, Packer, Row, WRITTEN_LEVEL},
+    pace::Pace,
+    rollups,
     writing::Room,
 };
 use crate::{Batch, Options, StoreError, joining::Joining};
@@ -16,11 +21,23 @@ use crate::{Batch, Options, StoreError, joining::Joining};
 /// Between two writes, when there is more to write than there is time.
 const BEHIND: Duration = Duration::from_millis(3);
 
+/// How batches are to be.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    /// Spans or links of one.
+    pub(super) len_max: usize,
+    /// Level of zstd.
+    pub(super) level: i32,
+}
+
+/// As they are written, and merged for the first time.
+pub(super) const WRITTEN: Target = Target { len_max: BATCH_LEN_MAX, level: WRITTEN_LEVEL };
+
 /// The one who may write.
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) catalogue: Catalogue,
-    pub(super) compressor: Compressor<'static>,
+    pub(super) packer: Packer,
     pub(super) decompressor: Decompressor<'static>,
     is_gentle: bool,
     room: Room,
@@ -38,8 +55,7 @@ impl Writer {
             let (action, path) = ("prepare compression for", options.folder.clone());
             StoreError::Io { action, path, source }
         };
-        let mut compressor = Compressor::new(1).map_err(zstd)?;
-        compressor.include_checksum(true).map_err(zstd)?;
+        let packer = Packer::new(WRITTEN_LEVEL).map_err(zstd)?;
         let decompressor = Decompressor::new().map_err(zstd)?;
         let (catalogue, unreadable) = (Catalogue::default(), BTreeSet::new());
         let is_gentle = options.is_gentle;
@@ -47,7 +63,7 @@ impl Writer {
         Ok(Self {
             connection,
             catalogue,
-            compressor,
+            packer,
             decompressor,
             is_gentle,
             room,
@@ -64,12 +80,25 @@ impl Writer {
         Pace::new(self.is_gentle && !is_behind)
     }
 
-    /// Spans, by start, as rows.
-    pub(super) fn encode(&mut self, spans: &[&Span]) -> Result<Vec<Row>, String> {
-        let mut pace = self.pace();
-        let rows = encode::spans(spans, &mut self.compressor, &mut self.room, &mut pace);
+    /// Spans, by start, as rows in the form of `target`.
+    pub(super) fn encode(&mut self, spans: &[&Span], target: Target) -> Result<Vec<Row>, String> {
+        let (mut pace, mut other) = (self.pace(), None);
+        let packer = packer(&mut self.packer, &mut other, target)?;
+        let rows = encode::spans(spans, target.len_max, packer, &mut self.room, &mut pace);
         self.encoded = Some(Instant::now());
         rows
+    }
+
+    /// Links, by start of their child, as rows in the form of `target`.
+    pub(super) fn encode_links(
+        &mut self,
+        links: &[&Link],
+        target: Target,
+    ) -> Result<Vec<Row>, String> {
+        let (mut pace, mut other) = (self.pace(), None);
+        let packer = packer(&mut self.packer, &mut other, target)?;
+        let rows = links.chunks(target.len_max);
+        rows.map(|links| encode::links(links, packer, &mut pace)).collect()
     }
 
     /// Writes all of `batch` or nothing.
@@ -83,22 +112,32 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         let mut pace = self.pace();
         let minutes = rollups::minutes(&spans, &mut self.joining, &mut pace);
-        rows.extend(self.encode(&spans).map_err(unfit)?);
+        rows.extend(self.encode(&spans, WRITTEN).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
-        for chunk in links.chunks(encode::BATCH_LEN_MAX) {
-            rows.push(encode::links(chunk, &mut self.compressor).map_err(unfit)?);
-        }
+        rows.extend(self.encode_links(&links, WRITTEN).map_err(unfit)?);
         let transaction = begin(&mut self.connection)?;
         rows.iter().try_for_each(|row| insert(&transaction, row))?;
         batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;
-        rollups::insert(&transaction, minutes, &mut self.compressor)?;
+        rollups::insert(&transaction, minutes, &mut self.packer)?;
         transaction.commit()
     }
 
     pub(super) fn heartbeat(&mut self, now: WallTime) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
         self.connection.prepare_cached(sql)?.execute(params![LAST_ALIVE, now.0 as i64]).map(drop)
+    }
+}
+
+/// The one at hand, or one that is made for a higher level: its memory is given back after it.
+fn packer<'a>(
+    written: &'a mut Packer,
+    other: &'a mut Option<Packer>,
+    target: Target,
+) -> Result<&'a mut Packer, String> {
+    match target.level {
+        WRITTEN_LEVEL => Ok(written),
+        level => Ok(other.insert(Packer::new(level).map_err(|error| error.to_string())?)),
     }
 }
 

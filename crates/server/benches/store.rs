@@ -1,0 +1,346 @@
+//! The work of `./x bench store`, in processes of their own so that each one's CPU and memory can be told:
+//!
+//! `write|ask|drop TEMPLATE DATA SPANS` on an embedded store in DATA; `send URL`, `ask-jaeger URL` after the
+//! same three on a Jaeger that was given the same spans. Figures are printed one a line, name, tab, value.
+#![expect(clippy::unwrap_used, reason = "a benchmark fails like a test")]
+
+#[path = "store/demo.rs"]
+mod demo;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use deeptrace_export::{Framing, format};
+use deeptrace_model::{Duration, Method, WallTime, hash64};
+use deeptrace_query::Limits;
+use deeptrace_server::answers;
+use deeptrace_store::{Batch, Filter, Mode, Options, Step, Store, Window};
+use demo::{Demo, Trace};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Spans that are written at once, as by the server.
+const WRITTEN: usize = 4096;
+/// Spans of one request to Jaeger, about.
+const SENT: usize = 512;
+/// Questions of each kind.
+const QUESTIONS: u64 = 200;
+/// Nanoseconds that a search looks at, and how many traces it may answer.
+const SEARCHED: u64 = 60_000_000_000;
+const LIMIT: usize = 200;
+/// Searches ask for traces that took longer.
+const LONG: Duration = Duration::from_millis(40);
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let [mode, template, data, spans, url @ ..] = words.as_slice() else {
+        println!("run by ./x bench store");
+        return;
+    };
+    let demo = Demo::open(Path::new(template));
+    let spans: u64 = spans.parse().unwrap();
+    let rounds = spans.div_ceil(demo.len() as u64);
+    let data = Path::new(data);
+    match (mode.as_str(), url) {
+        ("write", _) => write(&demo, data, rounds),
+        ("ask", _) => ask(&demo, data, rounds),
+        ("drop", _) => drop_oldest(&demo, data, rounds),
+        ("send", [url]) => send(&demo, url, rounds),
+        ("ask-jaeger", [url]) => ask_jaeger(&demo, data, url, rounds),
+        _ => unreachable!("{words:?}"),
+    }
+}
+
+fn tell(name: &str, value: f64) {
+    println!("{name}\t{value}");
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn open(data: &Path, mode: Mode) -> std::sync::Arc<dyn Store> {
+    let retention = Duration(u64::MAX);
+    let options = Options { max_bytes: 1 << 40, retention, ..Options::new(data) };
+    deeptrace_store::open("embedded", &options, mode).unwrap()
+}
+
+/// Bytes of all files in the folder, as the disk counts them.
+fn bytes_on_disk(data: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let of = |entry: fs::DirEntry| match entry.metadata().unwrap() {
+        it if it.is_dir() => bytes_on_disk(&entry.path()),
+        it => it.blocks() * 512,
+    };
+    fs::read_dir(data).unwrap().map(|entry| of(entry.unwrap())).sum()
+}
+
+/// Links that were observed; those across an exchange are found by its key.
+fn batch(traces: &[Trace]) -> Batch {
+    let all = || traces.iter().flat_map(|trace| &trace.spans);
+    let mut spans: Vec<_> = all().map(|it| it.span.clone()).collect();
+    spans.sort_by_key(|span| (span.end, span.id));
+    let links = all().filter_map(|it| it.link.clone());
+    Batch {
+        spans,
+        links: links.filter(|link| link.method != Method::Connection).collect(),
+        ..Batch::default()
+    }
+}
+
+fn write(demo: &Demo, data: &Path, rounds: u64) {
+    let store = open(data, Mode::Write);
+    let (mut cpu, mut maintained, mut spans, mut links) = (0.0, 0.0, 0, 0);
+    let mut waiting = Batch::default();
+    for round in 0..rounds {
+        let mut new = batch(&demo.round(round));
+        waiting.spans.append(&mut new.spans);
+        waiting.links.append(&mut new.links);
+        if waiting.spans.len() < WRITTEN && round + 1 < rounds {
+            continue;
+        }
+        (spans, links) = (spans + waiting.spans.len(), links + waiting.links.len());
+        let begun = cpu_seconds();
+        store.write(&waiting).unwrap();
+        cpu += cpu_seconds() - begun;
+        waiting.clear();
+        let begun = cpu_seconds();
+        store.maintain(demo.begin(round)).unwrap();
+        maintained += cpu_seconds() - begun;
+    }
+    tell("spans", spans as f64);
+    tell("links", links as f64);
+    tell("written", spans as f64 / cpu);
+    tell("bytes before", bytes_on_disk(data) as f64 / spans as f64);
+    let (begun, mut longest) = (cpu_seconds(), 0.0_f64);
+    // An hour after the last, all of it is old.
+    let now = demo.begin(rounds).plus(Duration::from_secs(2 * 3600));
+    loop {
+        let clock = Instant::now();
+        let done = store.maintain(now).unwrap();
+        longest = longest.max(clock.elapsed().as_secs_f64() * 1e3);
+        if !done.more {
+            break;
+        }
+    }
+    maintained += cpu_seconds() - begun;
+    tell("bytes used", store.stats().unwrap().bytes as f64 / spans as f64);
+    drop(store);
+    tell("compacted", spans as f64 / maintained);
+    tell("with compaction", spans as f64 / (cpu + maintained));
+    tell("longest piece", longest);
+    tell("bytes", bytes_on_disk(data) as f64 / spans as f64);
+    tell("peak MiB", memory_mib("VmHWM:"));
+}
+
+/// Of this process, from `/proc/self/status`.
+fn memory_mib(field: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// The traces that are asked for.
+fn chosen(demo: &Demo, rounds: u64) -> impl Iterator<Item = Trace> {
+    (0..QUESTIONS).map(move |n| {
+        let mut traces = demo.round(hash64(&[n, 1]) % rounds);
+        let index = hash64(&[n, 2]) as usize % traces.len();
+        traces.swap_remove(index)
+    })
+}
+
+/// The windows that are searched.
+fn windows(demo: &Demo, rounds: u64) -> impl Iterator<Item = Window> {
+    let all = demo.begin(rounds).since(demo.begin(0)).0.saturating_sub(SEARCHED).max(1);
+    let begin = demo.begin(0).0;
+    (0..QUESTIONS).map(move |n| {
+        // To the microsecond, as Jaeger takes it.
+        let from = (begin + hash64(&[n, 3]) % all) / 1000 * 1000;
+        Window { from: WallTime(from), to: WallTime(from + SEARCHED) }
+    })
+}
+
+/// The spans of a trace in what all can tell: id, parent, microseconds, service, name.
+type Told = BTreeSet<(String, String, u64, u64, String, String)>;
+
+fn told(trace: &Value) -> Told {
+    let text = |span: &Value, key: &str| span[key].as_str().unwrap_or_default().to_owned();
+    let spans = trace["spans"].as_array().unwrap().iter();
+    spans
+        .map(|span| {
+            let start = span["start_time_unix_nano"].as_u64().unwrap();
+            let took = span["duration_ns"].as_u64().unwrap();
+            (
+                text(span, "span_id"),
+                text(span, "parent_span_id"),
+                start / 1000,
+                took / 1000,
+                text(span, "service"),
+                text(span, "name"),
+            )
+        })
+        .collect()
+}
+
+/// The time that 99 of 100 questions take at most, and half of them, in milliseconds.
+fn tell_times(name: &str, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    tell(&format!("{name} p50"), times[times.len() / 2]);
+    tell(&format!("{name} p99"), times[times.len() * 99 / 100]);
+}
+
+fn ask(demo: &Demo, data: &Path, rounds: u64) {
+    let before = memory_mib("VmRSS:");
+    let clock = Instant::now();
+    let store = open(data, Mode::Write);
+    let stats = store.stats().unwrap();
+    tell("open", clock.elapsed().as_secs_f64() * 1e3);
+    assert!(stats.spans > 0);
+    let limits = Limits { similarity_threshold: 0.0, ..Limits::default() };
+    let (mut times, mut traces) = (Vec::new(), Vec::new());
+    for trace in chosen(demo, rounds) {
+        let id = trace.id.to_string();
+        let clock = Instant::now();
+        let answer = serde_json::to_vec(&answers::trace(&*store, &id, limits).unwrap()).unwrap();
+        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let told = told(&serde_json::from_slice(&answer).unwrap());
+        assert_eq!(told.len(), trace.spans.len(), "trace {id}");
+        traces.push((id, told));
+    }
+    tell_times("trace", times);
+    let (mut times, mut searches) = (Vec::new(), Vec::new());
+    for window in windows(demo, rounds) {
+        let filter = Filter {
+            service: Some(demo.entry()),
+            min_duration: Some(LONG),
+            ..Filter::in_window(window)
+        };
+        let clock = Instant::now();
+        let page = deeptrace_query::search(&*store, &filter, None, LIMIT, limits).unwrap();
+        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let ids: BTreeSet<String> = page.traces.iter().map(|it| it.id.to_string()).collect();
+        searches.push(ids);
+    }
+    tell("found", searches.iter().map(BTreeSet::len).sum::<usize>() as f64 / QUESTIONS as f64);
+    tell_times("search", times);
+    let clock = Instant::now();
+    let rollups = store.rollups(Window::ALL, Step::Whole, None).unwrap();
+    tell("rollups", clock.elapsed().as_secs_f64() * 1e3);
+    let counted: u64 = rollups.operations.iter().map(|it| it.tally.spans).sum();
+    assert_eq!(counted, stats.spans);
+    tell("asked MiB", memory_mib("VmRSS:") - before);
+    let answers = serde_json::to_vec(&(traces, searches)).unwrap();
+    fs::write(data.with_extension("answers"), answers).unwrap();
+}
+
+/// Removes the oldest seventh, as a day of seven is.
+fn drop_oldest(demo: &Demo, data: &Path, rounds: u64) {
+    let all = demo.begin(rounds).since(demo.begin(0));
+    let now = demo.begin(rounds);
+    let retention = Duration(all.0 / 7 * 6);
+    let options = Options { max_bytes: 1 << 40, retention, ..Options::new(data) };
+    let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+    let (mut spent, mut expired) = (0.0, 0);
+    loop {
+        let clock = Instant::now();
+        let done = store.maintain(now).unwrap();
+        // What only merges is no part of it.
+        if done.expired == 0 {
+            break;
+        }
+        spent += clock.elapsed().as_secs_f64();
+        expired += done.expired;
+    }
+    tell("dropped", expired as f64);
+    tell("drop", spent);
+}
+
+fn send(demo: &Demo, url: &str, rounds: u64) {
+    let format = format("otlp-protobuf").unwrap();
+    let (mut body, mut waiting, mut sent) = (Vec::new(), 0, 0);
+    for round in 0..rounds {
+        let traces = demo.round(round);
+        for (number, trace) in traces.iter().enumerate() {
+            let mut exporter = (format.make)(Framing::Document);
+            exporter.spans(trace.id, &trace.spans, &mut body).unwrap();
+            waiting += trace.spans.len();
+            if waiting >= SENT || number + 1 == traces.len() {
+                let request = ureq::post(format!("{url}/v1/traces"));
+                request.header("content-type", "application/x-protobuf").send(&body[..]).unwrap();
+                sent += waiting;
+                waiting = 0;
+                body.clear();
+            }
+        }
+    }
+    tell("spans", sent as f64);
+}
+
+fn ask_jaeger(demo: &Demo, data: &Path, url: &str, rounds: u64) {
+    let get = |path: &str| {
+        let mut answer = ureq::get(format!("{url}{path}")).call().unwrap();
+        answer.body_mut().with_config().limit(1 << 28).read_to_vec().unwrap()
+    };
+    let answers = fs::read(data.with_extension("answers")).unwrap();
+    let (traces, searches): (Vec<(String, Told)>, Vec<BTreeSet<String>>) =
+        serde_json::from_slice(&answers).unwrap();
+    let (mut times, mut equal) = (Vec::new(), 0);
+    for (id, expected) in traces {
+        let clock = Instant::now();
+        let answer = get(&format!("/api/traces/{id}"));
+        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        equal += usize::from(told_by_jaeger(&answer["data"][0]) == expected);
+    }
+    tell_times("trace", times);
+    tell("equal traces", equal as f64);
+    let (mut times, mut equal) = (Vec::new(), 0);
+    for (window, expected) in windows(demo, rounds).zip(searches) {
+        let (from, to) = (window.from.0 / 1000, window.to.0 / 1000);
+        let (service, long) = (demo.entry(), LONG.0 / 1000);
+        let clock = Instant::now();
+        let answer = get(&format!(
+            "/api/traces?service={service}&start={from}&end={to}&minDuration={long}us&limit={LIMIT}"
+        ));
+        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let traces = answer["data"].as_array().cloned().unwrap_or_default();
+        let id = |trace: &Value| trace["traceID"].as_str().unwrap_or_default().to_owned();
+        equal += usize::from(traces.iter().map(id).collect::<BTreeSet<_>>() == expected);
+    }
+    tell_times("search", times);
+    tell("equal searches", equal as f64);
+    let mut times = Vec::new();
+    for _ in 0..QUESTIONS {
+        let clock = Instant::now();
+        get("/api/services");
+        times.push(clock.elapsed().as_secs_f64() * 1e3);
+    }
+    tell_times("least answer", times);
+}
+
+fn told_by_jaeger(trace: &Value) -> Told {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let spans = trace["spans"].as_array().cloned().unwrap_or_default();
+    spans
+        .iter()
+        .map(|span| {
+            let process = text(&span["processID"]);
+            (
+                text(&span["spanID"]),
+                text(&span["references"][0]["spanID"]),
+                span["startTime"].as_u64().unwrap_or_default(),
+                span["duration"].as_u64().unwrap_or_default(),
+                text(&trace["processes"][&process]["serviceName"]),
+                text(&span["operationName"]),
+            )
+        })
+        .collect()
+}
