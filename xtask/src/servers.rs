@@ -16,7 +16,7 @@ mod nginx;
 mod opensmtpd;
 mod php;
 mod postgresql;
-mod python;
+pub mod python;
 mod pythons;
 pub mod record;
 mod redis;

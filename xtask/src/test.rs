@@ -3,8 +3,10 @@
 
 mod containers;
 mod kernels;
+mod metrics;
 mod namespaces;
 mod network;
+mod openapi;
 mod processes;
 mod program;
 mod rough;
@@ -66,6 +68,18 @@ const STEPS: &[Step] = &[
         root: true,
         long: true,
         ..step("more tls", "the same with clients in Go, and GnuTLS", tls::all)
+    },
+    Step {
+        root: true,
+        ..step(
+            "metrics",
+            "a real Prometheus: every query in deploy/ has its answer",
+            metrics::metrics,
+        )
+    },
+    Step {
+        root: true,
+        ..step("openapi", "every answer is as /openapi.json says", openapi::openapi)
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step {

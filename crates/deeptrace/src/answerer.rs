@@ -11,6 +11,9 @@ use deeptrace_server::access::View;
 use deeptrace_server::answers::{self, Search, TraceAnswer, Traces};
 use deeptrace_server::clock;
 use deeptrace_store::{Mode, Store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::{Common, audited};
@@ -36,6 +39,24 @@ impl Answerer {
         audited::note_command(common);
         let similarity_threshold = loaded.server.threshold;
         Ok(Self::Folder(store, Limits { similarity_threshold, ..Limits::default() }))
+    }
+
+    /// The answer to `path`, or what `answer` makes of the data folder.
+    pub fn ask<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        answer: impl FnOnce(&dyn Store, Limits) -> Result<A, ApiError>,
+    ) -> Result<A> {
+        match self {
+            Self::Server(client) => {
+                let pairs = query_pairs(query)?;
+                let pairs: Vec<(&str, String)> =
+                    pairs.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+                client.get(path, &pairs)
+            }
+            Self::Folder(store, limits) => answer(&**store, *limits).map_err(told),
+        }
     }
 
     /// A page of traces.
@@ -64,6 +85,18 @@ impl Answerer {
             }
         }
     }
+}
+
+/// A query of the API as that of a URL; what is empty or left out stays out.
+fn query_pairs(query: &impl Serialize) -> Result<Vec<(String, String)>> {
+    let Value::Object(fields) = serde_json::to_value(query)? else { return Ok(Vec::new()) };
+    let text = |value| match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(text) => (!text.is_empty()).then_some(text),
+        other => Some(other.to_string()),
+    };
+    let pairs = fields.into_iter().filter_map(|(name, value)| Some((name, text(value)?)));
+    Ok(pairs.collect())
 }
 
 /// The sentence of an answer that would have been HTTP.

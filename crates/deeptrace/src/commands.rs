@@ -1,6 +1,8 @@
 //! The commands, one file each, in the order in which `--help` lists them.
 
 mod agent;
+mod alerts;
+mod analyze;
 mod asso;
 mod audit;
 mod backup;
@@ -46,6 +48,12 @@ pub enum Command {
     Traces(traces::Options),
     /// One trace as a tree
     Trace(trace::Options),
+    /// Service map, latencies, errors and critical paths
+    #[command(subcommand)]
+    Analyze(analyze::Command),
+    /// Whether the webhooks of alerts take a message
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Whole traces into a file
     Export(export::Options),
     /// What `export` wrote, into the store
@@ -96,6 +104,8 @@ pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
         Command::Server(command) => server::run(command, common),
         Command::Traces(options) => traces::run(options, common),
         Command::Trace(options) => trace::run(&options, common),
+        Command::Analyze(command) => analyze::run(command, common),
+        Command::Alerts(command) => alerts::run(command, common),
         Command::Export(options) => export::run(options, common),
         Command::Import(options) => import::run(options, common),
         Command::Cleanup(options) => cleanup::run(options, common),

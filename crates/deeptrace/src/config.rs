@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use deeptrace_agent::written::{Agents, Correlation, Service};
+use deeptrace_server::alerts::AlertsConfig;
+use deeptrace_server::alerts::written::{Alert, Webhook};
 use deeptrace_server::config::BackupPlan;
-use deeptrace_server::written::{Backup, Elasticsearch, Empty, Server, Storage};
+use deeptrace_server::written::{Backup, Elasticsearch, Server, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,10 +31,10 @@ pub struct Written {
     pub correlation: Correlation,
     /// `[[services]]`.
     pub services: Vec<Service>,
-    /// `[[alerts]]`; no key yet.
-    pub alerts: Vec<Empty>,
-    /// `[[webhooks]]`; no key yet.
-    pub webhooks: Vec<Empty>,
+    /// `[[alerts]]`.
+    pub alerts: Vec<Alert>,
+    /// `[[webhooks]]`.
+    pub webhooks: Vec<Webhook>,
     /// `[backup]`.
     pub backup: Backup,
 }
@@ -44,7 +46,8 @@ pub const PLACES: &[&str] = &["deeptrace.toml", "/etc/deeptrace/deeptrace.toml"]
 const FREE: &[&str] = &["agents.trace.sampling_by_service", "correlation.evidence"];
 
 /// Values that are not shown.
-const SECRET: &[&str] = &["elasticsearch.password", "elasticsearch.api_key"];
+const SECRET: &[&str] =
+    &["elasticsearch.password", "elasticsearch.api_key", "webhooks.secret", "webhooks.url"];
 
 /// Everything that configuration is made of; kept, so that it can be made again.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +69,8 @@ pub struct Loaded {
     pub server: deeptrace_server::config::Config,
     /// The daily backup, if there is to be one.
     pub backup: Option<BackupPlan>,
+    /// Rules of the server, and who is told when they fire.
+    pub alerts: AlertsConfig,
     /// The file it came from, if any.
     pub file: Option<PathBuf>,
     layers: Layers,
@@ -140,7 +145,7 @@ impl Loaded {
             serde_path_to_error::deserialize(layers.tree()).map_err(|error| {
                 let key = error.path().to_string();
                 // What serde says has the value in it.
-                let is_secret = SECRET.contains(&key.as_str());
+                let is_secret = SECRET.contains(&without_numbers(&key).as_str());
                 let said =
                     if is_secret { "give a text".to_owned() } else { error.inner().to_string() };
                 at(&key, said)
@@ -160,7 +165,9 @@ impl Loaded {
         .map_err(|error| at(&error.key, error.message))?;
         let backup =
             BackupPlan::new(&written.backup).map_err(|error| at(&error.key, error.message))?;
-        Ok(Self { agent, server, backup, file, layers })
+        let alerts = AlertsConfig::new(&written.alerts, &written.webhooks)
+            .map_err(|error| at(&error.key, error.message))?;
+        Ok(Self { agent, server, backup, alerts, file, layers })
     }
 
     /// One line for each key that somebody set and that changes nothing yet.
@@ -212,8 +219,21 @@ fn shown(key: &str, value: Value) -> Value {
             None => json!(text),
         },
         Value::Array(values) => values.into_iter().map(|value| shown(key, value)).collect(),
+        Value::Object(table) => {
+            let row = |(name, value)| {
+                let value = shown(&format!("{key}.{name}"), value);
+                (name, value)
+            };
+            table.into_iter().map(row).collect()
+        }
         value => value,
     }
+}
+
+/// A key without the places in arrays: `webhooks[0].url` is `webhooks.url`.
+fn without_numbers(key: &str) -> String {
+    let parts = key.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+    parts.collect()
 }
 
 /// A key with its value, for `config show` and `GET /config`.

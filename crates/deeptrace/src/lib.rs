@@ -46,6 +46,7 @@ pub mod layers;
 mod output;
 mod progress;
 mod settings;
+mod span_log;
 
 pub use cli::main;
 use cli::{Cli, Common};

@@ -80,9 +80,7 @@ impl Exposition {
         };
         // OpenMetrics §4.5.2: the family of a counter has no suffix, its sample has one.
         let name = if self.is_open_metrics { name.trim_end_matches("_total") } else { name };
-        if !help.is_empty() {
-            self.line(format_args!("# HELP {name} {help}"));
-        }
+        self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {word}"));
     }
 
@@ -127,8 +125,9 @@ impl Exposition {
     pub fn counters(&mut self, counters: BTreeMap<&'static str, u64>) {
         for (name, value) in counters {
             let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
+            let help = format!("{}.", name.trim_end_matches("_total").replace('_', " "));
             let name = format!("deeptrace_{name}");
-            self.family(&name, kind, "");
+            self.family(&name, kind, &help);
             self.sample(&name, &[], value);
         }
     }
@@ -218,8 +217,10 @@ mod tests {
 
     #[test]
     fn both_forms_are_written_as_they_must_be() {
-        let expected = r#"# TYPE deeptrace_a_total counter
+        let expected = r#"# HELP deeptrace_a_total a.
+# TYPE deeptrace_a_total counter
 deeptrace_a_total 1
+# HELP deeptrace_b b.
 # TYPE deeptrace_b gauge
 deeptrace_b 2
 # HELP t_seconds Time.
@@ -231,7 +232,8 @@ t_seconds_sum{s="a\"\\\n"} 9.5
 t_seconds_count{s="a\"\\\n"} 3
 "#;
         assert_eq!(filled(accept("text/plain")), expected);
-        let open = expected.replace("# TYPE deeptrace_a_total", "# TYPE deeptrace_a");
+        let open = expected.replace("E deeptrace_a_total", "E deeptrace_a");
+        let open = open.replace("P deeptrace_a_total", "P deeptrace_a");
         let open = open.replace("\"+Inf\"} 3", "\"+Inf\"} 3 # {trace_id=\"ab\"} 0.5 7.000");
         assert_eq!(filled(accept("application/openmetrics-text")), open);
     }

@@ -1,6 +1,14 @@
 //! Statistics of services and operations. Counts are of everything stored; percentiles are exact
 //! over the newest spans of the time asked for, at most [`SAMPLE_MAX`], and each row says how many.
 
+mod critical_path;
+mod errors;
+mod latency;
+mod period;
+pub(crate) mod routes;
+mod tally;
+mod topology;
+
 use std::collections::BTreeMap;
 
 use deeptrace_http::ApiError;
@@ -10,11 +18,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::answers::{failed, window};
 
+pub use critical_path::{CriticalPathQuery, Waited, Waits, critical_path};
+pub(crate) use errors::GroupKey;
+pub use errors::{Errors, ErrorsQuery, Group, errors};
+pub use latency::{Latencies, LatencyQuery, Point, Series, latency};
+pub use period::Period;
+pub use tally::Sums;
+pub use topology::{Edge, Node, Topology, topology};
+
 /// Spans from which percentiles are taken.
 const SAMPLE_MAX: usize = 10_000;
 
-/// The query of both; the window is open where a time is left out.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The query of all that need no more. The window of services and operations is open where a time is
+/// left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
     /// Only this service.

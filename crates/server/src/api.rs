@@ -20,11 +20,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::access::{self, Access, View};
+use crate::alerts::Alerts;
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
 use crate::pipeline::Ingest;
-use crate::{analytics, audit, clock, live, metrics, page};
+use crate::{alerts, analytics, audit, clock, live, metrics, page};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub struct Api {
     pub duties: Arc<Duties>,
     /// Spans that come in.
     pub ingest: Ingest,
+    /// Rules, and who is told when they fire; change while we run.
+    pub alerts: Arc<Alerts>,
     /// Links below it are not used; changes while we run.
     pub threshold: Arc<Threshold>,
     /// Who infers, and stored spans that are correlated again.
@@ -85,6 +88,8 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/openapi.json", get(openapi))
         .merge(correlation::routes())
         .merge(live::routes())
+        .merge(analytics::routes::routes())
+        .merge(alerts::routes::routes())
         .merge(metrics::routes())
         .merge(page::routes())
         .with_state(api)

@@ -13,7 +13,8 @@ use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage};
 pub const NOT_YET: &[&str] = &["server.otlp"];
 
 /// Keys (and what lies below them) that change without a restart.
-pub const LIVE: &[&str] = &["correlation.default_algorithm", "correlation.similarity_threshold"];
+pub const LIVE: &[&str] =
+    &["alerts", "correlation.default_algorithm", "correlation.similarity_threshold", "webhooks"];
 
 /// What was meant.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod again;
+pub mod alerts;
 pub mod analytics;
 pub mod answers;
 pub mod api;
@@ -15,7 +16,7 @@ mod edges;
 mod histogram;
 pub mod jobs;
 pub mod lease;
-mod live;
+pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod pipeline;

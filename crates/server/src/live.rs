@@ -1,5 +1,6 @@
 //! WebSockets of the live list: `/ws/spans` sends Span JSON as it is written, `/ws/traces` a trace
-//! in one line as soon as it is settled. A listener that is too slow loses some, never the writer.
+//! in one line as soon as it is settled. A listener that is too slow loses some and is told so; the writer
+//! never waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use deeptrace_http::ApiError;
 use deeptrace_model::{Span, SpanId, Trace, TraceId, TraceSpan};
 use deeptrace_query::{Assembly, Start};
 use deeptrace_store::{Batch, Filter, Window};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
@@ -84,13 +86,21 @@ async fn send_spans(api: Api, view: View, mut socket: WebSocket, _place: Place) 
         tokio::select! {
             batch = live.recv() => match batch {
                 Ok(batch) => {
-                    for text in span_texts(&batch, &view) {
+                    let (texts, left_out) = span_texts(&batch, &view);
+                    if left_out > 0 && tell_skipped(&mut socket, 0, left_out).await.is_err() {
+                        return;
+                    }
+                    for text in texts {
                         if socket.send(Message::Text(text.into())).await.is_err() {
                             return;
                         }
                     }
                 }
-                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(batches)) => {
+                    if tell_skipped(&mut socket, batches, 0).await.is_err() {
+                        return;
+                    }
+                }
                 Err(RecvError::Closed) => return,
             },
             () = closed(&mut socket) => return,
@@ -99,16 +109,30 @@ async fn send_spans(api: Api, view: View, mut socket: WebSocket, _place: Place) 
     }
 }
 
-/// The trace is not assembled yet: the id is one that finds it, the parent is not known.
-fn span_texts(batch: &Batch, view: &View) -> Vec<String> {
-    let seen = batch.spans.iter().filter(|span| view.sees(&span.service));
-    let seen: Vec<_> = seen.collect();
-    let latest = &seen[seen.len().saturating_sub(SPANS_OF_BATCH_MAX)..];
-    let values = latest.iter().map(|span| {
-        let trace = TraceId::from_root(span.id);
-        span_value(trace, &TraceSpan { span: Span::clone(span), parent: None, link: None }, view)
-    });
-    values.filter_map(Result::ok).map(|value| value.to_string()).collect()
+/// What a listener does not get: it was too slow, or it would be more than anybody reads.
+async fn tell_skipped(
+    socket: &mut WebSocket,
+    batches: u64,
+    spans: usize,
+) -> Result<(), axum::Error> {
+    let text = json!({"skipped": {"batches": batches, "spans": spans}}).to_string();
+    socket.send(Message::Text(text.into())).await
+}
+
+/// The latest spans that `view` sees, and how many it sees beside.
+fn span_texts(batch: &Batch, view: &View) -> (Vec<String>, usize) {
+    let seen: Vec<&Span> = batch.spans.iter().filter(|span| view.sees(&span.service)).collect();
+    let left_out = seen.len().saturating_sub(SPANS_OF_BATCH_MAX);
+    let texts = seen[left_out..].iter().filter_map(|span| span_text(span, view));
+    (texts.collect(), left_out)
+}
+
+/// Span JSON of a span that has just been written. Its trace is not assembled yet: the trace id is one that
+/// finds it, the parent is not known.
+pub fn span_text(span: &Span, view: &View) -> Option<String> {
+    let trace = TraceId::from_root(span.id);
+    let placed = TraceSpan { span: span.clone(), parent: None, link: None };
+    span_value(trace, &placed, view).ok().map(|value| value.to_string())
 }
 
 async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place) {
@@ -121,7 +145,11 @@ async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place)
         tokio::select! {
             batch = live.recv() => match batch {
                 Ok(batch) => settling.add(&batch, Instant::now()),
-                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(batches)) => {
+                    if tell_skipped(&mut socket, batches, 0).await.is_err() {
+                        return;
+                    }
+                }
                 Err(RecvError::Closed) => return,
             },
             _ = pace.tick() => {

@@ -83,6 +83,7 @@ impl Served {
             access: Arc::new(access),
             duties,
             ingest: ingest.clone(),
+            alerts: Arc::default(),
             threshold: Arc::new(Threshold::new(0.5)),
             correlation,
             started: clock::now(),
@@ -416,6 +417,18 @@ fn traces_are_pushed_once_when_they_are_settled() {
 type Socket = tungstenite::WebSocket<tungstenite::stream::MaybeTlsStream<std::net::TcpStream>>;
 
 /// A live list of the server, which has to say something within ten seconds.
+#[test]
+fn a_listener_is_told_what_it_does_not_get() {
+    let served = Served::start();
+    let mut socket = listen(&served, "/ws/spans");
+    let mut batch = Batch::default();
+    (0..100).for_each(|n| batch.spans.extend(call(n * 16, n * 1_000, "GET /ok").spans));
+    served.send(batch);
+    assert_eq!(read(&mut socket), json!({"skipped": {"batches": 0, "spans": 100}}));
+    let ids: Vec<Value> = (0..200).map(|_| read(&mut socket)["span_id"].clone()).collect();
+    assert_eq!(ids.last().unwrap(), "0000000000000632");
+}
+
 fn listen(served: &Served, path: &str) -> Socket {
     let (socket, _) = tungstenite::connect(format!("ws://{}{path}", served.address)).unwrap();
     if let tungstenite::stream::MaybeTlsStream::Plain(stream) = socket.get_ref() {

@@ -85,6 +85,56 @@ export interface Caller {
   services: string[] | null;
 }
 
+/** Sums of spans; times are nanoseconds. */
+export interface Sums {
+  span_count: number;
+  error_count: number;
+  rate: number;
+  error_rate: number;
+  p50_ns: number | null;
+  p95_ns: number | null;
+  p99_ns: number | null;
+  max_ns: number;
+}
+
+export interface Edge extends Sums {
+  client: string | null;
+  server: string;
+  is_service: boolean;
+  protocol: string;
+}
+
+export interface Topology {
+  services: { name: string; served: Sums; called: Sums }[];
+  edges: Edge[];
+  is_cut: boolean;
+}
+
+export interface Alerts {
+  rules: {
+    name: string;
+    kind: string;
+    severity: string;
+    evaluated_unix_nano: UnixNano;
+    error: string | null;
+    instances: { phase: string; summary: string; value: number; since_unix_nano: UnixNano }[];
+  }[];
+  webhooks: {
+    name: string;
+    is_signed: boolean;
+    delivered_unix_nano: UnixNano | null;
+    failures: number;
+    error: string | null;
+  }[];
+}
+
+/** How a test message went. */
+export interface Outcome {
+  webhook: string;
+  delivered: boolean;
+  error: string | null;
+}
+
 export interface TraceQuery {
   service: string;
   operation: string;
@@ -119,8 +169,10 @@ export function parse<T>(text: string): T {
 /** Told to the window when the server asks who we are: the session has ended. */
 export const UNAUTHORIZED = 'unauthorized';
 
-async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await fetch(path, signal ? { signal } : {});
+const get = <T>(path: string, signal?: AbortSignal) => ask<T>(path, signal ? { signal } : {});
+
+async function ask<T>(path: string, options: RequestInit): Promise<T> {
+  const response = await fetch(path, options);
   const text = await response.text();
   if (response.status === 401) dispatchEvent(new Event(UNAUTHORIZED));
   if (!response.ok) {
@@ -181,8 +233,28 @@ export const operations = async (service: string) =>
   (await get<{ operations: Operation[] }>(`analytics/operations?service=${encodeURIComponent(service)}`))
     .operations;
 
+/** The service map since a time. */
+export const topology = (start: string, signal?: AbortSignal) =>
+  get<Topology>(`analytics/topology?start=${encodeURIComponent(start)}`, signal);
+
+/** Rules with what holds now, and how the webhooks do. */
+export const alerts = () => get<Alerts>('alerts');
+
+/** Has a message sent to a webhook; how it went. An empty token is not sent. */
+export async function testAlerts(webhook: string, token: string): Promise<Outcome[]> {
+  const headers: Record<string, string> = { 'content-type': 'application/json' };
+  if (token !== '') headers['authorization'] = `Bearer ${token}`;
+  const body = JSON.stringify({ webhook });
+  const answer = await ask<{ outcomes: Outcome[] }>('alerts/test', { method: 'POST', headers, body });
+  return answer.outcomes;
+}
+
 /** Calls `found` for each trace as it settles, until the returned function is called. */
-export function live(found: (trace: TraceSummary) => void, state: (connected: boolean) => void): () => void {
+export function live(
+  found: (trace: TraceSummary) => void,
+  skipped: (batches: number) => void,
+  state: (connected: boolean) => void,
+): () => void {
   let socket: WebSocket | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
@@ -192,7 +264,11 @@ export function live(found: (trace: TraceSummary) => void, state: (connected: bo
     address.hash = '';
     socket = new WebSocket(address);
     socket.onopen = () => state(true);
-    socket.onmessage = (event) => found(parse<TraceSummary>(String(event.data)));
+    socket.onmessage = (event) => {
+      const told = parse<TraceSummary | { skipped: { batches: number } }>(String(event.data));
+      if ('skipped' in told) skipped(told.skipped.batches);
+      else found(told);
+    };
     socket.onclose = () => {
       state(false);
       if (!stopped) timer = setTimeout(connect, 1000 + Math.random() * 1000);

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         while rest > 0:
             rest -= len(self.rfile.read(rest))
         answer = f"{self.path} {os.getpid()}".encode()
-        self.send_response(200)
+        self.send_response(500 if self.path.startswith("/fail") else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

@@ -55,6 +55,11 @@ impl Watcher {
         Ok(watcher)
     }
 
+    /// Where the APIs of server and agent listen.
+    pub fn ports(&self) -> (&str, &str) {
+        (&self.port, &self.agent_port)
+    }
+
     /// What it prints.
     pub fn log(&self) -> PathBuf {
         self.folder.join("deeptrace.log")

@@ -77,7 +77,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
             let mut loader = run::loader(common);
             loader.argument("agents.port", "--port", options.port);
             loader.argument("agents.host", "--listen", options.listen);
-            run::start(loader, common, Roles { agent: true, server: false })
+            run::start(loader, common, Roles { agent: true, server: false, log_spans: false })
         }
         Command::Status(target) => {
             let status: Value = target.client(common).get("/status", &[])?;

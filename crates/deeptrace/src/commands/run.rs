@@ -1,6 +1,7 @@
 //! `deeptrace run`, and what `agent run` and `server run` share with it: everything is checked,
 //! bound and opened before anything starts, and ends in the opposite order.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
 use deeptrace_server::access::Access;
+use deeptrace_server::alerts::{Alerts, Watcher, by_lease};
 use deeptrace_server::api::{self, Api, Threshold};
 use deeptrace_server::audit::Auditor;
 use deeptrace_server::clock;
@@ -26,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::settings::Running;
-use crate::{Common, custom, duty};
+use crate::{Common, custom, duty, span_log};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -43,6 +45,9 @@ pub struct Options {
     /// Address of the API and the page [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Write every span to standard output, one JSON object a line
+    #[arg(long)]
+    log_spans: bool,
 }
 
 /// What a process does.
@@ -52,6 +57,8 @@ pub struct Roles {
     pub agent: bool,
     /// Store, API and page.
     pub server: bool,
+    /// Spans on standard output.
+    pub log_spans: bool,
 }
 
 /// Does it.
@@ -60,7 +67,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     loader.argument("server.port", "--port", options.port);
     loader.argument("agents.port", "--agent-port", options.agent_port);
     loader.argument("server.host", "--listen", options.listen);
-    start(loader, common, Roles { agent: true, server: true })
+    start(loader, common, Roles { agent: true, server: true, log_spans: options.log_spans })
 }
 
 /// Configuration as this process was given it.
@@ -93,8 +100,24 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     for note in loaded.notes() {
         tracing::info!("{note}");
     }
-    let doors = Doors { agent, server, token, is_new, data_dir: common.data_dir.clone() };
-    runtime.block_on(serve(loader, loaded, doors, store))
+    let doors = Doors {
+        agent,
+        server,
+        token,
+        is_new,
+        log_spans: roles.log_spans,
+        data_dir: common.data_dir.clone(),
+    };
+    let spans = match &store {
+        Some(opened) if roles.log_spans => Some(span_log::start(&opened.ingest)?),
+        _ => None,
+    };
+    runtime.block_on(serve(loader, loaded, doors, store))?;
+    // Nothing is written any more, so that it ends with what was.
+    if spans.is_some_and(|spans| spans.join().is_err()) {
+        tracing::error!("the thread that logs spans has panicked");
+    }
+    Ok(())
 }
 
 /// What is open before anything starts.
@@ -103,6 +126,8 @@ struct Doors {
     server: Option<Listener>,
     token: Token,
     is_new: bool,
+    /// Standard output is for spans.
+    log_spans: bool,
     data_dir: std::path::PathBuf,
 }
 
@@ -120,9 +145,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let status = Arc::new(Status::new(clock::now()));
     let threshold = Arc::new(Threshold::new(loaded.server.threshold));
     let choice = Arc::new(Choice::new(loaded.agent.correlation.algorithm));
+    let alerts = Arc::new(Alerts::new(loaded.alerts.clone()));
     let (control, orders) = control::channel();
     let settings: Arc<dyn Settings> =
-        Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice));
+        Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
     let (ingest, store, writer) = match opened {
         Some(Opened { store, duties, ingest, writer }) => {
             (Some(ingest), Some((store, duties)), Some(writer))
@@ -138,7 +164,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
     };
-    doors.announce();
+    doors.announce()?;
     let has_agent = end_capture.is_some();
 
     let mut serving = tokio::task::JoinSet::new();
@@ -167,9 +193,22 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let access = Access::new(Arc::clone(&store), token, loaded.server.access);
         let access = Arc::new(access.audited(Arc::clone(&started_auditor)));
         audit = Some(started_auditor);
+        let watcher =
+            Watcher::new(Arc::clone(&store), Arc::clone(&alerts), by_lease(Arc::clone(&store)));
+        watcher.start(stopped.clone()).context("cannot start the thread of the alerts")?;
         let version = VERSION;
-        let api =
-            Api { store, access, duties, ingest, threshold, correlation, started, stop, version };
+        let api = Api {
+            store,
+            access,
+            duties,
+            ingest,
+            alerts,
+            threshold,
+            correlation,
+            started,
+            stop,
+            version,
+        };
         let guard = Guard::of_host(listener.address(), names(listener.address()));
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
@@ -278,7 +317,9 @@ fn running(
     control: &Control,
     threshold: &Arc<Threshold>,
     choice: &Arc<Choice>,
+    alerts: &Arc<Alerts>,
 ) -> Running {
+    let alerts = Arc::clone(alerts);
     let (control, threshold) = (control.clone(), Arc::clone(threshold));
     let choice = Arc::clone(choice);
     let has_agent = doors.agent.is_some();
@@ -291,6 +332,7 @@ fn running(
                 control.ask_blocking(ask).map_err(|error| error.to_string())?;
             }
             threshold.set(loaded.server.threshold);
+            alerts.set(loaded.alerts.clone());
             choice.set(loaded.agent.correlation.algorithm);
             Ok(())
         }),
@@ -349,22 +391,26 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
 }
 
 impl Doors {
-    /// One line on standard output; beyond loopback, how to get in, the token only when it is new.
-    fn announce(&self) {
+    /// One line on standard output, or on standard error where spans go to the other; beyond loopback, how
+    /// to get in, the token only when it is new.
+    fn announce(&self) -> std::io::Result<()> {
+        let out: &mut dyn Write =
+            if self.log_spans { &mut std::io::stderr() } else { &mut std::io::stdout() };
         let url = |listener: &Listener| format!("http://{}", listener.address());
         if let Some(server) = &self.server {
-            println!("deeptrace {VERSION}: page and API at {}", url(server));
+            writeln!(out, "deeptrace {VERSION}: page and API at {}", url(server))?;
         }
         if let Some(agent) = &self.agent {
-            println!("deeptrace {VERSION}: agent API at {}", url(agent));
+            writeln!(out, "deeptrace {VERSION}: agent API at {}", url(agent))?;
         }
         let listeners = [&self.agent, &self.server];
         let is_open = listeners.into_iter().flatten().any(|l| !l.address().ip().is_loopback());
         if is_open && self.is_new {
-            println!("admin token, shown this once: {}", self.token.as_str());
+            writeln!(out, "admin token, shown this once: {}", self.token.as_str())?;
         } else if is_open {
-            println!("the admin token is in {}", Token::path(&self.data_dir).display());
+            writeln!(out, "the admin token is in {}", Token::path(&self.data_dir).display())?;
         }
+        Ok(())
     }
 }
 

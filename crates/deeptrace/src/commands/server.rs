@@ -23,6 +23,9 @@ pub struct RunOptions {
     /// Their address [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Write every span to standard output, one JSON object a line
+    #[arg(long)]
+    log_spans: bool,
 }
 
 /// Does it.
@@ -31,5 +34,5 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
     let mut loader = run::loader(common);
     loader.argument("server.port", "--port", options.port);
     loader.argument("server.host", "--listen", options.listen);
-    run::start(loader, common, Roles { agent: false, server: true })
+    run::start(loader, common, Roles { agent: false, server: true, log_spans: options.log_spans })
 }

@@ -72,6 +72,13 @@ pub const ROUTES: &[Route] = &[
     to(Viewer, "GET", "/ws/traces", "traces as they settle").narrowed(),
     to(Viewer, "GET", "/analytics/services", "services with their latencies").narrowed(),
     to(Viewer, "GET", "/analytics/operations", "operations with their latencies").narrowed(),
+    to(Viewer, "GET", "/analytics/topology", "who calls whom"),
+    to(Viewer, "GET", "/analytics/latency", "percentiles over time"),
+    to(Viewer, "GET", "/analytics/errors", "errors in groups"),
+    to(Viewer, "GET", "/analytics/critical-path", "what traces waited for"),
+    // Alerts.
+    to(Viewer, "GET", "/alerts", "rules with what holds now, and how the webhooks do"),
+    to(Operator, "POST", "/alerts/test", "send a test message to webhooks"),
     // Correlation.
     to(Viewer, "GET", "/correlation/algorithms", "algorithms, and which one is in effect")
         .narrowed(),

@@ -217,6 +217,7 @@ pub fn api(
         duties: Arc::new(Duties::new(guarded, place)),
         store: Arc::clone(store),
         access: Arc::new(Access::new(Arc::clone(store), admin.clone(), rules)),
+        alerts: Arc::default(),
         ingest: ingest.clone(),
         threshold: Arc::new(Threshold::new(0.5)),
         started: clock::now(),
