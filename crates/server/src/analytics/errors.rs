@@ -3,6 +3,7 @@
 //! whether that were all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use deeptrace_http::ApiError;
 use deeptrace_model::{Span, SpanKind, TraceId, Value, WallTime};
@@ -110,10 +111,9 @@ pub fn errors(store: &dyn Store, query: &ErrorsQuery, now: WallTime) -> Result<E
     let (service, name) = (given(&query.service), given(&query.operation));
     let error_count = count(store, period.window(), service.as_deref(), name.as_deref())?;
     let filter = Filter { service, name, errors_only: true, ..Filter::in_window(period.window()) };
-    let page = store.scan(&filter, None, SAMPLE_MAX).map_err(failed)?;
+    let (spans, is_sampled) = newest(store, &filter)?;
     let mut groups: BTreeMap<GroupKey, Group> = BTreeMap::new();
-    // The newest first.
-    for span in &page.spans {
+    for span in &spans {
         let key = GroupKey::of(span);
         let group = groups.entry(key).or_insert_with_key(|key| Group {
             service: key.service.clone(),
@@ -133,9 +133,22 @@ pub fn errors(store: &dyn Store, query: &ErrorsQuery, now: WallTime) -> Result<E
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.last_unix_nano)));
-    let is_cut = page.next.is_some() || groups.len() > limit;
+    let is_cut = is_sampled || groups.len() > limit;
     groups.truncate(limit);
-    Ok(Errors { period, error_count, sampled: page.spans.len(), groups, is_cut })
+    Ok(Errors { period, error_count, sampled: spans.len(), groups, is_cut })
+}
+
+/// The newest spans that pass, and whether there are more of them. A page may be short and yet have a next.
+fn newest(store: &dyn Store, filter: &Filter) -> Result<(Vec<Arc<Span>>, bool), ApiError> {
+    let (mut spans, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.scan(filter, after, SAMPLE_MAX - spans.len()).map_err(failed)?;
+        spans.extend(page.spans);
+        after = page.next;
+        if after.is_none() || spans.len() >= SAMPLE_MAX {
+            return Ok((spans, after.is_some()));
+        }
+    }
 }
 
 fn count(
