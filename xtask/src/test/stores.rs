@@ -113,6 +113,8 @@ fn guarded(behind: &Setting) -> Result<()> {
     make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
     make.args(["-nodes", "-days", "9", "-subj", "/CN=localhost", "-addext"]);
     make.args(["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key]);
+    // Who is believed to make certificates may not be a server.
+    make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     child::succeed(make.args(["-out", &certificate]).stderr(Stdio::null()))?;
     let hash = Command::new("openssl").args(["passwd", "-apr1", PASSWORD]).output()?;
     let hash = String::from_utf8_lossy(&hash.stdout).into_owned();
