@@ -59,11 +59,13 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("query", &["model", "store"]),
     ("export", &["model"]),
     ("http", &["model"]),
+    ("wire", &["model"]),
     (
         "agent",
         &[
             "model",
             "http",
+            "wire",
             "capture",
             "protocol",
             "span",
@@ -73,7 +75,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "redact",
         ],
     ),
-    ("server", &["model", "http", "correlate", "store", "query", "export"]),
+    ("server", &["model", "http", "wire", "correlate", "store", "query", "export"]),
 ];
 
 #[test]

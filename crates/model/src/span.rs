@@ -182,6 +182,9 @@ pub enum GapCause {
     Paused,
     /// The store refused what it was given (disk full); spans of this time were dropped.
     StoreFull,
+    /// The server could not be reached for longer than the agent's buffers hold; spans of this time
+    /// were dropped.
+    BufferFull,
 }
 
 /// A time in which events are known to be missing.

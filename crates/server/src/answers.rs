@@ -106,7 +106,7 @@ pub struct GapAnswer {
     pub from_unix_nano: u64,
     /// Until when.
     pub to_unix_nano: u64,
-    /// Why: `agent_down`, `ring_full`, `paused`, `store_full`.
+    /// Why: `agent_down`, `ring_full`, `paused`, `store_full`, `buffer_full`.
     pub cause: Value,
     /// Events or spans missing, at least; zero where it cannot be counted.
     pub events: u64,

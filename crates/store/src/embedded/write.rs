@@ -182,8 +182,13 @@ pub(super) fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Resu
 }
 
 /// Causes as numbers; a number never changes its meaning.
-const CAUSES: [GapCause; 4] =
-    [GapCause::AgentDown, GapCause::RingFull, GapCause::Paused, GapCause::StoreFull];
+const CAUSES: [GapCause; 5] = [
+    GapCause::AgentDown,
+    GapCause::RingFull,
+    GapCause::Paused,
+    GapCause::StoreFull,
+    GapCause::BufferFull,
+];
 
 fn insert_gap(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
     let cause = CAUSES.iter().position(|cause| *cause == gap.cause).unwrap_or_default();

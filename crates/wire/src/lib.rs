@@ -1,0 +1,32 @@
+//! What an agent sends to a server: a batch of spans, links and gaps as bytes.
+//!
+//! The types of `model` are not sent as they are: postcard writes fields without names, so a field
+//! more in `model` would be another format. Here each record has a length and its own list of
+//! fields ([`record`]), to which a later version may only append. So versions that differ by a minor
+//! number understand each other:
+//!
+//! - an older reader skips the fields at the end of a record, the records of a value, and the
+//!   sections that it does not know; what it had to leave out it counts;
+//! - a newer reader gives a field that is missing its default.
+//!
+//! ```text
+//! head     "DTSP", major, minor, flags (1: zstd), 0, bytes of the body unpacked (u32), spans (u32),
+//!          start of the first span (u64), end of the last (u64); little-endian; 32 bytes
+//! body     sections, perhaps as one zstd frame: kind (1 byte), length (varint), records
+//! record   length (varint), postcard
+//! ```
+//!
+//! A room of its own, because both the agent and the server need it, and neither the other.
+#![forbid(unsafe_code)]
+
+mod decode;
+mod encode;
+mod head;
+mod record;
+
+pub use decode::{Decoded, decode};
+pub use encode::{Encoded, Encoder};
+pub use head::{Head, PLAIN_MAX, WireError};
+
+/// The media type of a batch.
+pub const MEDIA_TYPE: &str = "application/vnd.deeptrace.spans";
