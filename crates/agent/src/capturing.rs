@@ -221,9 +221,11 @@ impl Loop {
 
     fn report(&mut self) {
         let Self { live, pipeline, refused_events, parts, .. } = self;
-        parts.status.count(|out| {
+        let Parts { status, sink, .. } = parts;
+        status.count(|out| {
             live.counters(out);
             pipeline.counters(out);
+            sink.counters(out);
             out("agent_refused_events_total", *refused_events);
         });
         // Without /proc there is nothing to govern by; `doctor` says so.

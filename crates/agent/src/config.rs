@@ -9,6 +9,7 @@ use deeptrace_http::parse_duration;
 use deeptrace_model::{Duration, Pid};
 use deeptrace_redact as redact;
 
+use crate::sender::Sending;
 use crate::written::{Agents, Capture, Correlation, Limits, Service, Trace};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
@@ -17,8 +18,6 @@ pub const NOT_YET: &[&str] = &[
     "agents.trace.sampling_wait_ms",
     "agents.trace.always_keep",
     "agents.trace.sampling_by_service",
-    "agents.capture.enable_compression",
-    "agents.sender",
 ];
 
 /// Keys (and what lies below them) that change without a restart.
@@ -66,6 +65,8 @@ pub struct Config {
     pub budget: Budget,
     /// What may be told beside socket calls.
     pub evidence: Evidence,
+    /// Where spans are sent; `None`: nowhere.
+    pub sender: Option<Sending>,
 }
 
 /// What may be told of who works for whom inside a process.
@@ -146,6 +147,7 @@ impl Config {
             threshold: correlation.similarity_threshold as f32,
             budget: budget(&agents.limits)?,
             evidence: evidence(correlation)?,
+            sender: Sending::new(&agents.sender, agents.capture.enable_compression)?,
         })
     }
 }
@@ -193,11 +195,6 @@ fn check_later(agents: &Agents, correlation: &Correlation) -> Result<(), ConfigE
             let key = format!("agents.trace.always_keep[{index}]");
             return Err(ConfigError::at(&key, "give `errors`, or `slow:` with a duration"));
         }
-    }
-    let url = &agents.sender.server_url;
-    if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
-        let message = "give an address that begins with http:// or https://";
-        return Err(ConfigError::at("agents.sender.server_url", message));
     }
     within("correlation.similarity_threshold", correlation.similarity_threshold, 0.0..=1.0)
 }
@@ -342,6 +339,20 @@ mod tests {
                 a.trace.exclude_processes = vec!["a".into(), "[b".into()]
             }),
             ("agents.sender.server_url", |a, _| a.sender.server_url = "traces:7901".into()),
+            ("agents.sender.server_url", |a, _| a.sender.server_url = "https://".into()),
+            ("agents.sender.mem_buffer_size", |a, _| {
+                a.sender.server_url = "http://127.0.0.1:7901".into();
+                a.sender.mem_buffer_size = 0;
+            }),
+            ("agents.sender.token_file", |a, _| {
+                a.sender.server_url = "http://127.0.0.1:7901".into();
+                a.sender.token = "x".into();
+                a.sender.token_file = "y".into();
+            }),
+            ("agents.sender.key_file", |a, _| {
+                a.sender.server_url = "https://127.0.0.1:7901".into();
+                a.sender.cert_file = "x".into();
+            }),
             ("agents.limits.cpu_percent", |a, _| a.limits.cpu_percent = 101.0),
             ("agents.limits.memory_mb", |a, _| a.limits.memory_mb = 31),
             ("correlation.default_algorithm", |_, c| c.default_algorithm = "best".into()),

@@ -28,6 +28,9 @@ pub trait Sink: Send {
     /// Takes a batch.
     fn send(&mut self, batch: Batch);
 
+    /// Tells each counter with its value since the start.
+    fn counters(&self, _out: &mut dyn FnMut(&'static str, u64)) {}
+
     /// Memory of spans that were sent and are gone, to be used again; empty. By default fresh.
     fn room(&mut self) -> Vec<Span> {
         Vec::new()

@@ -67,12 +67,22 @@ pub struct Capture {
     pub hook: String,
 }
 
-/// `[agents.sender]` as written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `[agents.sender]` as written. Never logged: it may hold a token.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sender {
     /// The server, e.g. `https://traces.example:7901`; empty: none.
     pub server_url: String,
+    /// Token that the server asks for; empty: none.
+    pub token: String,
+    /// File that holds the token.
+    pub token_file: String,
+    /// PEM file of the roots that are trusted; empty: those that the system trusts.
+    pub ca_file: String,
+    /// PEM file of the agent's own certificate, where the server asks for one.
+    pub cert_file: String,
+    /// PEM file of its private key.
+    pub key_file: String,
     /// Megabytes kept in memory while the server is away.
     pub mem_buffer_size: u64,
     /// Megabytes kept on disk while the server is away; 0: none.
@@ -167,10 +177,22 @@ impl Default for Sender {
     fn default() -> Self {
         Self {
             server_url: String::new(),
+            token: String::new(),
+            token_file: String::new(),
+            ca_file: String::new(),
+            cert_file: String::new(),
+            key_file: String::new(),
             mem_buffer_size: 16,
             disk_buffer_size: 100,
             disk_buffer_path: "/var/lib/deeptrace/buffer".to_owned(),
         }
+    }
+}
+
+/// Without the token.
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("server_url", &self.server_url).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use deeptrace_http::{ClientFiles, Identity};
 
 use crate::{commands, output};
 
@@ -27,6 +28,33 @@ pub(crate) struct Common {
     /// Folder of the store and the token
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/deeptrace")]
     pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+}
+
+/// How a server under `https` is asked.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TlsOptions {
+    /// Root certificates (PEM) for https [default: those that the system trusts]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "TLS")]
+    ca_file: Option<PathBuf>,
+    /// Own certificate (PEM), where the server asks for one
+    #[arg(long, global = true, value_name = "FILE", requires = "key_file", help_heading = "TLS")]
+    cert_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, global = true, value_name = "FILE", requires = "cert_file", help_heading = "TLS")]
+    key_file: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    /// As files to be read.
+    pub(crate) fn files(&self) -> ClientFiles {
+        let identity = self.cert_file.clone().zip(self.key_file.clone());
+        ClientFiles {
+            ca_file: self.ca_file.clone(),
+            identity: identity.map(|(cert_file, key_file)| Identity { cert_file, key_file }),
+        }
+    }
 }
 
 /// The `deeptrace` command with this process's arguments: all of it, beside the protocols that were

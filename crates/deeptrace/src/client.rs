@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use deeptrace_http::{ErrorShape, Token};
+use deeptrace_http::{ClientFiles, ErrorShape, Token};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::Common;
 
 /// A running agent or server.
 pub struct Client {
@@ -17,12 +20,25 @@ pub struct Client {
 }
 
 impl Client {
-    /// Of the process at `url`; its token is read from `data_dir`, if it may be read.
-    pub fn new(url: &str, data_dir: &Path) -> Self {
+    /// Of the process at `url`; its token is read from the data folder, if it may be read.
+    pub fn new(url: &str, common: &Common) -> Result<Self> {
+        let tls = url.starts_with("https://").then(|| tls(&common.tls.files())).transpose();
+        let tls = tls.with_context(|| format!("cannot ask {url}"))?;
+        Ok(Self::with(url, &common.data_dir, tls.unwrap_or_default()))
+    }
+
+    /// Of whoever listens at `url`, whatever its certificate says: it is sent no token.
+    pub fn of_anybody(url: &str) -> Self {
+        let tls = TlsConfig::builder().disable_verification(true).build();
+        Self { token: None, ..Self::with(url, Path::new(""), tls) }
+    }
+
+    fn with(url: &str, data_dir: &Path, tls: TlsConfig) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))
             .http_status_as_error(false)
             .proxy(None)
+            .tls_config(tls)
             .build();
         Self {
             agent: config.into(),
@@ -98,8 +114,11 @@ impl Client {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T> {
-        let mut response = answer.with_context(|| {
-            format!("nothing answers at {}; is it running? see --agent and --server", self.url)
+        let mut response = answer.with_context(|| match self.url.starts_with("https://") {
+            true => format!("no answer from {}; see --server and --ca-file", self.url),
+            false => {
+                format!("nothing answers at {}; is it running? see --agent and --server", self.url)
+            }
         })?;
         let status = response.status();
         let body = response.body_mut().with_config().limit(1 << 30).read_to_string();
@@ -113,6 +132,27 @@ impl Client {
         serde_json::from_str(&body)
             .with_context(|| format!("{} gave an answer of another version", self.url))
     }
+}
+
+/// What is trusted and shown under TLS.
+fn tls(files: &ClientFiles) -> Result<TlsConfig> {
+    let roots: Vec<Certificate<'static>> =
+        files.roots()?.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let identity = match &files.identity {
+        None => None,
+        Some(identity) => {
+            // Read as a pair first: that says which file is wrong.
+            let (chain, _) = identity.read()?;
+            let chain: Vec<Certificate<'static>> =
+                chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+            let key = PrivateKey::from_pem(&std::fs::read(&identity.key_file)?)?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+    };
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .client_cert(identity)
+        .build())
 }
 
 /// How JSON is sent.

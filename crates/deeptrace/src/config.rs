@@ -46,8 +46,13 @@ pub const PLACES: &[&str] = &["deeptrace.toml", "/etc/deeptrace/deeptrace.toml"]
 const FREE: &[&str] = &["agents.trace.sampling_by_service", "correlation.evidence"];
 
 /// Values that are not shown.
-const SECRET: &[&str] =
-    &["elasticsearch.password", "elasticsearch.api_key", "webhooks.secret", "webhooks.url"];
+const SECRET: &[&str] = &[
+    "agents.sender.token",
+    "elasticsearch.password",
+    "elasticsearch.api_key",
+    "webhooks.secret",
+    "webhooks.url",
+];
 
 /// Everything that configuration is made of; kept, so that it can be made again.
 #[derive(Clone, Debug, Default)]

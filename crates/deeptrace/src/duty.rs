@@ -42,7 +42,7 @@ impl Doer {
     /// The server at `url`, or whoever has the data folder.
     pub fn new(url: Option<&str>, common: &Common, absent: Absent) -> Result<Self> {
         if let Some(url) = url {
-            return Ok(Self::Server(Client::new(url, &common.data_dir)));
+            return Ok(Self::Server(Client::new(url, common)?));
         }
         let loaded = Loader::of_process(common.config.clone()).load(None)?;
         let options = options(&loaded, common);
@@ -58,7 +58,7 @@ impl Doer {
             }
             Err(StoreError::InUse { .. }) => {
                 let url = format!("http://{}", reachable(loaded.server.listen));
-                Ok(Self::Server(Client::new(&url, &common.data_dir)))
+                Ok(Self::Server(Client::new(&url, common)?))
             }
             Err(error) => Err(error).context("cannot open the store"),
         }

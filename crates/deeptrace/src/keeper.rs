@@ -22,7 +22,7 @@ impl Keeper {
     /// The server at `url`, or the data folder where there is none.
     pub fn new(url: Option<&str>, common: &Common) -> Result<Self> {
         if let Some(url) = url {
-            return Ok(Self::Server(Client::new(url, &common.data_dir)));
+            return Ok(Self::Server(Client::new(url, common)?));
         }
         let loaded = Loader::of_process(common.config.clone()).load(None)?;
         let options = loaded.server.store_options(&common.data_dir);

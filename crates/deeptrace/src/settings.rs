@@ -30,11 +30,17 @@ impl Running {
         Self { loader, apply, state }
     }
 
-    /// Loads with `changes` on top, applies, and only then remembers.
-    fn change(&self, mut state: MutexGuard<'_, State>, changes: Value) -> Result<Applied, String> {
+    /// Loads with `changes` on top, applies, and only then remembers. What keys name (certificates)
+    /// may be new although the keys are not: `is_reload` applies in any case.
+    fn change(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        changes: Value,
+        is_reload: bool,
+    ) -> Result<Applied, String> {
         let loaded = self.loader.load(Some(&changes)).map_err(|error| error.to_string())?;
         let keys = state.loaded.changed(&loaded);
-        if keys.iter().any(|key| takes_effect(key) == "live") {
+        if is_reload || keys.iter().any(|key| takes_effect(key) == "live") {
             (self.apply)(&loaded)?;
         }
         let (live, rest): (Vec<String>, Vec<String>) =
@@ -68,14 +74,14 @@ impl Settings for Running {
         }
         let mut all = state.changes.clone();
         put(&mut all, changes);
-        let mut applied = self.change(state, all)?;
+        let mut applied = self.change(state, all, false)?;
         applied.notes.push("until the next start or reload; deeptrace.toml keeps it".to_owned());
         Ok(applied)
     }
 
     /// The file is the truth again: what the API has changed is forgotten.
     fn reload(&self) -> Result<Applied, String> {
-        self.change(self.lock(), json!({}))
+        self.change(self.lock(), json!({}), true)
     }
 }
 

@@ -11,6 +11,7 @@ mod moment;
 mod peer;
 mod process;
 mod settings;
+mod tls;
 mod token;
 
 pub use error::{ApiError, ErrorBody, ErrorShape};
@@ -22,4 +23,5 @@ pub use moment::{MomentError, format_time, parse_duration, parse_time};
 pub use peer::Peer;
 pub use process::process_metrics;
 pub use settings::{Applied, Settings, config_routes};
+pub use tls::{ClientFiles, Identity, Renewed, ServerFiles, Tls, TlsError};
 pub use token::{Token, TokenError};

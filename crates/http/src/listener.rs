@@ -1,9 +1,11 @@
-//! A listener that cannot be held up: bounded connections, time-outs for heads and answers, bounded
-//! bodies. It is bound first and serves later, so that nothing is half-started.
+//! A listener that cannot be held up: bounded connections, time-outs for hand-shakes, heads and
+//! answers, bounded bodies. It is bound first and serves later, so that nothing is half-started.
+//! HTTP/1.1 (RFC 9112) and HTTP/2 (RFC 9113): by ALPN under TLS, else by the preface (§3.3).
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,14 +14,16 @@ use axum::http::header::UPGRADE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::{ApiError, Guard, Peer};
+use crate::{ApiError, Guard, Peer, Tls};
 
 /// What one listener allows its callers.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +32,14 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a body.
     pub body_bytes: usize,
-    /// Time for the head of a request to arrive.
+    /// Time for a TLS hand-shake, and for the head of a request to arrive.
     pub head_timeout: Duration,
     /// Time for an answer to be made (not for WebSockets).
     pub answer_timeout: Duration,
 }
+
+/// Requests at once on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 64;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -75,6 +82,7 @@ pub enum BindError {
 pub struct Listener {
     socket: std::net::TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -83,7 +91,7 @@ impl Listener {
         let bound = std::net::TcpListener::bind(address).and_then(|socket| {
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
-            Ok(Self { socket, address })
+            Ok(Self { socket, address, tls: None })
         });
         bound.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { address, option },
@@ -94,6 +102,18 @@ impl Listener {
     /// Where it listens (the port that the system chose, for port 0).
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Speaks TLS, where there is some.
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Where it is reached, without a path.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https://" } else { "http://" };
+        format!("{scheme}{}", self.address)
     }
 
     /// Serves `routes` behind `guard` until `stop` turns true, then lets open answers end for a
@@ -113,11 +133,13 @@ impl Listener {
                 accepted = accept(&socket, &slots) => accepted,
                 () = stopped(&mut stop) => break,
             };
-            let Some((stream, slot)) = accepted else { continue };
-            let (service, stop) = (service.clone(), stop.clone());
-            let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
+            let Some((stream, peer, slot)) = accepted else { continue };
+            let (service, stop, tls) = (service.clone(), stop.clone(), self.tls.clone());
             tokio::spawn(async move {
-                connection(stream, peer, service, limits, stop).await;
+                match tls {
+                    Some(tls) => secured(stream, peer, &tls, service, limits, stop).await,
+                    None => connection(stream, peer, None, service, limits, stop).await,
+                }
                 drop(slot);
             });
         }
@@ -137,10 +159,10 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn accept(
     socket: &tokio::net::TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match socket.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
+        Ok((stream, address)) => Some((stream, Peer(address.ip().to_canonical()), slot)),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -149,34 +171,79 @@ async fn accept(
     }
 }
 
-async fn connection(
+/// A connection under TLS. Who does not finish its hand-shake in time, or fails it, is let go.
+async fn secured(
     stream: TcpStream,
-    peer: Option<Peer>,
+    peer: Peer,
+    tls: &Tls,
+    service: TowerToHyperService<Router>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) {
+    let shaken = TlsAcceptor::from(tls.current()).accept(stream);
+    match tokio::time::timeout(limits.head_timeout, shaken).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            connection(stream, peer, Some(is_http2), service, limits, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS hand-shake failed"),
+        Err(_) => tracing::debug!("a TLS hand-shake took too long"),
+    }
+}
+
+/// Serves one connection to its end. `is_http2`: where that is agreed on already.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    is_http2: Option<bool>,
     service: TowerToHyperService<Router>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
-        service.call(request)
-    });
-    let connection = http1::Builder::new()
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    match is_http2 {
+        Some(true) => builder = builder.http2_only(),
+        Some(false) => builder = builder.http1_only(),
+        None => {}
+    }
+    builder
+        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+        .max_buf_size(64 << 10);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(limits.answer_timeout))
+        .keep_alive_timeout(limits.head_timeout)
+        .max_header_list_size(64 << 10)
+        .max_concurrent_streams(STREAMS_MAX);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asking = Arc::clone(&has_asked);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        asking.store(true, Relaxed);
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    // The first request has a time of its own: until its preface is whole, nobody else counts.
+    let first = tokio::time::sleep(limits.head_timeout);
+    let mut first = std::pin::pin!(first);
     // An error here is the caller's (it went away, it spoke no HTTP): nothing to do about it.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = first.as_mut(), if !first.is_elapsed() => {
+                if !has_asked.load(Relaxed) {
+                    return;
+                }
+            }
+            () = stopped(&mut stop) => break,
         }
     }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
 }
 
 /// Routes with everything around them: errors in our shape, the guard, body limit, time-out.

@@ -25,7 +25,7 @@ use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
 use crate::pipeline::Ingest;
-use crate::{alerts, analytics, audit, clock, live, metrics, page};
+use crate::{alerts, analytics, audit, clock, live, metrics, page, spans as ingest};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -92,6 +92,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(alerts::routes::routes())
         .merge(metrics::routes())
         .merge(page::routes())
+        .merge(ingest::routes())
         .with_state(api)
         .merge(config_routes(settings))
         .merge(duties)

@@ -3,18 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use deeptrace_http::ServerFiles;
 use deeptrace_model::Duration;
 
 use crate::access::{Rules, SessionRules};
 use crate::audit::Keeping;
-use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage};
+use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage, Tls};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
 pub const NOT_YET: &[&str] = &["server.otlp"];
 
 /// Keys (and what lies below them) that change without a restart.
-pub const LIVE: &[&str] =
-    &["alerts", "correlation.default_algorithm", "correlation.similarity_threshold", "webhooks"];
+pub const LIVE: &[&str] = &[
+    "alerts",
+    "correlation.default_algorithm",
+    "correlation.similarity_threshold",
+    "server.tls",
+    "webhooks",
+];
 
 /// What was meant.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +31,10 @@ pub struct Config {
     pub access: Rules,
     /// How long lines of the audit log are kept.
     pub audit: Keeping,
+    /// Names under which they are called, beside addresses and the host's own name.
+    pub names: Vec<String>,
+    /// TLS; whether there is any changes with a restart only, its files at any time.
+    pub tls: Option<ServerFiles>,
     /// The row of the store's table.
     pub backend: &'static str,
     /// Spans that ended longer ago are removed.
@@ -104,10 +114,15 @@ impl Config {
             return Err(error("storage.max_bytes", message));
         }
         let listen = SocketAddr::new(ip(&server.host)?, server.port);
+        let (access, tls) = (access(&server.auth, listen)?, tls(&server.tls)?);
+        // Under TLS a session is never shown without it.
+        let sessions = SessionRules { is_secure: tls.is_some(), ..access.sessions };
         Ok(Self {
             listen,
-            access: access(&server.auth, listen)?,
+            access: Rules { sessions, ..access },
             audit: audit(&server.audit)?,
+            names: server.names.clone(),
+            tls,
             backend,
             retention: Duration::from_secs(storage.span_retention_days * 24 * 3600),
             // A cluster is as large as somebody has made it.
@@ -164,6 +179,20 @@ fn access(auth: &Auth, listen: SocketAddr) -> Result<Rules, ConfigError> {
         logins_per_minute: auth.logins_per_minute,
         requests_per_s: auth.requests_per_second,
     })
+}
+
+fn tls(written: &Tls) -> Result<Option<ServerFiles>, ConfigError> {
+    let Tls { cert_file, key_file, client_ca_file } = written;
+    if cert_file.is_empty() && key_file.is_empty() && client_ca_file.is_empty() {
+        return Ok(None);
+    }
+    for (key, file) in [("server.tls.cert_file", cert_file), ("server.tls.key_file", key_file)] {
+        if file.is_empty() {
+            return Err(error(key, "TLS needs both cert_file and key_file"));
+        }
+    }
+    let client_ca_file = (!client_ca_file.is_empty()).then(|| client_ca_file.into());
+    Ok(Some(ServerFiles { cert_file: cert_file.into(), key_file: key_file.into(), client_ca_file }))
 }
 
 /// The backend of the data folder, and the one that a table of its own selects.
@@ -289,6 +318,8 @@ mod tests {
             ("server.auth.session_max_hours", |s, _, _| s.auth.session_max_hours = 9_999),
             ("server.auth.logins_per_minute", |s, _, _| s.auth.logins_per_minute = 0),
             ("server.auth.requests_per_second", |s, _, _| s.auth.requests_per_second = 0),
+            ("server.tls.key_file", |s, _, _| s.tls.cert_file = "cert.pem".into()),
+            ("server.tls.cert_file", |s, _, _| s.tls.client_ca_file = "ca.pem".into()),
             ("storage.backend", |_, s, _| s.backend = Some("papyrus".into())),
             ("storage.span_retention_days", |_, s, _| s.span_retention_days = 0),
             ("storage.max_bytes", |_, s, _| s.max_bytes = Some(1)),

@@ -22,4 +22,5 @@ pub mod page;
 pub mod pipeline;
 mod red;
 mod settling;
+pub mod spans;
 pub mod written;

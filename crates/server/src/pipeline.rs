@@ -3,9 +3,11 @@
 //! within a bound; beyond it the oldest are dropped, counted, and told by a gap in the store once
 //! it takes something again.
 
+mod commit;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +16,9 @@ use std::time::{Duration, Instant};
 use deeptrace_model::{Gap, GapCause, Span, WallTime};
 use deeptrace_store::{Batch, Store, StoreError};
 use tokio::sync::broadcast;
+
+pub use commit::NotTaken;
+use commit::{Item, Waits};
 
 use crate::clock;
 use crate::metrics::Metrics;
@@ -40,7 +45,7 @@ const LIVE_MAX: usize = 64;
 /// Where spans come in. Cloned, it is the same.
 #[derive(Clone)]
 pub struct Ingest {
-    queue: SyncSender<Batch>,
+    queue: SyncSender<Item>,
     shared: Arc<Shared>,
 }
 
@@ -61,10 +66,15 @@ struct Shared {
     rooms: Mutex<Vec<Vec<Span>>>,
     /// Nothing of worth comes any more: write what came, and end.
     is_ending: AtomicBool,
+    /// Bytes of spans for whose commit somebody waits.
+    committing: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Counts {
+    /// Not taken at the door; taken and not written, both for whoever sent it to try again.
+    refused: AtomicU64,
+    returned: AtomicU64,
     received: AtomicU64,
     written: AtomicU64,
     links: AtomicU64,
@@ -118,11 +128,13 @@ impl Ingest {
             error: Mutex::default(),
             rooms: Mutex::default(),
             is_ending: AtomicBool::new(false),
+            committing: AtomicUsize::new(0),
         });
         let mut work = Work {
             store,
             shared: Arc::clone(&shared),
             waiting: VecDeque::new(),
+            committing: (Batch::default(), Vec::new()),
             missed: Missed::default(),
             is_gentle: with_agent,
             retry: None,
@@ -144,8 +156,10 @@ impl Ingest {
             return;
         }
         self.shared.counts.received.fetch_add(batch.spans.len() as u64, Relaxed);
-        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
-            self.queue.try_send(batch)
+        let item = Item { batch, waits: None };
+        if let Err(
+            TrySendError::Full(Item { batch, .. }) | TrySendError::Disconnected(Item { batch, .. }),
+        ) = self.queue.try_send(item)
         {
             self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
             self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
@@ -180,6 +194,10 @@ impl Ingest {
         out("ingest_written_links_total", counts.links.load(Relaxed));
         out("ingest_batches_total", counts.batches.load(Relaxed));
         out("ingest_dropped_spans_total", counts.dropped.load(Relaxed));
+        out(
+            "ingest_refused_spans_total",
+            counts.refused.load(Relaxed) + counts.returned.load(Relaxed),
+        );
         out("ingest_store_errors_total", counts.failures.load(Relaxed));
         out("ingest_waiting_bytes", counts.waiting.load(Relaxed));
         out("live_listeners", self.shared.live.receiver_count() as u64);
@@ -201,6 +219,8 @@ struct Work {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     waiting: VecDeque<Batch>,
+    /// What is to be committed at once, and who waits for it.
+    committing: (Batch, Vec<Waits>),
     missed: Missed,
     /// Whether a watched application may be on the same processor.
     is_gentle: bool,
@@ -209,7 +229,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self, batches: &Receiver<Batch>) {
+    fn run(mut self, batches: &Receiver<Item>) {
         let mut collected = Batch::default();
         let mut flush_at = Instant::now() + FLUSH;
         let mut duties_at = Instant::now();
@@ -222,10 +242,17 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => is_ending,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            if let Ok(batch) = received {
-                join(&mut collected, batch);
+            match received {
+                Ok(Item { batch, waits: None }) => join(&mut collected, batch),
+                Ok(Item { batch, waits: Some(waits) }) => {
+                    join(&mut self.committing.0, batch);
+                    self.committing.1.push(waits);
+                }
+                Err(_) => {}
             }
-            if ended || Instant::now() >= flush_at || collected.spans.len() >= FLUSH_SPANS {
+            let is_full = collected.spans.len().max(self.committing.0.spans.len()) >= FLUSH_SPANS;
+            if ended || Instant::now() >= flush_at || is_full {
+                self.commit();
                 self.keep(std::mem::take(&mut collected));
                 self.write(ended);
                 flush_at = Instant::now() + FLUSH;
@@ -309,11 +336,15 @@ impl Work {
         *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    fn written(&mut self, batch: Batch) {
+    fn works_again(&mut self) {
         if self.retry.take().is_some() {
             tracing::info!("the store works again");
             *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+    }
+
+    fn written(&mut self, batch: Batch) {
+        self.works_again();
         let counts = &self.shared.counts;
         counts.batches.fetch_add(1, Relaxed);
         counts.written.fetch_add(batch.spans.len() as u64, Relaxed);
@@ -336,7 +367,9 @@ impl Work {
     /// there is time for.
     fn clear(&self, spans: &mut Vec<Span>) {
         let counts = &self.shared.counts;
-        let settled = counts.written.load(Relaxed) + counts.dropped.load(Relaxed);
+        let settled = counts.written.load(Relaxed)
+            + counts.dropped.load(Relaxed)
+            + counts.returned.load(Relaxed);
         let is_behind =
             counts.received.load(Relaxed).saturating_sub(settled) > 2 * FLUSH_SPANS as u64;
         while self.is_gentle && !is_behind && spans.len() > PIECE_SPANS {
@@ -347,9 +380,13 @@ impl Work {
     }
 
     /// Heartbeat, retention and merging; returns after which they are due again.
-    fn duties(&self) -> Duration {
+    fn duties(&mut self) -> Duration {
         let now = clock::now();
         let maintained = self.store.heartbeat(now).and_then(|()| self.store.maintain(now));
+        if maintained.is_ok() && self.waiting.is_empty() {
+            // Nothing here would find out: whoever waits elsewhere is let in again.
+            self.works_again();
+        }
         match maintained {
             Ok(maintained) if maintained.more => FLUSH,
             Ok(_) => Duration::from_secs(1),

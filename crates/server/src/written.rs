@@ -11,8 +11,10 @@ pub struct Server {
     pub host: String,
     /// Their port.
     pub port: u16,
-    /// TLS; no key yet.
-    pub tls: Empty,
+    /// Names under which it is called, beside its addresses and the host's own name.
+    pub names: Vec<String>,
+    /// TLS.
+    pub tls: Tls,
     /// Who may call it.
     pub auth: Auth,
     /// Who did what.
@@ -21,6 +23,18 @@ pub struct Server {
     pub oidc: Empty,
     /// Spans of SDKs.
     pub otlp: Otlp,
+}
+
+/// `[server.tls]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// PEM file of the certificate and those that lead to a root; empty: no TLS.
+    pub cert_file: String,
+    /// PEM file of its private key.
+    pub key_file: String,
+    /// PEM file of the roots that issue the certificates of who may call; empty: nobody needs one.
+    pub client_ca_file: String,
 }
 
 /// `[server.auth]` as written.
@@ -117,7 +131,8 @@ impl Default for Server {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 7901,
-            tls: Empty {},
+            names: Vec::new(),
+            tls: Tls::default(),
             auth: Auth::default(),
             audit: Audit::default(),
             oidc: Empty {},

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use deeptrace_model::{Gap, GapCause, Link, Span, WallTime};
 use deeptrace_server::clock;
-use deeptrace_server::pipeline::Ingest;
+use deeptrace_server::pipeline::{Ingest, NotTaken};
 use deeptrace_store::{
     Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation, Options,
     Page, Removal, Removed, Rollups, SpanLookup, Stats, Step, Store, StoreError, Window,
@@ -163,6 +163,41 @@ fn what_a_full_disk_refuses_is_written_when_there_is_room() {
     }
     writer.finish();
     assert_eq!(events(&*disk), [1, 2]);
+}
+
+/// Who waits for the commit is told when it is in the store, and given it back when it is not: nothing
+/// of it waits here.
+#[test]
+fn a_batch_is_committed_or_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk {
+        store: open(folder.path()),
+        folder: folder.path().to_owned(),
+        is_full: AtomicBool::new(false),
+    });
+    let store: Arc<dyn Store> = disk.clone();
+    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(ingest.commit(batch(1)).await, Ok(()));
+        assert_eq!(events(&*disk), [1], "it is there when that is said");
+        disk.is_full.store(true, SeqCst);
+        for number in [2, 3] {
+            // The second is refused at the door, because the first was.
+            let refused = ingest.commit(batch(number)).await;
+            assert!(matches!(refused, Err(NotTaken::Refused(why)) if why.contains("no space")));
+        }
+        disk.is_full.store(false, SeqCst);
+        let begun = Instant::now();
+        while ingest.commit(batch(4)).await.is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(15), "it never takes anything again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    writer.finish();
+    assert_eq!(events(&*disk), [1, 4]);
+    let ended = runtime.block_on(ingest.commit(batch(5)));
+    assert_eq!(ended, Err(NotTaken::Busy), "nobody writes any more");
 }
 
 #[test]

@@ -226,6 +226,40 @@ fn call(id: u64, offset: u64, name: &str) -> Batch {
 }
 
 #[test]
+fn a_batch_of_an_agent_is_in_the_store_when_it_is_acknowledged() {
+    let served = Served::start();
+    let Batch { spans, links, gaps } = call(1, 0, "GET /posted");
+    let mut bytes = Vec::new();
+    let mut encoder = deeptrace_wire::Encoder::new(true).unwrap();
+    encoder.encode(&spans, &links, &gaps, &mut |encoded| bytes = encoded.bytes);
+    let post = |kind: &str, body: &[u8]| {
+        let request = client().post(served.url("/spans")).header("content-type", kind);
+        let mut response = request.send(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_json::<Value>().unwrap())
+    };
+    // Twice, as after an answer that was lost.
+    for _ in 0..2 {
+        let (status, answer) = post(deeptrace_wire::MEDIA_TYPE, &bytes);
+        let counts = json!({"span_count": 3, "link_count": 1, "omitted_count": 0});
+        assert_eq!((status, &answer), (200, &counts));
+        let (_, found) = served.get("/spans/search");
+        assert_eq!(found["spans"].as_array().unwrap().len(), 3);
+    }
+    let (_, trace) = served.get("/traces/0000000000000001");
+    assert_eq!(trace["spans"].as_array().unwrap().len(), 3, "{trace}");
+    for (kind, body, expected) in [
+        ("text/plain", &bytes[..], 415),
+        (deeptrace_wire::MEDIA_TYPE, b"no batch", 400),
+        (deeptrace_wire::MEDIA_TYPE, &bytes[..bytes.len() / 2], 400),
+        (deeptrace_wire::MEDIA_TYPE, &[0; 5 << 20], 413),
+    ] {
+        let (status, answer) = post(kind, body);
+        assert_eq!(status, expected, "{answer}");
+        assert!(answer["error"]["message"].is_string(), "{answer}");
+    }
+}
+
+#[test]
 fn what_comes_in_is_found_as_traces() {
     let served = Served::start();
     served.send(call(0x10, 0, "GET /ok"));

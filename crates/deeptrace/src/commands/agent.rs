@@ -80,11 +80,11 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
             run::start(loader, common, Roles { agent: true, server: false, log_spans: false })
         }
         Command::Status(target) => {
-            let status: Value = target.client(common).get("/status", &[])?;
+            let status: Value = target.client(common)?.get("/status", &[])?;
             target.output.print(&status, print_status)
         }
         Command::Stop(target) => {
-            let client = target.client(common);
+            let client = target.client(common)?;
             let stopping: Value = client.send(Method::Post, "/shutdown", &Value::Null)?;
             target.output.print(&stopping, |out, stopping| {
                 writeln!(out, "the agent (process {}) is stopping", stopping["pid"])
@@ -93,11 +93,11 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
         Command::ListProcesses(target) => list(&target, common),
         Command::AddProcess(OneProcess { pid, target }) => {
             let body = json!({"pid": pid});
-            let added: Value = target.client(common).send(Method::Post, "/processes", &body)?;
+            let added: Value = target.client(common)?.send(Method::Post, "/processes", &body)?;
             target.output.print(&added, |out, _| writeln!(out, "process {pid} is watched"))
         }
         Command::RemoveProcess(OneProcess { pid, target }) => {
-            let removed: Value = target.client(common).delete(&format!("/processes/{pid}"))?;
+            let removed: Value = target.client(common)?.delete(&format!("/processes/{pid}"))?;
             target
                 .output
                 .print(&removed, |out, _| writeln!(out, "process {pid} is not watched any more"))
@@ -106,8 +106,8 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
 }
 
 impl Target {
-    fn client(&self, common: &Common) -> Client {
-        Client::new(&self.agent, &common.data_dir)
+    fn client(&self, common: &Common) -> Result<Client> {
+        Client::new(&self.agent, common)
     }
 }
 
@@ -119,7 +119,7 @@ struct Processes {
 }
 
 fn list(target: &Target, common: &Common) -> Result<()> {
-    let client = target.client(common);
+    let client = target.client(common)?;
     let mut all: Vec<Watched> = Vec::new();
     let mut cursor = None;
     loop {

@@ -38,7 +38,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
     let answer: TestAnswer = match &options.server {
         Some(url) => {
             let body = json!({"webhook": options.webhook});
-            Client::new(url, &common.data_dir).send(Method::Post, "/alerts/test", &body)?
+            Client::new(url, common)?.send(Method::Post, "/alerts/test", &body)?
         }
         None => {
             let loaded = Loader::of_process(common.config.clone()).load(None)?;

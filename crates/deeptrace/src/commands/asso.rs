@@ -136,8 +136,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
                 !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
                 "`{id}` is no id of a job; `asso run` prints it"
             );
-            let (client, path) =
-                (Client::new(&server, &common.data_dir), format!("/correlation/jobs/{id}"));
+            let (client, path) = (Client::new(&server, common)?, format!("/correlation/jobs/{id}"));
             let job: Job = if cancel { client.delete(&path)? } else { client.get(&path, &[])? };
             output.print(&job, print_job)
         }
@@ -157,7 +156,7 @@ struct Current {
 /// Of the process that was named; else of the agent on this host, or what it would start with.
 fn current(target: &Target, common: &Common) -> Result<Current> {
     let asked = |url: &str| -> Result<(Shown, String)> {
-        Ok((Client::new(url, &common.data_dir).get("/config", &[])?, url.to_owned()))
+        Ok((Client::new(url, common)?.get("/config", &[])?, url.to_owned()))
     };
     let (shown, of) = match target.url() {
         Some(url) => asked(url)?,
@@ -197,12 +196,12 @@ fn list(current: &Current, output: &Output) -> Result<()> {
 
 fn change(target: &Target, common: &Common, output: &Output, changes: &Value) -> Result<()> {
     let body = json!({"correlation": changes});
-    print_applied(output, &target.client(common).send(Method::Put, "/config", &body)?)
+    print_applied(output, &target.client(common)?.send(Method::Put, "/config", &body)?)
 }
 
 fn again(options: &RunOptions, common: &Common) -> Result<()> {
     let Some(url) = &options.server else { return in_folder(options, common) };
-    let client = Client::new(url, &common.data_dir);
+    let client = Client::new(url, common)?;
     let wanted = correlation::Wanted {
         start: options.start.clone(),
         end: options.end.clone(),

@@ -75,8 +75,8 @@ impl Target {
     }
 
     /// The agent on this host where nobody says.
-    pub fn client(&self, common: &Common) -> Client {
-        Client::new(self.url().unwrap_or(super::agent::DEFAULT_URL), &common.data_dir)
+    pub fn client(&self, common: &Common) -> Result<Client> {
+        Client::new(self.url().unwrap_or(super::agent::DEFAULT_URL), common)
     }
 }
 
@@ -105,11 +105,11 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
             let known = serde_json::to_value(crate::config::Written::default())?;
             let value = Layers::new(known, &[]).value_of_text(&key, &value);
             let nested = key.rsplit('.').fold(value, |value, part| json!({part: value}));
-            let client = target.client(common);
+            let client = target.client(common)?;
             print_applied(&output, &client.send(Method::Put, "/config", &nested)?)
         }
         Command::Reload { target, output } => {
-            let client = target.client(common);
+            let client = target.client(common)?;
             print_applied(&output, &client.send(Method::Post, "/config/reload", &Value::Null)?)
         }
     }
@@ -117,7 +117,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
 
 fn show(target: &Target, output: &Output, common: &Common) -> Result<()> {
     let shown = match target.url() {
-        Some(_) => target.client(common).get("/config", &[])?,
+        Some(_) => target.client(common)?.get("/config", &[])?,
         None => Shown::of(&Loader::of_process(common.config.clone()).load(None)?),
     };
     output.print(&shown, |out, shown| {

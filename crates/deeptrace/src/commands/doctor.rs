@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::config::Loader;
 use anyhow::Result;
 use clap::Args;
-use deeptrace_http::{BindError, Listener, Token};
+use deeptrace_http::{BindError, Listener, ServerFiles, Tls, Token};
 use deeptrace_server::config::Config;
 use deeptrace_store::{Mode, StoreError};
 use serde::Serialize;
@@ -58,9 +58,15 @@ pub fn run(options: &Options, common: &Common) -> Result<()> {
             );
             rows.push(Row::new("configuration", Health::Ok, file, ""));
             rows.push(memory(loaded.agent.budget.memory_bytes));
-            rows.push(port("agent port", loaded.agent.listen, "--agent-port"));
+            rows.push(port("agent port", false, loaded.agent.listen, "--agent-port"));
             rows.extend(evidence(loaded.agent.listen));
-            rows.push(port("server port", loaded.server.listen, "--port"));
+            rows.push(port(
+                "server port",
+                loaded.server.tls.is_some(),
+                loaded.server.listen,
+                "--port",
+            ));
+            rows.extend(loaded.server.tls.as_ref().map(tls));
             rows.push(store(&loaded.server, common));
         }
         Err(error) => {
@@ -131,11 +137,12 @@ fn memory(limit: Option<u64>) -> Row {
 }
 
 /// Whether a port is free, or ours.
-fn port(name: &str, address: SocketAddr, option: &'static str) -> Row {
+fn port(name: &str, is_tls: bool, address: SocketAddr, option: &'static str) -> Row {
     match Listener::bind(address, option) {
         Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
         Err(BindError::InUse { .. }) => {
-            let client = Client::new(&format!("http://{address}"), std::path::Path::new("/"));
+            let scheme = if is_tls { "https://" } else { "http://" };
+            let client = Client::of_anybody(&format!("{scheme}{address}"));
             match client.get::<serde_json::Value>("/health", &[]) {
                 Ok(health) if health["status"] == "ok" => {
                     Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "")
@@ -151,9 +158,17 @@ fn port(name: &str, address: SocketAddr, option: &'static str) -> Row {
     }
 }
 
+/// Whether the files of `[server.tls]` can be used.
+fn tls(files: &ServerFiles) -> Row {
+    match Tls::read(files) {
+        Ok(_) => Row::new("server TLS", Health::Ok, files.cert_file.display().to_string(), ""),
+        Err(error) => Row::new("server TLS", Health::Fail, error.to_string(), "see docs/fleet.md"),
+    }
+}
+
 /// Of the agent that runs, if one does: in which processes less can be observed than there is.
 fn evidence(address: SocketAddr) -> Vec<Row> {
-    let client = Client::new(&format!("http://{address}"), std::path::Path::new("/"));
+    let client = Client::of_anybody(&format!("http://{address}"));
     let query = [("limit", "1000".to_owned())];
     let Ok(answer) = client.get::<serde_json::Value>("/processes", &query) else {
         return Vec::new();

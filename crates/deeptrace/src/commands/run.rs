@@ -11,9 +11,10 @@ use axum::Router;
 use clap::Args;
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
+use deeptrace_agent::sender::{self, Sends};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
-use deeptrace_http::{Guard, Limits, Listener, Settings, Token};
+use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
 use deeptrace_server::access::Access;
 use deeptrace_server::alerts::{Alerts, Watcher, by_lease};
 use deeptrace_server::api::{self, Api, Threshold};
@@ -86,6 +87,9 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let (token, is_new) = Token::open(&common.data_dir)?;
     let agent = bind(roles.agent, loaded.agent.listen, agent_option(roles))?;
     let server = bind(roles.server, loaded.server.listen, "--port")?;
+    let tls = loaded.server.tls.as_ref().map(Tls::open).transpose();
+    let tls = tls.context("cannot start with [server.tls]")?;
+    let server = server.map(|server| server.with_tls(tls.clone()));
     let store = open_store(roles, &loaded, common)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -103,6 +107,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let doors = Doors {
         agent,
         server,
+        tls,
         token,
         is_new,
         log_spans: roles.log_spans,
@@ -124,6 +129,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
 struct Doors {
     agent: Option<Listener>,
     server: Option<Listener>,
+    tls: Option<Tls>,
     token: Token,
     is_new: bool,
     /// Standard output is for spans.
@@ -156,10 +162,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         None => (None, None, None),
     };
     let mut duties_end = None;
-    let sink: Box<dyn Sink> = match &ingest {
-        Some(ingest) => Box::new(ToStore(ingest.clone())),
-        None => Box::new(Kept),
-    };
+    let (sink, sends) = sink(&loaded, ingest.as_ref(), doors.agent.is_some())?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
@@ -168,7 +171,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let has_agent = end_capture.is_some();
 
     let mut serving = tokio::task::JoinSet::new();
-    let guard = |listen: SocketAddr| Guard::new(listen, names(listen), doors.token.clone());
+    let guard = |listen, names| Guard::new(listen, names, doors.token.clone());
     if let Some(listener) = doors.agent {
         let api = agent_http::Api {
             status: Arc::clone(&status),
@@ -177,7 +180,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
             version: VERSION,
         };
         let routes: Router = agent_http::routes(api, Arc::clone(&settings));
-        let guard = guard(listener.address());
+        let guard = guard(listener.address(), names(listener.address(), &[]));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
     let mut audit = None;
@@ -209,7 +212,8 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
             stop,
             version,
         };
-        let guard = Guard::of_host(listener.address(), names(listener.address()));
+        let own = names(listener.address(), &loaded.server.names);
+        let guard = Guard::of_host(listener.address(), own);
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
@@ -223,6 +227,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     // What capture hands on at its end goes to the writer, so that one ends last.
     if let Some(end_capture) = end_capture {
         end_capture();
+    }
+    if let Some(sends) = sends {
+        sends.finish();
     }
     if let Some(writer) = writer {
         writer.finish();
@@ -247,10 +254,32 @@ fn auditor(
     started.map(Arc::new).context("cannot start the audit log")
 }
 
+/// Where finished spans go: the store of this process, a server elsewhere, or nowhere.
+fn sink(
+    loaded: &Loaded,
+    ingest: Option<&Ingest>,
+    has_agent: bool,
+) -> Result<(Box<dyn Sink>, Option<Sends>)> {
+    match (ingest, &loaded.agent.sender) {
+        (Some(ingest), sending) => {
+            if has_agent && sending.is_some() {
+                tracing::info!("agents.sender: not used, because the store is in this process");
+            }
+            Ok((Box::new(ToStore(ingest.clone())), None))
+        }
+        (None, Some(sending)) => {
+            let (sender, sends) = sender::start(sending)?;
+            tracing::info!(server = sending.url, "sending");
+            Ok((Box::new(sender), Some(sends)))
+        }
+        (None, None) => Ok((Box::new(Kept), None)),
+    }
+}
+
 /// Ends capture.
 type EndCapture = Box<dyn FnOnce()>;
 
-/// Starts capture, leaving out connections to our own listeners.
+/// Starts capture, leaving out connections to our own listeners and to the server.
 #[cfg(feature = "live")]
 fn capture(
     loaded: &Loaded,
@@ -262,7 +291,8 @@ fn capture(
     use deeptrace_agent::capturing::{Capturing, Parts};
 
     let listeners = [&doors.agent, &doors.server].into_iter().flatten();
-    let own_ports = listeners.map(|listener| listener.address().port()).collect();
+    let server = loaded.agent.sender.as_ref().map(|sending| sending.port);
+    let own_ports = listeners.map(|listener| listener.address().port()).chain(server).collect();
     let handlers = custom::handlers()?;
     let parts = Parts { orders, status, sink, handlers };
     let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
@@ -322,11 +352,19 @@ fn running(
     let alerts = Arc::clone(alerts);
     let (control, threshold) = (control.clone(), Arc::clone(threshold));
     let choice = Arc::clone(choice);
+    let tls = doors.tls.clone();
     let has_agent = doors.agent.is_some();
     Running::new(
         loader,
         loaded,
         Box::new(move |loaded| {
+            // What may be refused comes before what changes anything.
+            let renewed = match (&tls, &loaded.server.tls) {
+                (Some(tls), Some(files)) => {
+                    Some((tls, Tls::read(files).map_err(|error| error.to_string())?))
+                }
+                _ => None,
+            };
             if has_agent {
                 let ask = Ask::Apply(Box::new(loaded.agent.clone()));
                 control.ask_blocking(ask).map_err(|error| error.to_string())?;
@@ -334,6 +372,9 @@ fn running(
             threshold.set(loaded.server.threshold);
             alerts.set(loaded.alerts.clone());
             choice.set(loaded.agent.correlation.algorithm);
+            if let Some((tls, renewed)) = renewed {
+                tls.renew(renewed);
+            }
             Ok(())
         }),
     )
@@ -396,12 +437,11 @@ impl Doors {
     fn announce(&self) -> std::io::Result<()> {
         let out: &mut dyn Write =
             if self.log_spans { &mut std::io::stderr() } else { &mut std::io::stdout() };
-        let url = |listener: &Listener| format!("http://{}", listener.address());
         if let Some(server) = &self.server {
-            writeln!(out, "deeptrace {VERSION}: page and API at {}", url(server))?;
+            writeln!(out, "deeptrace {VERSION}: page and API at {}", server.url())?;
         }
         if let Some(agent) = &self.agent {
-            writeln!(out, "deeptrace {VERSION}: agent API at {}", url(agent))?;
+            writeln!(out, "deeptrace {VERSION}: agent API at {}", agent.url())?;
         }
         let listeners = [&self.agent, &self.server];
         let is_open = listeners.into_iter().flatten().any(|l| !l.address().ip().is_loopback());
@@ -414,12 +454,14 @@ impl Doors {
     }
 }
 
-/// Names under which a listener may be called beyond loopback.
-fn names(listen: SocketAddr) -> Vec<String> {
-    if listen.ip().is_loopback() {
-        return Vec::new();
+/// Names under which a listener may be called: those of the configuration, beyond loopback also the
+/// host's own.
+fn names(listen: SocketAddr, configured: &[String]) -> Vec<String> {
+    let mut names = configured.to_vec();
+    if !listen.ip().is_loopback() {
+        names.push(deeptrace_capture::host::host().name);
     }
-    vec![deeptrace_capture::host::host().name]
+    names
 }
 
 /// The store of the same process.

@@ -48,7 +48,7 @@ const fn to(role: Role, method: &'static str, path: &'static str, about: &'stati
     Route { method, path, role: Some(role), narrows: false, audited, about }
 }
 
-use Role::{Admin, Analyst, Operator, Viewer};
+use Role::{Admin, Agent, Analyst, Operator, Viewer};
 
 /// All routes of the server, by what they are about.
 pub const ROUTES: &[Route] = &[
@@ -79,6 +79,10 @@ pub const ROUTES: &[Route] = &[
     // Alerts.
     to(Viewer, "GET", "/alerts", "rules with what holds now, and how the webhooks do"),
     to(Operator, "POST", "/alerts/test", "send a test message to webhooks"),
+    // Agents.
+    to(Agent, "POST", "/spans", "batches of agents"),
+    to(Agent, "POST", "/agents", "an agent tells that it is there"),
+    to(Viewer, "GET", "/agents", "agents, and how they are"),
     // Correlation.
     to(Viewer, "GET", "/correlation/algorithms", "algorithms, and which one is in effect")
         .narrowed(),

@@ -1,0 +1,228 @@
+//! Work: what the sender's thread does. Batches in, requests out, and what follows from the answers.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use deeptrace_wire::{Encoder, MEDIA_TYPE};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::buffer::{Buffer, Parcel};
+use super::transport::{Outcome, Transport};
+use super::{Missed, Sending, Shared};
+use crate::sink::Batch;
+
+/// Requests at once.
+const IN_FLIGHT_MAX: usize = 4;
+/// Between two attempts: first and longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// How long the end of the process waits for the server.
+const END: Duration = Duration::from_secs(3);
+/// Memory of spans that is kept to be used again: batches, and spans of one.
+const ROOMS_MAX: usize = 2;
+const ROOM_SPANS_MAX: usize = 8_192;
+
+pub struct Work {
+    encoder: Encoder,
+    buffer: Buffer,
+    transport: Transport,
+    sending: Sending,
+    shared: Arc<Shared>,
+    requests: JoinSet<Outcome>,
+    /// What each request carries.
+    in_flight: HashMap<Id, Parcel>,
+    failures: u32,
+    retry_at: Instant,
+}
+
+impl Work {
+    pub fn new(
+        encoder: Encoder,
+        buffer: Buffer,
+        transport: Transport,
+        sending: Sending,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            encoder,
+            buffer,
+            transport,
+            sending,
+            shared,
+            requests: JoinSet::new(),
+            in_flight: HashMap::new(),
+            failures: 0,
+            retry_at: Instant::now(),
+        }
+    }
+
+    /// Until the pipeline has ended, and a little longer for what is left.
+    pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+        loop {
+            self.launch();
+            self.report();
+            tokio::select! {
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.take(batch),
+                    None => break,
+                },
+                Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
+                () = sleep_until(self.retry_at), if self.is_retrying() => {}
+            }
+        }
+        self.end().await;
+    }
+
+    /// Sends as many as may be under way: one, while the server is away.
+    fn launch(&mut self) {
+        let (most, is_waiting) = match self.failures {
+            0 => (IN_FLIGHT_MAX, false),
+            _ => (1, Instant::now() < self.retry_at),
+        };
+        while !is_waiting && self.requests.len() < most {
+            let Some(parcel) = self.buffer.next() else { return };
+            let (transport, bytes) = (self.transport.clone(), parcel.bytes.clone());
+            let request = async move { transport.post("/spans", MEDIA_TYPE, bytes).await };
+            let id = self.requests.spawn(request).id();
+            self.in_flight.insert(id, parcel);
+        }
+    }
+
+    /// Whether the only thing to do is to try again.
+    fn is_retrying(&self) -> bool {
+        self.failures > 0 && self.requests.is_empty() && !self.buffer.is_empty()
+    }
+
+    fn take(&mut self, batch: Batch) {
+        let Batch { mut spans, links, gaps } = batch;
+        let buffer = &mut self.buffer;
+        let omitted = self.encoder.encode(&spans, &links, &gaps, &mut |one| buffer.push(one));
+        self.shared.counts.omitted.fetch_add(omitted as u64, Relaxed);
+        self.dropped();
+        spans.clear();
+        let mut rooms = self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if rooms.len() < ROOMS_MAX && spans.capacity() <= ROOM_SPANS_MAX {
+            rooms.push(spans);
+        }
+    }
+
+    /// A request has ended; one that panicked is made again.
+    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, outcome),
+            Err(error) => (error.id(), Outcome::Later(error.to_string(), None)),
+        };
+        if let Some(parcel) = self.in_flight.remove(&id) {
+            self.answered(parcel, outcome);
+        }
+    }
+
+    fn answered(&mut self, parcel: Parcel, outcome: Outcome) {
+        let counts = &self.shared.counts;
+        match outcome {
+            Outcome::Done => {
+                counts.acknowledged_batches.fetch_add(1, Relaxed);
+                counts.acknowledged_spans.fetch_add(parcel.head.spans.into(), Relaxed);
+                counts.acknowledged_bytes.fetch_add(parcel.bytes.len() as u64, Relaxed);
+                self.buffer.done(&parcel);
+                self.is_back();
+            }
+            Outcome::Never(why) => {
+                tracing::warn!(
+                    why,
+                    spans = parcel.head.spans,
+                    "the server refuses a batch for good"
+                );
+                counts.dropped_refused.fetch_add(parcel.head.spans.into(), Relaxed);
+                self.shared.missed(Missed::of(&parcel.head));
+                self.buffer.done(&parcel);
+                self.is_back();
+            }
+            Outcome::Later(why, after) => {
+                counts.retries.fetch_add(1, Relaxed);
+                self.buffer.failed(parcel);
+                self.dropped();
+                self.is_away(&why, after);
+            }
+        }
+    }
+
+    fn is_back(&mut self) {
+        if self.failures > 0 {
+            tracing::info!("the server takes spans again");
+        }
+        self.failures = 0;
+        self.buffer.is_back();
+        // Told only now, because what is told while nobody hears may be dropped as well.
+        self.tell_missed();
+    }
+
+    fn tell_missed(&mut self) {
+        if let Some(gap) = self.shared.take_missed().gap() {
+            tracing::warn!(spans = gap.events, "spans were dropped");
+            let buffer = &mut self.buffer;
+            self.encoder.encode(&[], &[], &[gap], &mut |one| buffer.push(one));
+        }
+    }
+
+    fn is_away(&mut self, why: &str, after: Option<Duration>) {
+        if self.failures == 0 {
+            tracing::warn!(why, "the server takes no spans; they are kept and sent later");
+        }
+        // Of several that were under way when it went, the first counts.
+        if self.failures > 0 && Instant::now() < self.retry_at {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait =
+            RETRY.0.saturating_mul(1 << self.failures.min(16).saturating_sub(1)).min(RETRY.1);
+        let wait = wait.mul_f64(0.5 + fastrand::f64()).max(after.unwrap_or_default());
+        self.retry_at = Instant::now() + wait;
+        // Certificates and token may have been renewed; files that cannot be read leave the old ones.
+        match Transport::new(&self.sending) {
+            Ok(transport) => self.transport = transport,
+            Err(error) => tracing::warn!(error, "[agents.sender]"),
+        }
+    }
+
+    /// Counts what the buffer could not keep.
+    fn dropped(&mut self) {
+        let missed = self.buffer.take_dropped();
+        self.shared.counts.dropped_full.fetch_add(missed.spans, Relaxed);
+        self.shared.missed(missed);
+    }
+
+    fn report(&self) {
+        let counts = &self.shared.counts;
+        let [memory, disk, errors, torn] = self.buffer.sizes();
+        counts.memory_bytes.store(memory, Relaxed);
+        counts.disk_bytes.store(disk, Relaxed);
+        counts.disk_errors.store(errors, Relaxed);
+        counts.torn.store(torn, Relaxed);
+    }
+
+    /// Sends what is left, as far as the server takes it in time; the rest goes to disk.
+    async fn end(&mut self) {
+        let end = Instant::now() + END;
+        while self.failures == 0 && !(self.buffer.is_empty() && self.requests.is_empty()) {
+            self.launch();
+            match timeout_at(end, self.requests.join_next_with_id()).await {
+                Ok(Some(ended)) => self.ended(ended),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        // What is under way may arrive or not: it is kept, and sent again at the next start.
+        self.requests.abort_all();
+        self.in_flight.drain().for_each(|(_, parcel)| self.buffer.failed(parcel));
+        self.tell_missed();
+        let left = self.buffer.close();
+        self.shared.counts.dropped_end.fetch_add(left.spans, Relaxed);
+        if left.spans > 0 {
+            tracing::warn!(spans = left.spans, "spans were left, and there is no buffer on disk");
+        }
+        self.report();
+    }
+}
