@@ -5,6 +5,7 @@
 //! What is dropped because the buffers are full is counted by cause, and a gap tells the server of it.
 
 mod buffer;
+mod heartbeat;
 mod segments;
 mod sending;
 mod transport;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::sink::{Batch, Sink};
 use buffer::Buffer;
+pub use heartbeat::Teller;
 use segments::Segments;
 pub use sending::{Sending, Token};
 use transport::Transport;
@@ -56,7 +58,7 @@ pub enum SenderError {
 }
 
 /// Starts to send; what an earlier process left on disk is sent first.
-pub fn start(sending: &Sending) -> Result<(Sender, Sends), SenderError> {
+pub fn start(sending: &Sending, teller: Teller) -> Result<(Sender, Sends), SenderError> {
     let shared = Arc::new(Shared::default());
     let folder = &sending.disk_path;
     let disk = (sending.disk_bytes > 0)
@@ -72,7 +74,7 @@ pub fn start(sending: &Sending) -> Result<(Sender, Sends), SenderError> {
         .build()
         .map_err(SenderError::System)?;
     let (queue, batches) = mpsc::channel(QUEUE_MAX);
-    let work = Work::new(encoder, buffer, transport, sending.clone(), Arc::clone(&shared));
+    let work = Work::new(encoder, buffer, transport, sending.clone(), teller, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
         .name("deeptrace-send".to_owned())
         .spawn(move || runtime.block_on(work.run(batches)))

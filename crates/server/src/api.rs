@@ -25,7 +25,7 @@ use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
 use crate::pipeline::Ingest;
-use crate::{alerts, analytics, audit, clock, live, metrics, page, spans as ingest};
+use crate::{agents, alerts, analytics, audit, clock, live, metrics, page, spans as ingest};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -93,6 +93,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(metrics::routes())
         .merge(page::routes())
         .merge(ingest::routes())
+        .merge(agents::routes())
         .with_state(api)
         .merge(config_routes(settings))
         .merge(duties)

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod again;
+pub mod agents;
 pub mod alerts;
 pub mod analytics;
 pub mod answers;

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use deeptrace_model::WallTime;
 use deeptrace_wire::{Encoded, Head};
 
 use super::Missed;
@@ -115,6 +116,13 @@ impl Buffer {
             && self.disk.as_ref().is_none_or(Segments::is_empty)
     }
 
+    /// Start of the oldest span that waits; `None` where none does, or only a gap.
+    pub fn oldest(&self) -> Option<WallTime> {
+        let in_memory = self.failed.front().or(self.waiting.front()).map(|parcel| parcel.head.from);
+        let on_disk = self.disk.as_ref().and_then(Segments::oldest);
+        in_memory.into_iter().chain(on_disk).filter(|from| *from > WallTime(0)).min()
+    }
+
     /// The end: what is left goes to disk. What cannot is dropped.
     pub fn close(&mut self) -> Missed {
         self.spill();
@@ -189,8 +197,6 @@ impl Buffer {
 
 #[cfg(test)]
 mod tests {
-    use deeptrace_model::WallTime;
-
     use super::*;
 
     /// A batch of so many bytes, with one span.

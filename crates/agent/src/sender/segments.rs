@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use deeptrace_model::WallTime;
 use deeptrace_wire::Head;
 use rustix::fs::{FlockOperation, flock};
 
@@ -191,6 +192,12 @@ impl Segments {
     /// Whether no batch waits to be read.
     pub fn is_empty(&self) -> bool {
         self.all.iter().all(|segment| segment.unread.is_empty())
+    }
+
+    /// Start of the oldest span that waits to be read.
+    pub fn oldest(&self) -> Option<WallTime> {
+        let unread = self.all.iter().find_map(|segment| segment.unread.front());
+        unread.map(|unread| unread.spans.from)
     }
 
     /// Bytes on disk.

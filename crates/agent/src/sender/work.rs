@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use deeptrace_wire::{Encoder, MEDIA_TYPE};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use super::buffer::{Buffer, Parcel};
+use super::heartbeat::Teller;
 use super::transport::{Outcome, Transport};
 use super::{Missed, Sending, Shared};
 use crate::sink::Batch;
@@ -19,6 +20,8 @@ use crate::sink::Batch;
 const IN_FLIGHT_MAX: usize = 4;
 /// Between two attempts: first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// Between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the server.
 const END: Duration = Duration::from_secs(3);
 /// Memory of spans that is kept to be used again: batches, and spans of one.
@@ -30,8 +33,11 @@ pub struct Work {
     buffer: Buffer,
     transport: Transport,
     sending: Sending,
+    teller: Teller,
     shared: Arc<Shared>,
     requests: JoinSet<Outcome>,
+    /// The heartbeat that is under way.
+    telling: Option<JoinHandle<()>>,
     /// What each request carries.
     in_flight: HashMap<Id, Parcel>,
     failures: u32,
@@ -44,6 +50,7 @@ impl Work {
         buffer: Buffer,
         transport: Transport,
         sending: Sending,
+        teller: Teller,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -51,7 +58,9 @@ impl Work {
             buffer,
             transport,
             sending,
+            teller,
             shared,
+            telling: None,
             requests: JoinSet::new(),
             in_flight: HashMap::new(),
             failures: 0,
@@ -61,10 +70,13 @@ impl Work {
 
     /// Until the pipeline has ended, and a little longer for what is left.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+        let mut beats = interval(HEARTBEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.launch();
             self.report();
             tokio::select! {
+                _ = beats.tick() => self.tell(),
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch),
                     None => break,
@@ -89,6 +101,24 @@ impl Work {
             let id = self.requests.spawn(request).id();
             self.in_flight.insert(id, parcel);
         }
+    }
+
+    /// Tells the server that we are there, unless it is still being told. One that is lost is followed
+    /// by the next.
+    fn tell(&mut self) {
+        if self.telling.as_ref().is_some_and(|telling| !telling.is_finished()) {
+            return;
+        }
+        let told = self.teller.tell(self.buffer.oldest()).to_string();
+        let transport = self.transport.clone();
+        self.telling = Some(tokio::spawn(async move {
+            match transport.post("/agents", "application/json", told.into()).await {
+                Outcome::Done => {}
+                Outcome::Later(why, _) | Outcome::Never(why) => {
+                    tracing::debug!(why, "the server did not take a heartbeat");
+                }
+            }
+        }));
     }
 
     /// Whether the only thing to do is to try again.

@@ -11,7 +11,7 @@ use axum::Router;
 use clap::Args;
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
-use deeptrace_agent::sender::{self, Sends};
+use deeptrace_agent::sender::{self, Sends, Teller};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
@@ -162,7 +162,8 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         None => (None, None, None),
     };
     let mut duties_end = None;
-    let (sink, sends) = sink(&loaded, ingest.as_ref(), doors.agent.is_some())?;
+    let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
+    let (sink, sends) = sink(&loaded, ingest.as_ref(), doors.agent.is_some(), teller)?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
@@ -259,6 +260,7 @@ fn sink(
     loaded: &Loaded,
     ingest: Option<&Ingest>,
     has_agent: bool,
+    teller: Teller,
 ) -> Result<(Box<dyn Sink>, Option<Sends>)> {
     match (ingest, &loaded.agent.sender) {
         (Some(ingest), sending) => {
@@ -268,7 +270,7 @@ fn sink(
             Ok((Box::new(ToStore(ingest.clone())), None))
         }
         (None, Some(sending)) => {
-            let (sender, sends) = sender::start(sending)?;
+            let (sender, sends) = sender::start(sending, teller)?;
             tracing::info!(server = sending.url, "sending");
             Ok((Box::new(sender), Some(sends)))
         }
