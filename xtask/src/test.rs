@@ -2,6 +2,7 @@
 //! application. What could not run here is said, and is no success in silence.
 
 mod containers;
+mod fleet;
 mod kernels;
 mod metrics;
 mod namespaces;
@@ -54,6 +55,14 @@ const STEPS: &[Step] = &[
     Step {
         root: true,
         ..step("network", "HTTP between namespaces, through NAT: all joined", network::network)
+    },
+    Step {
+        root: true,
+        ..step(
+            "fleet",
+            "three hosts, one server, under TLS: kills and cuts lose nothing",
+            fleet::fleet,
+        )
     },
     Step {
         root: true,

@@ -2,8 +2,8 @@
 
     exchange.py serve ADDRESS...     exchange.py ask
 
-ADDRESS is `HOST:PORT`, `[HOST]:PORT` or a path; `[::]` serves both families. Both read one command a
-line, answer each with one line (`ok ...` or `failed ...`), and end with their standard input.
+ADDRESS is `HOST:PORT`, `[HOST]:PORT` or a path; `[::]` serves both families; a server at
+`ADDRESS>ADDRESS` asks the second one before it answers. Both read one command a line, answer each with one line (`ok ...` or `failed ...`), and end with their standard input.
 """
 
 import http.client
@@ -13,6 +13,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 
 BODY = b"x" * 20_000
@@ -37,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         rest = int(self.headers.get("Content-Length", 0))
         while rest > 0:
             rest -= len(self.rfile.read(rest))
+        if self.server.behind:
+            self.ask_behind()
         answer = f"{self.path} {os.getpid()}".encode()
         self.send_response(500 if self.path.startswith("/fail") else 200)
         self.send_header("Content-Length", str(len(answer)))
@@ -44,6 +47,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     do_POST = do_GET
+
+    def ask_behind(self):
+        """On a connection that lives as long as the one it works for, which has a thread of its own."""
+        if not hasattr(self, "behind"):
+            self.behind = Connection(self.server.behind)
+        self.behind.ask(self.path, False)
 
     def log_message(self, *_):
         pass
@@ -55,6 +64,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 128
 
     def __init__(self, address):
+        address, _, self.behind = address.partition(">")
         self.address_family, where = parse(address)
         super().__init__(where, Handler, bind_and_activate=False)
         if self.address_family == socket.AF_INET6:
@@ -147,6 +157,16 @@ class Client:
 
         self.later(once, [(n, prefix) for n in numbers(first, count)])
 
+    def load(self, address, prefix, first, count, pause_ms):
+        """So many requests with pauses between them, on one connection, in the background."""
+        connection = Connection(address)
+
+        def once(path, big):
+            connection.ask(path, False)
+            time.sleep(int(pause_ms) / 1000)
+
+        self.later(once, [(n, prefix) for n in numbers(first, count)])
+
     def later(self, ask, requests):
         def run():
             try:
@@ -183,7 +203,7 @@ def main():
         commands = {"fork": fork, "start": start, "serve": lambda a: servers.append(Server(a))}
     else:
         client = Client()
-        commands = {name: getattr(client, name) for name in ("open", "ask", "each", "wait", "get")}
+        commands = {name: getattr(client, name) for name in ("open", "ask", "each", "load", "wait", "get")}
     print("ok", os.getpid(), flush=True)
     for line in sys.stdin:
         name, *arguments = line.split()

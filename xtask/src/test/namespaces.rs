@@ -58,12 +58,30 @@ pub struct Namespaces {
 }
 
 /// The process that a namespace lives as long as, and the pipe that it reads.
-struct Holder(Kept, #[expect(dead_code, reason = "closing it ends the process")] ChildStdin);
+pub struct Holder(Kept, #[expect(dead_code, reason = "closing it ends the process")] ChildStdin);
+
+impl Holder {
+    /// A new network, under a host name of its own.
+    pub fn named(name: &str) -> Result<Self> {
+        hold(&["--net", "--uts", "sh", "-c", &format!("hostname {name}; echo; exec cat")])
+    }
+
+    /// The process that holds it.
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// What starts a program under its host name as well.
+    pub fn on_host(&self) -> Vec<String> {
+        [enter(self), vec!["--uts".to_owned()]].concat()
+    }
+}
 
 impl Namespaces {
     /// Makes them; the same addresses every time, which is no conflict.
     pub fn make() -> Result<Self> {
-        let (client, router, server) = (hold()?, hold()?, hold()?);
+        let network = || hold(&["--net", "sh", "-c", "echo; exec cat"]);
+        let (client, router, server) = (network()?, network()?, network()?);
         let mut setup = Command::new("sh");
         for (name, holder) in [("C", &client), ("R", &router), ("S", &server)] {
             setup.env(name, holder.0.pid().to_string());
@@ -87,10 +105,10 @@ impl Namespaces {
 }
 
 /// A new namespace.
-fn hold() -> Result<Holder> {
+fn hold(arguments: &[&str]) -> Result<Holder> {
     let mut command = Command::new("unshare");
     // It is in the namespace once it has said something.
-    command.args(["--net", "sh", "-c", "echo; exec cat"]);
+    command.args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut kept = Kept::start("a namespace", &mut command)?;
     let (input, output) = kept.pipes()?;
