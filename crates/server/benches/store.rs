@@ -15,6 +15,7 @@ use std::time::Instant;
 use deeptrace_export::{Framing, format};
 use deeptrace_model::{Duration, Method, WallTime, hash64};
 use deeptrace_query::Limits;
+use deeptrace_server::access::View;
 use deeptrace_server::answers;
 use deeptrace_store::{Batch, Filter, Mode, Options, Step, Store, Window};
 use demo::{Demo, Trace};
@@ -208,7 +209,8 @@ fn ask(demo: &Demo, data: &Path, rounds: u64) {
     for trace in chosen(demo, rounds) {
         let id = trace.id.to_string();
         let clock = Instant::now();
-        let answer = serde_json::to_vec(&answers::trace(&*store, &id, limits).unwrap()).unwrap();
+        let answer =
+            serde_json::to_vec(&answers::trace(&*store, &id, &View::ALL, limits).unwrap()).unwrap();
         times.push(clock.elapsed().as_secs_f64() * 1e3);
         let told = told(&serde_json::from_slice(&answer).unwrap());
         assert_eq!(told.len(), trace.spans.len(), "trace {id}");
