@@ -9,7 +9,7 @@ use deeptrace_agent::written::{Agents, Correlation, Service};
 use deeptrace_server::alerts::AlertsConfig;
 use deeptrace_server::alerts::written::{Alert, Webhook};
 use deeptrace_server::config::BackupPlan;
-use deeptrace_server::written::{Backup, Elasticsearch, Server, Storage};
+use deeptrace_server::written::{Backup, Elasticsearch, Export, Server, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ pub struct Written {
     pub storage: Storage,
     /// `[elasticsearch]`.
     pub elasticsearch: Elasticsearch,
+    /// `[export]`.
+    pub export: Export,
     /// `[correlation]`.
     pub correlation: Correlation,
     /// `[[services]]`.
@@ -43,13 +45,15 @@ pub struct Written {
 pub const PLACES: &[&str] = &["deeptrace.toml", "/etc/deeptrace/deeptrace.toml"];
 
 /// Tables that take any key.
-const FREE: &[&str] = &["agents.trace.sampling_by_service", "correlation.evidence"];
+const FREE: &[&str] =
+    &["agents.trace.sampling_by_service", "correlation.evidence", "export.otlp.headers"];
 
-/// Values that are not shown.
+/// Values that are not shown, and those below them.
 const SECRET: &[&str] = &[
     "agents.sender.token",
     "elasticsearch.password",
     "elasticsearch.api_key",
+    "export.otlp.headers",
     "webhooks.secret",
     "webhooks.url",
 ];
@@ -150,7 +154,7 @@ impl Loaded {
             serde_path_to_error::deserialize(layers.tree()).map_err(|error| {
                 let key = error.path().to_string();
                 // What serde says has the value in it.
-                let is_secret = SECRET.contains(&without_numbers(&key).as_str());
+                let is_secret = is_below(&without_numbers(&key), SECRET);
                 let said =
                     if is_secret { "give a text".to_owned() } else { error.inner().to_string() };
                 at(&key, said)
@@ -165,6 +169,7 @@ impl Loaded {
             &written.server,
             &written.storage,
             &written.elasticsearch,
+            &written.export,
             agent.threshold,
         )
         .map_err(|error| at(&error.key, error.message))?;
@@ -215,7 +220,7 @@ impl Loaded {
 /// A value as it may be shown: without secrets, also those in front of a host.
 fn shown(key: &str, value: Value) -> Value {
     match value {
-        Value::String(text) if SECRET.contains(&key) && !text.is_empty() => json!("…"),
+        Value::String(text) if is_below(key, SECRET) && !text.is_empty() => json!("…"),
         Value::String(text) => match text.split_once("://") {
             Some((scheme, rest)) => match rest.split('/').next().and_then(|host| host.rfind('@')) {
                 Some(at) => json!(format!("{scheme}://…{}", &rest[at..])),

@@ -1,11 +1,13 @@
 //! `jaeger`: what Jaeger's query API answers (`model/json/model.go` of Jaeger 1.x) and its page opens as
 //! a file; times and durations in microseconds.
 
-use deeptrace_model::{Relation, SpanKind, TraceId, TraceSpan, Value};
+use deeptrace_model::{Relation, SpanId, SpanKind, TraceId, TraceSpan, Value};
+use opentelemetry_proto::tonic::trace::v1::span;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::otel::{Attribute, Told};
+use crate::otel::{Attribute, Members, Told};
+use crate::otlp::attributes;
 use crate::{Format, Objects, read};
 
 /// Its row in the table.
@@ -24,7 +26,7 @@ pub(crate) const FORMAT: Format = Format {
 /// A trace.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Trace {
+pub struct Trace {
     #[serde(rename = "traceID")]
     trace_id: String,
     spans: Vec<Span>,
@@ -44,7 +46,7 @@ struct Span {
     start_time: u64,
     duration: u64,
     tags: Vec<Tag>,
-    logs: Vec<serde_json::Value>,
+    logs: Vec<Log>,
     #[serde(rename = "processID")]
     process_id: String,
 }
@@ -60,6 +62,12 @@ struct Reference {
 }
 
 #[derive(Serialize)]
+struct Log {
+    timestamp: u64,
+    fields: Vec<Tag>,
+}
+
+#[derive(Serialize)]
 struct Tag {
     key: String,
     #[serde(rename = "type")]
@@ -67,11 +75,13 @@ struct Tag {
     value: serde_json::Value,
 }
 
-fn whole(trace: TraceId, spans: &[TraceSpan]) -> Trace {
+/// The trace of these spans.
+pub fn whole(trace: TraceId, spans: &[TraceSpan]) -> Trace {
+    let members = Members::new(trace, spans);
     let mut processes: Vec<Vec<Attribute>> = Vec::new();
     let mut converted_spans = Vec::with_capacity(spans.len());
     for span in spans {
-        let mut told = Told::new(span);
+        let mut told = Told::new(&members, span);
         let resource = std::mem::take(&mut told.resource);
         let at = processes.iter().position(|known| *known == resource).unwrap_or_else(|| {
             processes.push(resource);
@@ -98,29 +108,56 @@ fn converted(trace: TraceId, span: &TraceSpan, told: Told, process_id: String) -
     let TraceSpan { span, parent, link } = span;
     let mut tags = vec![text_tag("span.kind", kind(span.kind))];
     tags.extend(told.attributes.into_iter().map(tag));
+    let [scope, version] = &told.scope;
+    let texts = [("otel.scope.name", scope), ("otel.scope.version", version)];
+    let texts = texts.into_iter().chain([("w3c.tracestate", &told.trace_state)]);
+    tags.extend(texts.filter(|(_, text)| !text.is_empty()).map(|(name, it)| text_tag(name, it)));
+    if told.is_ok && !told.is_error {
+        tags.push(text_tag("otel.status_code", "OK"));
+    }
     if told.is_error {
         tags.push(Tag { key: "error".into(), kind: "bool", value: true.into() });
         tags.push(text_tag("otel.status_code", "ERROR"));
         tags.extend(told.message.map(|message| text_tag("otel.status_description", &message)));
     }
     let follows = link.as_ref().is_some_and(|link| link.relation == Relation::Follows);
-    let reference = |parent: deeptrace_model::SpanId| Reference {
+    let reference = |parent: SpanId| Reference {
         ref_type: if follows { "FOLLOWS_FROM" } else { "CHILD_OF" },
         trace_id: trace.to_string(),
         span_id: parent.to_string(),
     };
+    let references = parent.map(reference).into_iter().chain(told.links.iter().map(further));
     Span {
         trace_id: trace.to_string(),
         span_id: span.id.to_string(),
         flags: 1,
         operation_name: span.name.to_string(),
-        references: parent.map(reference).into_iter().collect(),
+        references: references.collect(),
         start_time: span.start.0 / 1000,
         duration: span.end.since(span.start).0 / 1000,
         tags,
-        logs: Vec::new(),
+        logs: told.events.into_iter().map(log).collect(),
         process_id,
     }
+}
+
+/// A link that is no parent, as OpenTelemetry's translation to Jaeger writes it.
+fn further(link: &span::Link) -> Reference {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Reference {
+        ref_type: "FOLLOWS_FROM",
+        trace_id: hex(&link.trace_id),
+        span_id: hex(&link.span_id),
+    }
+}
+
+fn log(event: span::Event) -> Log {
+    let mut fields: Vec<Tag> = Vec::with_capacity(event.attributes.len() + 1);
+    if !event.name.is_empty() {
+        fields.push(text_tag("event", &event.name));
+    }
+    fields.extend(attributes(event.attributes).0.iter().cloned().map(tag));
+    Log { timestamp: event.time_unix_nano / 1000, fields }
 }
 
 fn text_tag(key: &str, value: &str) -> Tag {

@@ -12,7 +12,7 @@ use deeptrace_model::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use crate::{Format, Objects, read};
+use crate::{Format, Objects, otel, read};
 
 /// Its row in the table.
 pub(crate) const FORMAT: Format = Format {
@@ -125,7 +125,11 @@ impl<'a> SpanJson<'a> {
             request_size: span.request_size,
             response_size: span.response_size,
             link: link.as_ref().map(LinkJson::new),
-            links: span.linked().map(LinkJson::item).collect(),
+            links: span
+                .linked()
+                .map(LinkJson::item)
+                .chain(otel::linked(span).map(LinkJson::reported))
+                .collect(),
             request_payload: payload(&span.request_payload),
             response_payload: payload(&span.response_payload),
             unknown: Cow::Borrowed(&span.unknown),
@@ -144,6 +148,11 @@ impl<'a> LinkJson<'a> {
             confidence: link.confidence.into(),
             algorithm: Cow::Borrowed(&link.algorithm),
         }
+    }
+
+    /// As the application's SDK reported it.
+    fn reported(cause: SpanId) -> Self {
+        Self { method: Method::TraceContext, algorithm: "sdk".into(), ..Self::item(cause) }
     }
 
     /// To a span that put an item into a queue, which was taken: both saw the same bytes.

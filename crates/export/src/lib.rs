@@ -1,10 +1,10 @@
 //! Spans at the process boundary: [`TABLE`] of formats, one file per format.
 #![forbid(unsafe_code)]
 
-mod jaeger;
+pub mod jaeger;
 mod json;
 mod otel;
-mod otlp;
+pub mod otlp;
 mod read;
 mod zipkin;
 

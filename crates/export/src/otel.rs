@@ -4,14 +4,25 @@
 //! for is under `deeptrace.`. Payloads stay behind: they are for those who may read them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use deeptrace_model::{Attributes, Method, Span, SpanStatus, TraceSpan, Value};
+use deeptrace_model::{
+    Attributes, EVENTS, LINKED_SPANS, LINKS, Method, RESOURCE_NAMES, SCOPE_NAME, SCOPE_VERSION,
+    STATUS_CODE, Span, SpanId, SpanStatus, TRACE_STATE, TraceId, TraceSpan, Value,
+};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 
 /// Beginnings of the names of resource attributes.
-const RESOURCE: &[&str] = &["service.", "host.", "process.", "container.", "k8s."];
+const RESOURCE: &[&str] =
+    &["service.", "host.", "process.", "container.", "k8s.", "telemetry.", "deployment.", "os."];
 
 /// A name with its value.
 pub(crate) type Attribute = (Cow<'static, str>, Value);
+
+/// Whether attributes of this name are of the process.
+pub(crate) fn is_resource(name: &str) -> bool {
+    RESOURCE.iter().any(|start| name.starts_with(start))
+}
 
 /// A span in OpenTelemetry's terms.
 pub(crate) struct Told {
@@ -19,16 +30,52 @@ pub(crate) struct Told {
     pub resource: Vec<Attribute>,
     /// Of the span.
     pub attributes: Vec<Attribute>,
+    /// What happened in it, as an SDK reported it.
+    pub events: Vec<Event>,
+    /// Further causes.
+    pub links: Vec<Link>,
+    /// Name and version of the instrumentation scope; we where no SDK reported it.
+    pub scope: [String; 2],
+    /// The `tracestate` that came with the trace.
+    pub trace_state: String,
     /// Whether it failed; what says nothing is no failure.
     pub is_error: bool,
-    /// Why.
+    /// Whether the application said that it went well.
+    pub is_ok: bool,
+    /// Why it failed.
     pub message: Option<String>,
     /// Whether the parent was in another process.
     pub is_remote: bool,
 }
 
+/// Spans that are told together.
+pub(crate) struct Members {
+    trace: TraceId,
+    /// Looked at for further causes only.
+    spans: BTreeSet<SpanId>,
+}
+
+impl Members {
+    pub(crate) fn new(trace: TraceId, spans: &[TraceSpan]) -> Self {
+        let has_causes = spans.iter().any(|it| it.span.attributes.get(LINKED_SPANS).is_some());
+        let spans = spans.iter().filter(|_| has_causes).map(|it| it.span.id).collect();
+        Self { trace, spans }
+    }
+
+    /// A cause in another trace is under an id that finds it here; its own is not known.
+    fn link(&self, cause: SpanId) -> Link {
+        let is_member = self.spans.contains(&cause);
+        let trace = if is_member { self.trace } else { TraceId::from_root(cause) };
+        Link {
+            trace_id: trace.0.to_be_bytes().to_vec(),
+            span_id: cause.0.to_be_bytes().to_vec(),
+            ..Link::default()
+        }
+    }
+}
+
 impl Told {
-    pub(crate) fn new(span: &TraceSpan) -> Self {
+    pub(crate) fn new(members: &Members, span: &TraceSpan) -> Self {
         let TraceSpan { span, link, .. } = span;
         let mut all = span.all_attributes();
         // "No answer was seen" is what only this side knows: to others the call has failed.
@@ -42,24 +89,73 @@ impl Told {
             all.push(("deeptrace.link.confidence".into(), Value::Float(confidence)));
             all.push(("deeptrace.link.algorithm".into(), link.algorithm.to_string().into()));
         }
-        let (mut resource, attributes): (Vec<Attribute>, _) = all
-            .iter()
-            .cloned()
-            .partition(|(name, _)| RESOURCE.iter().any(|start| name.starts_with(start)));
-        resource.insert(0, ("service.name".into(), Value::Text(span.service.clone())));
-        Self {
-            resource,
-            attributes,
+        let resource_names = match all.get(RESOURCE_NAMES) {
+            Some(Value::Texts(names)) => names.clone(),
+            _ => Vec::new(),
+        };
+        let mut links: Vec<Link> = objects(&all, LINKS);
+        links.extend(span.linked().map(|cause| members.link(cause)));
+        let mut told = Self {
+            resource: vec![("service.name".into(), Value::Text(span.service.clone()))],
+            attributes: Vec::with_capacity(all.len()),
+            events: objects(&all, EVENTS),
+            links,
+            scope: ["deeptrace".to_owned(), env!("CARGO_PKG_VERSION").to_owned()],
+            trace_state: taken(&all, TRACE_STATE).unwrap_or_default(),
             is_error: span.status != SpanStatus::Ok,
+            is_ok: all.get(STATUS_CODE).is_some(),
             message: span.status_message.clone(),
             is_remote: link.as_ref().is_some_and(|link| {
                 matches!(link.method, Method::Connection | Method::TraceContext)
             }),
+        };
+        if let Some(name) = taken(&all, SCOPE_NAME) {
+            told.scope = [name, taken(&all, SCOPE_VERSION).unwrap_or_default()];
         }
+        let told_otherwise = [
+            EVENTS,
+            LINKS,
+            RESOURCE_NAMES,
+            TRACE_STATE,
+            STATUS_CODE,
+            SCOPE_NAME,
+            SCOPE_VERSION,
+            LINKED_SPANS,
+        ];
+        for (name, value) in all.iter().filter(|(name, _)| !told_otherwise.contains(&&**name)) {
+            let is_of_process = is_resource(name) || resource_names.iter().any(|it| it == name);
+            let place = if is_of_process { &mut told.resource } else { &mut told.attributes };
+            place.push((name.clone(), value.clone()));
+        }
+        told
     }
 }
 
+/// The spans that an SDK linked it to, in whatever trace.
+pub(crate) fn linked(span: &Span) -> impl Iterator<Item = SpanId> {
+    let links: Vec<Link> = objects(&span.attributes, LINKS);
+    let ids = links.into_iter().filter_map(|link| link.span_id.as_slice().try_into().ok());
+    ids.map(|bytes| SpanId(u64::from_be_bytes(bytes)))
+}
+
+/// What is kept as OTLP/JSON, one text each.
+fn objects<T: serde::de::DeserializeOwned>(all: &Attributes, name: &str) -> Vec<T> {
+    match all.get(name) {
+        Some(Value::Texts(texts)) => {
+            texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn taken(all: &Attributes, name: &str) -> Option<String> {
+    all.get(name).and_then(Value::as_text).map(str::to_owned)
+}
+
 fn add_own(span: &Span, all: &mut Attributes) {
+    if span.is_reported() {
+        return;
+    }
     let number = |bytes: u64| Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX));
     all.push(("deeptrace.protocol".into(), span.protocol.to_string().into()));
     all.push(("deeptrace.request.size".into(), number(span.request_size)));

@@ -5,6 +5,8 @@
 //! is the OTLP file format: one `TracesData` a line. Protobuf has no lines: a `TracesData` may be
 //! written in pieces, since repeated fields of a message that follows are appended.
 
+mod reported;
+
 use std::io::{self, Write};
 
 use deeptrace_model::{SpanKind, TraceId, TraceSpan, Value};
@@ -17,8 +19,11 @@ use opentelemetry_proto::tonic::trace::v1::{
 };
 use prost::Message;
 
-use crate::otel::{Attribute, Told};
+use crate::otel::{Attribute, Members, Told};
 use crate::{Exporter, Format, Framing, Objects, read};
+
+pub(crate) use reported::attributes;
+pub use reported::{Reported, reported};
 
 /// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
 /// parent is in another process, and it is.
@@ -73,51 +78,67 @@ fn traces_data(trace: TraceId, spans: &[TraceSpan]) -> TracesData {
     TracesData { resource_spans: resources(trace, spans) }
 }
 
-/// The spans of a trace by resource, in the order in which these appear.
-fn resources(trace: TraceId, spans: &[TraceSpan]) -> Vec<ResourceSpans> {
-    let mut all: Vec<(Vec<Attribute>, Vec<Span>)> = Vec::new();
+/// The spans of a trace by resource and scope, in the order in which these appear.
+pub fn resources(trace: TraceId, spans: &[TraceSpan]) -> Vec<ResourceSpans> {
+    let members = Members::new(trace, spans);
+    let mut all: Grouped<Vec<Attribute>, (Scope, Vec<Span>)> = Vec::new();
     for span in spans {
-        let mut told = Told::new(span);
-        let resource = std::mem::take(&mut told.resource);
+        let mut told = Told::new(&members, span);
+        let (resource, scope) =
+            (std::mem::take(&mut told.resource), std::mem::take(&mut told.scope));
         let span = converted(trace, span, told);
-        match all.iter_mut().find(|(known, _)| *known == resource) {
-            Some((_, spans)) => spans.push(span),
-            None => all.push((resource, vec![span])),
-        }
+        add(add(&mut all, resource), scope).push(span);
     }
-    let of_resource = |(resource, spans)| ResourceSpans {
+    let of_scope = |([name, version], spans): (Scope, _)| ScopeSpans {
+        scope: Some(InstrumentationScope { name, version, ..InstrumentationScope::default() }),
+        spans,
+        ..ScopeSpans::default()
+    };
+    let of_resource = |(resource, scopes): (_, Vec<_>)| ResourceSpans {
         resource: Some(Resource { attributes: key_values(resource), ..Resource::default() }),
-        scope_spans: vec![ScopeSpans {
-            scope: Some(InstrumentationScope {
-                name: "deeptrace".into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                ..InstrumentationScope::default()
-            }),
-            spans,
-            ..ScopeSpans::default()
-        }],
+        scope_spans: scopes.into_iter().map(of_scope).collect(),
         ..ResourceSpans::default()
     };
     all.into_iter().map(of_resource).collect()
 }
 
+/// Name and version.
+type Scope = [String; 2];
+
+/// What belongs to each key, in the order of the keys.
+type Grouped<K, T> = Vec<(K, Vec<T>)>;
+
+/// What belongs to `key`.
+fn add<K: PartialEq, T>(list: &mut Grouped<K, T>, key: K) -> &mut Vec<T> {
+    let at = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, Vec::new()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
 fn converted(trace: TraceId, span: &TraceSpan, told: Told) -> Span {
     let TraceSpan { span, parent, .. } = span;
     let remote = if told.is_remote { IS_REMOTE } else { 0 };
+    let (message, code) = match told.message {
+        message if told.is_error => (message.unwrap_or_default(), StatusCode::Error),
+        _ if told.is_ok => (String::new(), StatusCode::Ok),
+        _ => (String::new(), StatusCode::Unset),
+    };
     Span {
         trace_id: trace.0.to_be_bytes().to_vec(),
         span_id: span.id.0.to_be_bytes().to_vec(),
         parent_span_id: parent.map(|parent| parent.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        trace_state: told.trace_state,
         flags: SAMPLED | HAS_IS_REMOTE | remote,
         name: span.name.to_string(),
         kind: kind(span.kind) as i32,
         start_time_unix_nano: span.start.0,
         end_time_unix_nano: span.end.0,
         attributes: key_values(told.attributes),
-        status: told.is_error.then(|| Status {
-            message: told.message.unwrap_or_default(),
-            code: StatusCode::Error as i32,
-        }),
+        events: told.events,
+        links: told.links,
+        status: (code != StatusCode::Unset).then_some(Status { message, code: code as i32 }),
         ..Span::default()
     }
 }

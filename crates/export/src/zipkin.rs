@@ -1,13 +1,17 @@
 //! `zipkin`: an array of spans of Zipkin's API v2 (`zipkin2-api.yaml`); times and durations in
 //! microseconds, values of tags as text.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use deeptrace_model::{SpanKind, TraceId, TraceSpan, Value};
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::otel::{Attribute, Told, text};
+use crate::json::AttributesJson;
+use crate::otel::{Attribute, Members, Told, text};
 use crate::{Format, Objects, read};
 
 /// Its row in the table.
@@ -17,7 +21,9 @@ pub(crate) const FORMAT: Format = Format {
     media_type: "application/json",
     make: |framing| {
         Objects::boxed(framing, ["[", "]"], |trace, spans, objects, out| {
-            spans.iter().try_for_each(|span| objects.add(&converted(trace, span), out))
+            let members = Members::new(trace, spans);
+            let mut spans = spans.iter();
+            spans.try_for_each(|span| objects.add(&converted(&members, trace, span), out))
         })
     },
     read: read::zipkin,
@@ -38,7 +44,15 @@ struct Span {
     local_endpoint: Endpoint,
     #[serde(skip_serializing_if = "Endpoint::is_empty")]
     remote_endpoint: Endpoint,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Annotation>,
     tags: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Annotation {
+    timestamp: u64,
+    value: String,
 }
 
 #[derive(Default, Serialize)]
@@ -79,14 +93,21 @@ impl Endpoint {
     }
 }
 
-fn converted(trace: TraceId, span: &TraceSpan) -> Span {
-    let Told { resource, attributes, is_error, message, .. } = Told::new(span);
+fn converted(members: &Members, trace: TraceId, span: &TraceSpan) -> Span {
+    let told = Told::new(members, span);
+    let Told { resource, attributes, is_error, message, events, links, .. } = told;
     let TraceSpan { span, parent, .. } = span;
     let local = Endpoint::of("local", &attributes);
     let remote = Endpoint::of("peer", &attributes);
     let all = resource.iter().chain(&attributes);
     let mut tags: BTreeMap<String, String> =
         all.map(|(name, value)| (name.to_string(), text(value))).collect();
+    // Zipkin has no links; OpenTelemetry's translation makes them tags of these names.
+    for (at, link) in links.iter().enumerate() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (trace, span) = (hex(&link.trace_id), hex(&link.span_id));
+        tags.insert(format!("otlp.link.{at}"), format!("{trace}|{span}"));
+    }
     if is_error {
         // Zipkin's rule: the tag marks an error, its value says more.
         tags.insert("error".into(), message.unwrap_or_default());
@@ -101,8 +122,17 @@ fn converted(trace: TraceId, span: &TraceSpan) -> Span {
         duration: (span.end.since(span.start).0 / 1000).max(1),
         local_endpoint: Endpoint { service_name: Some(span.service.to_string()), ..local },
         remote_endpoint: remote,
+        annotations: events.into_iter().map(annotation).collect(),
         tags,
     }
+}
+
+/// With its attributes as JSON behind the name, where it has some ("OpenTelemetry to Zipkin", Events).
+fn annotation(event: Event) -> Annotation {
+    let (attributes, _) = crate::otlp::attributes(event.attributes);
+    let named = json!({ event.name.as_str(): AttributesJson(Cow::Borrowed(&attributes)) });
+    let value = if attributes.is_empty() { event.name } else { named.to_string() };
+    Annotation { timestamp: event.time_unix_nano / 1000, value }
 }
 
 fn kind(kind: SpanKind) -> Option<&'static str> {

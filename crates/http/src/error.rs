@@ -101,6 +101,7 @@ impl ApiError {
     pub fn of_status(status: StatusCode, message: impl Into<String>) -> Self {
         let code = match status {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED_MEDIA_TYPE",
+            StatusCode::TOO_MANY_REQUESTS => "TOO_MANY_REQUESTS",
             StatusCode::PAYLOAD_TOO_LARGE => "PAYLOAD_TOO_LARGE",
             StatusCode::UPGRADE_REQUIRED => "UPGRADE_REQUIRED",
             status if status.is_client_error() => "INVALID_REQUEST",

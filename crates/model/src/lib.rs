@@ -15,6 +15,7 @@ mod link;
 mod message;
 mod payload;
 mod process;
+mod reported;
 mod span;
 mod time;
 mod trace;
@@ -33,6 +34,10 @@ pub use link::{Link, Method, Relation};
 pub use message::{Incomplete, Message, MessageRole, Touch, TraceContext};
 pub use payload::Payload;
 pub use process::{Process, ProcessKey};
+pub use reported::{
+    EVENTS, LINKS, OBSERVED_SPAN, REPORTED, RESOURCE_NAMES, SCOPE_NAME, SCOPE_VERSION, STATUS_CODE,
+    TRACE_STATE,
+};
 pub use span::{
     Exchange, ExchangeKind, Gap, GapCause, LINKED_SPANS, LINKED_TIME, Span, SpanKind, SpanStatus,
 };

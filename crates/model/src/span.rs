@@ -152,7 +152,7 @@ impl Span {
         ids.iter().filter_map(|id| u64::from_str_radix(id, 16).ok().map(SpanId))
     }
 
-    /// Its attributes with those that follow from its calls: `thread.id`, and the nanoseconds until
+    /// Its attributes with those that follow from its calls, if it has any: `thread.id`, and the nanoseconds until
     /// the first byte of the response, `deeptrace.time_to_first_byte_ns`. For what leaves the process.
     pub fn all_attributes(&self) -> Attributes {
         let mut all = self.attributes.clone();
@@ -161,7 +161,9 @@ impl Span {
                 all.push((Cow::Borrowed(name), i64::try_from(number).unwrap_or(i64::MAX).into()));
             }
         };
-        add("thread.id", self.request[1].tid.0.into());
+        if !self.is_reported() {
+            add("thread.id", self.request[1].tid.0.into());
+        }
         if let Some([first, _]) = self.response {
             let waited = first.time.since(self.request[1].time);
             add("deeptrace.time_to_first_byte_ns", waited.0);

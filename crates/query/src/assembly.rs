@@ -14,6 +14,7 @@ use deeptrace_store::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
 
 use crate::{
     Answers, Lookups,
+    absorb::absorb,
     join::{self, Known},
     tree,
 };
@@ -25,11 +26,23 @@ pub struct Limits {
     pub spans_max: usize,
     /// Links of lower confidence are not used; between 0 and 1.
     pub similarity_threshold: f32,
+    /// What is shown of exchanges of which there are two spans of one side.
+    pub view: View,
+}
+
+/// What a trace shows of an exchange that an SDK has reported and we have seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// One span: the SDK's, with ours in it.
+    #[default]
+    Merged,
+    /// Both.
+    Raw,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { spans_max: 10_000, similarity_threshold: 0.8 }
+        Self { spans_max: 10_000, similarity_threshold: 0.8, view: View::Merged }
     }
 }
 
@@ -315,6 +328,10 @@ impl Assembly {
                 Some((Arc::clone(self.known.get(*id)?), link.map(|(_, link)| link)))
             })
             .collect();
+        let spans = match self.limits.view {
+            View::Merged => absorb(spans),
+            View::Raw => spans,
+        };
         let (id, spans) = tree::order(spans);
         let from = spans.iter().map(|it| it.span.start).min().unwrap_or_default();
         let to = spans.iter().map(|it| it.span.end).max().unwrap_or_default();

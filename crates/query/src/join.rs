@@ -21,9 +21,14 @@ pub(crate) enum Side {
     Receiver,
 }
 
-/// The side of `span`; `None` inside a process.
+/// The side of `span`; `None` inside a process, and where it was not seen on a socket.
 pub(crate) fn side(span: &Span) -> Option<Side> {
-    match span.kind {
+    of_kind(span.kind).filter(|_| !span.is_reported())
+}
+
+/// The side that spans of this kind are on.
+pub(crate) fn of_kind(kind: SpanKind) -> Option<Side> {
+    match kind {
         SpanKind::Client | SpanKind::Producer => Some(Side::Sender),
         SpanKind::Server | SpanKind::Consumer => Some(Side::Receiver),
         SpanKind::Internal => None,

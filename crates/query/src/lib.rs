@@ -4,6 +4,7 @@
 //! depth at once; it does no I/O. [`run`] drives it with a [`Store`](deeptrace_store::Store).
 #![forbid(unsafe_code)]
 
+mod absorb;
 mod assembly;
 mod critical_path;
 mod group;
@@ -15,7 +16,7 @@ mod services;
 mod shape;
 mod tree;
 
-pub use assembly::{Assembly, Limits, Start, Step};
+pub use assembly::{Assembly, Limits, Start, Step, View};
 pub use critical_path::{CriticalPath, CriticalPaths, OnPath, Piece, critical_path};
 pub use lookups::{Answers, Lookups};
 pub use run::{FindError, find, run};

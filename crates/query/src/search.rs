@@ -80,7 +80,8 @@ pub fn walk<E: From<StoreError>>(
                 };
                 let passing = trace.spans.iter().map(|it| &it.span).filter(|it| filter.matches(it));
                 let newest = passing.map(|it| (it.start, it.id)).max();
-                seen.extend(trace.spans.iter().map(|it| it.span.id));
+                let ids = trace.spans.iter().flat_map(|it| [Some(it.span.id), it.span.observed()]);
+                seen.extend(ids.flatten());
                 if newest.is_none_or(|newest| newest <= (span.start, span.id)) {
                     taken += 1;
                     take(&trace)?;

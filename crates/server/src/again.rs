@@ -115,7 +115,9 @@ pub fn correlate(
             continue;
         }
         again.done.left_out_count += u64::from(!is_whole);
-        again.read(spans.iter().rev().map(|span| &**span))?;
+        // Those that SDKs reported name their parents, and have no calls to be correlated.
+        let seen = spans.iter().rev().filter(|span| !span.is_reported());
+        again.read(seen.map(|span| &**span))?;
         if spans.len() < PIECE_SPANS_MAX / 4 {
             length = Duration((length.0 * 2).min(PIECE_MAX.0));
         }

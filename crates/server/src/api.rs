@@ -16,6 +16,7 @@ use deeptrace_http::{ApiError, Params, Segment, Settings, config_routes};
 use deeptrace_model::WallTime;
 use deeptrace_query::Limits;
 use deeptrace_store::Store;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -24,8 +25,12 @@ use crate::alerts::Alerts;
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
+use crate::otlp::Otlp;
 use crate::pipeline::Ingest;
-use crate::{agents, alerts, analytics, audit, clock, live, metrics, page, spans as ingest};
+use crate::push::Push;
+use crate::{
+    agents, alerts, analytics, audit, clock, jaeger, live, metrics, page, spans as ingest,
+};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -40,6 +45,10 @@ pub struct Api {
     pub ingest: Ingest,
     /// Rules, and who is told when they fire; change while we run.
     pub alerts: Arc<Alerts>,
+    /// Spans that SDKs report.
+    pub otlp: Otlp,
+    /// Traces that are pushed.
+    pub push: Push,
     /// Links below it are not used; changes while we run.
     pub threshold: Arc<Threshold>,
     /// Who infers, and stored spans that are correlated again.
@@ -76,8 +85,8 @@ impl Threshold {
 /// All routes of the server, behind the gate.
 pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
     let (access, store) = (Arc::clone(&api.access), Arc::clone(&api.store));
-    let duties = duties::routes(Arc::clone(&api.duties));
-    let gated = Router::new()
+    let (duties, otlp) = (duties::routes(Arc::clone(&api.duties)), api.otlp.clone());
+    let routes = Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/traces", get(traces))
@@ -87,6 +96,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .route("/analytics/operations", get(operations))
         .route("/openapi.json", get(openapi))
         .merge(correlation::routes())
+        .merge(jaeger::routes())
         .merge(live::routes())
         .merge(analytics::routes::routes())
         .merge(alerts::routes::routes())
@@ -99,7 +109,12 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(duties)
         .merge(access::routes(Arc::clone(&access)))
         .merge(audit::routes(store))
-        .layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
+        .merge(otlp.routes());
+    behind_the_gate(routes, access)
+}
+
+fn behind_the_gate(routes: Router, access: Arc<Access>) -> Router {
+    let gated = routes.layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
     match access.auditor() {
         // Around the gate, because who was refused is in the log as well.
         Some(auditor) => {
@@ -107,6 +122,11 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         }
         None => gated,
     }
+}
+
+/// Only what takes spans of SDKs, for ports of its own; behind the gate as well.
+pub fn otlp_routes(api: &Api) -> Router {
+    behind_the_gate(api.otlp.clone().routes(), Arc::clone(&api.access))
 }
 
 /// Answers although the store refuses: that is for `/status` to say, and no reason to be restarted.
@@ -161,12 +181,31 @@ async fn traces(
     blocking(ask).await.map(Json)
 }
 
+/// The query of `GET /traces/{trace_id}`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Shown {
+    /// `raw`: spans of SDKs and ours side by side; else one for both.
+    view: Option<ViewName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ViewName {
+    Merged,
+    Raw,
+}
+
 async fn trace(
     State(api): State<Api>,
     view: View,
     Segment(id): Segment,
+    Params(shown): Params<Shown>,
 ) -> Result<Json<answers::TraceAnswer>, ApiError> {
-    let limits = api.limits();
+    let mut limits = api.limits();
+    if let Some(ViewName::Raw) = shown.view {
+        limits.view = deeptrace_query::View::Raw;
+    }
     blocking(move || answers::trace(&*api.store, &id, &view, limits)).await.map(Json)
 }
 
@@ -175,7 +214,8 @@ async fn spans(
     view: View,
     Params(search): Params<Search>,
 ) -> Result<Json<answers::SpanPage>, ApiError> {
-    let limits = api.limits();
+    // What is stored is searched, so that is what is shown.
+    let limits = Limits { view: deeptrace_query::View::Raw, ..api.limits() };
     let ask = move || answers::spans(&*api.store, &search, &view, limits, clock::now());
     blocking(ask).await.map(Json)
 }
@@ -220,6 +260,8 @@ impl Api {
         let mut counters = BTreeMap::new();
         let mut add = |name, value| *counters.entry(name).or_default() += value;
         self.ingest.counters(&mut add);
+        self.otlp.counters(&mut add);
+        self.push.counters(&mut add);
         self.store.counters(&mut add);
         self.access.auditor().into_iter().for_each(|auditor| auditor.counters(&mut add));
         self.duties.counters(&mut add);

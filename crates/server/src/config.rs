@@ -3,15 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use deeptrace_http::ServerFiles;
 use deeptrace_model::Duration;
 
 use crate::access::{Rules, SessionRules};
 use crate::audit::Keeping;
-use crate::written::{Audit, Auth, Backup, Elasticsearch, Server, Storage, Tls};
+use crate::push::{Protocol, Target};
+use crate::written::{self, Audit, Auth, Backup, Elasticsearch, Export, Server, Storage, Tls};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
-pub const NOT_YET: &[&str] = &["server.otlp"];
+pub const NOT_YET: &[&str] = &[];
 
 /// Keys (and what lies below them) that change without a restart.
 pub const LIVE: &[&str] = &[
@@ -45,6 +47,21 @@ pub struct Config {
     pub elasticsearch: deeptrace_store::Elasticsearch,
     /// Probability below which a link is not used when traces are assembled.
     pub threshold: f32,
+    /// Where spans of SDKs come in.
+    pub otlp: Otlp,
+    /// Where settled traces are pushed; `None`: nowhere.
+    pub push: Option<Target>,
+}
+
+/// Where spans of SDKs come in, beside the API's own port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// Over gRPC; `None`: not at all.
+    pub grpc: Option<SocketAddr>,
+    /// Over HTTP; `None`: not at all.
+    pub http: Option<SocketAddr>,
+    /// Spans that are taken in a second.
+    pub spans_per_second: u32,
 }
 
 /// The daily backup.
@@ -101,6 +118,7 @@ impl Config {
         server: &Server,
         storage: &Storage,
         elasticsearch: &Elasticsearch,
+        export: &Export,
         threshold: f32,
     ) -> Result<Self, ConfigError> {
         let backend = backend(storage.backend.as_deref(), elasticsearch)?;
@@ -113,7 +131,7 @@ impl Config {
             let message = "less than 16777216 (16 MiB) holds no useful time";
             return Err(error("storage.max_bytes", message));
         }
-        let listen = SocketAddr::new(ip(&server.host)?, server.port);
+        let listen = SocketAddr::new(ip("server.host", &server.host)?, server.port);
         let (access, tls) = (access(&server.auth, listen)?, tls(&server.tls)?);
         // Under TLS a session is never shown without it.
         let sessions = SessionRules { is_secure: tls.is_some(), ..access.sessions };
@@ -132,6 +150,8 @@ impl Config {
             }),
             elasticsearch: meant(elasticsearch),
             threshold,
+            otlp: otlp(&server.otlp)?,
+            push: target(&export.otlp)?,
         })
     }
 
@@ -199,6 +219,60 @@ fn tls(written: &Tls) -> Result<Option<ServerFiles>, ConfigError> {
 const EMBEDDED: &str = "embedded";
 const ELASTICSEARCH: &str = "elasticsearch";
 
+fn otlp(written: &written::Otlp) -> Result<Otlp, ConfigError> {
+    let ip = ip("server.otlp.host", &written.host)?;
+    let listen = |port| (port != 0).then(|| SocketAddr::new(ip, port));
+    if written.spans_per_second == 0 {
+        let message = "give at least 1; a port of 0 takes no spans at all";
+        return Err(error("server.otlp.spans_per_second", message));
+    }
+    Ok(Otlp {
+        grpc: listen(written.grpc_port),
+        http: listen(written.http_port),
+        spans_per_second: written.spans_per_second,
+    })
+}
+
+fn target(written: &written::ExportOtlp) -> Result<Option<Target>, ConfigError> {
+    let key = |name: &str| format!("export.otlp.{name}");
+    let protocol = match written.protocol.as_str() {
+        "grpc" => Protocol::Grpc,
+        "http/protobuf" => Protocol::Http,
+        _ => return Err(error(&key("protocol"), "choose grpc or http/protobuf")),
+    };
+    let is_gzip = match written.compression.as_str() {
+        "gzip" => true,
+        "none" => false,
+        _ => return Err(error(&key("compression"), "choose gzip or none")),
+    };
+    if !(1..=600_000).contains(&written.timeout) {
+        return Err(error(&key("timeout"), "give 1 to 600000 milliseconds"));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &written.headers {
+        let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        let message = "this is no header that HTTP can send";
+        let (name, mut value) =
+            parsed.ok_or_else(|| error(&key(&format!("headers.{name}")), message))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    if written.endpoint.is_empty() {
+        return Ok(None);
+    }
+    let endpoint = protocol.endpoint(&written.endpoint).ok_or_else(|| {
+        error(&key("endpoint"), "give an address like http://collector:4317 or https://…")
+    })?;
+    Ok(Some(Target {
+        endpoint,
+        protocol,
+        headers,
+        is_gzip,
+        timeout: std::time::Duration::from_millis(written.timeout),
+        certificate: (!written.certificate.is_empty()).then(|| written.certificate.clone().into()),
+    }))
+}
+
 fn check(elasticsearch: &Elasticsearch, backend: &str) -> Result<(), ConfigError> {
     for (index, host) in elasticsearch.hosts.iter().enumerate() {
         let key = format!("elasticsearch.hosts[{index}]");
@@ -265,11 +339,11 @@ fn backend(name: Option<&str>, elasticsearch: &Elasticsearch) -> Result<&'static
     })
 }
 
-fn ip(text: &str) -> Result<IpAddr, ConfigError> {
+fn ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     let text = if text == "localhost" { "127.0.0.1" } else { text };
     text.parse().map_err(|_| {
         let message = format!("`{text}` is no address; give one like 127.0.0.1 or 0.0.0.0");
-        error("server.host", message)
+        error(key, message)
     })
 }
 
@@ -284,7 +358,8 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         let (server, storage) = (Server::default(), Storage::default());
-        let config = Config::new(&server, &storage, &Elasticsearch::default(), 0.5).unwrap();
+        let (elastic, export) = (Elasticsearch::default(), Export::default());
+        let config = Config::new(&server, &storage, &elastic, &export, 0.5).unwrap();
         assert_eq!(config.listen, "127.0.0.1:7901".parse().unwrap());
         assert_eq!(config.retention, Duration::from_secs(604_800));
     }
@@ -340,7 +415,8 @@ mod tests {
             let (mut server, mut storage) = (Server::default(), Storage::default());
             let mut elasticsearch = Elasticsearch::default();
             spoil(&mut server, &mut storage, &mut elasticsearch);
-            let error = Config::new(&server, &storage, &elasticsearch, 0.5).unwrap_err();
+            let export = Export::default();
+            let error = Config::new(&server, &storage, &elasticsearch, &export, 0.5).unwrap_err();
             assert_eq!(error.key, *key);
         }
     }
@@ -350,10 +426,31 @@ mod tests {
         let (server, mut storage) = (Server::default(), Storage::default());
         let there =
             Elasticsearch { hosts: vec!["http://localhost:9200".into()], ..Default::default() };
-        let config = Config::new(&server, &storage, &there, 0.5).unwrap();
+        let export = Export::default();
+        let config = Config::new(&server, &storage, &there, &export, 0.5).unwrap();
         assert_eq!((config.backend, config.max_bytes), ("elasticsearch", u64::MAX));
         storage.backend = Some("embedded".into());
-        let config = Config::new(&server, &storage, &there, 0.5).unwrap();
+        let config = Config::new(&server, &storage, &there, &export, 0.5).unwrap();
         assert_eq!((config.backend, config.max_bytes), ("embedded", 10 << 30));
+    }
+
+    #[test]
+    fn each_bad_value_of_what_is_pushed_is_named() {
+        type Spoil = fn(&mut written::ExportOtlp);
+        let cases: &[(&str, Spoil)] = &[
+            ("export.otlp.endpoint", |it| it.endpoint = "collector:4317".into()),
+            ("export.otlp.endpoint", |it| it.endpoint = "ftp://collector".into()),
+            ("export.otlp.protocol", |it| it.protocol = "http/json".into()),
+            ("export.otlp.compression", |it| it.compression = "zip".into()),
+            ("export.otlp.timeout", |it| it.timeout = 0),
+            ("export.otlp.headers.a b", |it| {
+                it.headers.insert("a b".into(), "x".into());
+            }),
+        ];
+        for (key, spoil) in cases {
+            let mut written = written::ExportOtlp::default();
+            spoil(&mut written);
+            assert_eq!(target(&written).unwrap_err().key, *key);
+        }
     }
 }

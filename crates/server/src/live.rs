@@ -138,13 +138,15 @@ pub fn span_text(span: &Span, view: &View) -> Option<String> {
 async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place) {
     let mut live = api.ingest.live();
     let mut stop = api.stop.clone();
-    let mut settling = Settling::default();
+    let mut settling = Settling::for_live();
     let mut pace = tokio::time::interval(Duration::from_secs(1) / TRACES_PER_S);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             batch = live.recv() => match batch {
-                Ok(batch) => settling.add(&batch, Instant::now()),
+                Ok(batch) => {
+                    settling.add(&batch, Instant::now());
+                }
                 Err(RecvError::Lagged(batches)) => {
                     if tell_skipped(&mut socket, batches, 0).await.is_err() {
                         return;
@@ -155,7 +157,10 @@ async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place)
             _ = pace.tick() => {
                 let Some(key) = settling.due(Instant::now()) else { continue };
                 let trace = assemble(&api, key.1).await;
-                if settling.look(key, trace.as_ref(), Instant::now())
+                let new = settling.look(key, trace.as_ref(), Instant::now());
+                let shown = trace.as_ref().map_or(0, |trace| trace.spans.len());
+                // A trace of which a part was shown already is not shown again.
+                if new.is_some_and(|new| new.len() == shown && shown > 0)
                     && let Some(text) = trace.as_ref().and_then(|trace| summary_text(trace, &view))
                     && socket.send(Message::Text(text.into())).await.is_err()
                 {
@@ -183,7 +188,7 @@ fn summary_text(trace: &Trace, view: &View) -> Option<String> {
 }
 
 /// Returns when the process is to end.
-async fn ended(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn ended(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

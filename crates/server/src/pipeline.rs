@@ -166,6 +166,22 @@ impl Ingest {
         }
     }
 
+    /// Takes a batch if there is room for it and the store works; else gives it back, for a caller who can
+    /// try again. Never waits.
+    pub fn offer(&self, batch: Batch) -> Result<(), Batch> {
+        if self.error().is_some() {
+            return Err(batch);
+        }
+        let spans = batch.spans.len() as u64;
+        match self.queue.try_send(Item { batch, waits: None }) {
+            Ok(()) => {
+                self.shared.counts.received.fetch_add(spans, Relaxed);
+                Ok(())
+            }
+            Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item.batch),
+        }
+    }
+
     /// Memory of spans that were written, to be used again; empty.
     pub fn room(&self) -> Vec<Span> {
         self.shared.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()

@@ -1,6 +1,8 @@
 //! Configuration of the server as it is written in `deeptrace.toml`: every key with its default.
 //! What was meant is [`Config`](crate::config::Config).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `[server]` as written.
@@ -73,10 +75,40 @@ pub struct Empty {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Port of OTLP over gRPC.
+    /// Address of both ports.
+    pub host: String,
+    /// Port of OTLP over gRPC; 0: none.
     pub grpc_port: u16,
-    /// Port of OTLP over HTTP.
+    /// Port of OTLP over HTTP; 0: none.
     pub http_port: u16,
+    /// Spans that are taken in a second; beyond, senders are told to wait.
+    pub spans_per_second: u32,
+}
+
+/// `[export]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    /// Settled traces, pushed by the OpenTelemetry protocol.
+    pub otlp: ExportOtlp,
+}
+
+/// `[export.otlp]` as written; names and meanings are those of OpenTelemetry's `OTEL_EXPORTER_OTLP_…`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportOtlp {
+    /// Where to, e.g. `http://collector:4317`; `https` for TLS. Empty: nothing is pushed.
+    pub endpoint: String,
+    /// `grpc` or `http/protobuf`. The latter adds `/v1/traces` to an endpoint without a path.
+    pub protocol: String,
+    /// Sent with every request, e.g. an API key.
+    pub headers: BTreeMap<String, String>,
+    /// `gzip` or `none`.
+    pub compression: String,
+    /// Milliseconds for one request.
+    pub timeout: u64,
+    /// File with the certificates that are trusted, in PEM; empty: those of the system.
+    pub certificate: String,
 }
 
 /// `[storage]` as written.
@@ -161,7 +193,36 @@ impl Default for Auth {
 
 impl Default for Otlp {
     fn default() -> Self {
-        Self { grpc_port: 4317, http_port: 4318 }
+        let host = "127.0.0.1".to_owned();
+        Self { host, grpc_port: 4317, http_port: 4318, spans_per_second: 20_000 }
+    }
+}
+
+impl Default for ExportOtlp {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            protocol: "grpc".to_owned(),
+            headers: BTreeMap::new(),
+            compression: "gzip".to_owned(),
+            timeout: 10_000,
+            certificate: String::new(),
+        }
+    }
+}
+
+/// Without what the headers say.
+impl std::fmt::Debug for ExportOtlp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { endpoint, protocol, headers, compression, timeout, certificate } = self;
+        f.debug_struct("ExportOtlp")
+            .field("endpoint", endpoint)
+            .field("protocol", protocol)
+            .field("headers", &headers.keys())
+            .field("compression", compression)
+            .field("timeout", timeout)
+            .field("certificate", certificate)
+            .finish()
     }
 }
 

@@ -17,7 +17,9 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
+use deeptrace_server::push::Push;
 use deeptrace_store::{Batch, Mode, Options, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -78,12 +80,15 @@ impl Served {
         let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
         let correlation = Correlation { choice, jobs: Arc::new(jobs) };
         let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
+        let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), 1_000).unwrap();
         let api = Api {
             store,
             access: Arc::new(access),
             duties,
             ingest: ingest.clone(),
             alerts: Arc::default(),
+            otlp,
+            push: Push::default(),
             threshold: Arc::new(Threshold::new(0.5)),
             correlation,
             started: clock::now(),

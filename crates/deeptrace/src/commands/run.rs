@@ -14,7 +14,7 @@ use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sender::{self, Sends, Teller};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
-use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
+use deeptrace_http::{BindError, Guard, Limits, Listener, Settings, Tls, Token};
 use deeptrace_server::access::Access;
 use deeptrace_server::alerts::{Alerts, Watcher, by_lease};
 use deeptrace_server::api::{self, Api, Threshold};
@@ -23,7 +23,9 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
+use deeptrace_server::push::Push;
 use deeptrace_store::{Mode, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -90,6 +92,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let tls = loaded.server.tls.as_ref().map(Tls::open).transpose();
     let tls = tls.context("cannot start with [server.tls]")?;
     let server = server.map(|server| server.with_tls(tls.clone()));
+    let otlp = otlp_doors(roles, &loaded)?;
     let store = open_store(roles, &loaded, common)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -108,6 +111,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         agent,
         server,
         tls,
+        otlp,
         token,
         is_new,
         log_spans: roles.log_spans,
@@ -130,6 +134,7 @@ struct Doors {
     agent: Option<Listener>,
     server: Option<Listener>,
     tls: Option<Tls>,
+    otlp: OtlpDoors,
     token: Token,
     is_new: bool,
     /// Standard output is for spans.
@@ -137,12 +142,20 @@ struct Doors {
     data_dir: std::path::PathBuf,
 }
 
-/// The store with the thread that writes to it.
+/// Where spans of SDKs come in.
+#[derive(Default)]
+struct OtlpDoors {
+    grpc: Option<Listener>,
+    http: Option<Listener>,
+}
+
+/// The store with the thread that writes to it, and what else comes in and goes out.
 struct Opened {
     store: Arc<dyn Store>,
     duties: Arc<Duties>,
     ingest: Ingest,
     writer: Writer,
+    otlp: Otlp,
 }
 
 async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Opened>) -> Result<()> {
@@ -155,15 +168,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let (control, orders) = control::channel();
     let settings: Arc<dyn Settings> =
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
-    let (ingest, store, writer) = match opened {
-        Some(Opened { store, duties, ingest, writer }) => {
-            (Some(ingest), Some((store, duties)), Some(writer))
-        }
-        None => (None, None, None),
-    };
     let mut duties_end = None;
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
-    let (sink, sends) = sink(&loaded, ingest.as_ref(), doors.agent.is_some(), teller)?;
+    let ingest = opened.as_ref().map(|opened| &opened.ingest);
+    let (sink, sends) = sink(&loaded, ingest, doors.agent.is_some(), teller)?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
@@ -184,8 +192,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let guard = guard(listener.address(), names(listener.address(), &[]));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
-    let mut audit = None;
-    if let (Some(listener), Some((store, duties)), Some(ingest)) = (doors.server, store, ingest) {
+    let (mut audit, mut writer) = (None, None);
+    if let (Some(listener), Some(opened)) = (doors.server, opened) {
+        let Opened { store, duties, ingest, writer: writing, otlp } = opened;
+        writer = Some(writing);
         let started = duties.start(stopped.clone());
         duties_end = Some(started.context("cannot start the thread of the duties")?);
         let started = status.started;
@@ -207,14 +217,29 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
             duties,
             ingest,
             alerts,
+            otlp,
+            push: Push::default(),
             threshold,
             correlation,
             started,
             stop,
             version,
         };
-        let own = names(listener.address(), &loaded.server.names);
-        let guard = Guard::of_host(listener.address(), own);
+        if let Some(target) = &loaded.server.push {
+            let pushing = api.push.clone().start(target, api.clone())?;
+            serving.spawn(async move {
+                pushing.await;
+                Ok(())
+            });
+        }
+        for listener in [doors.otlp.grpc, doors.otlp.http].into_iter().flatten() {
+            let guard =
+                Guard::of_host(listener.address(), names(listener.address(), &loaded.server.names));
+            let routes = api::otlp_routes(&api);
+            serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
+        }
+        let guard =
+            Guard::of_host(listener.address(), names(listener.address(), &loaded.server.names));
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
@@ -292,7 +317,8 @@ fn capture(
 ) -> Result<EndCapture> {
     use deeptrace_agent::capturing::{Capturing, Parts};
 
-    let listeners = [&doors.agent, &doors.server].into_iter().flatten();
+    let OtlpDoors { grpc, http } = &doors.otlp;
+    let listeners = [&doors.agent, &doors.server, grpc, http].into_iter().flatten();
     let server = loaded.agent.sender.as_ref().map(|sending| sending.port);
     let own_ports = listeners.map(|listener| listener.address().port()).chain(server).collect();
     let handlers = custom::handlers()?;
@@ -413,6 +439,30 @@ fn bind(wanted: bool, address: SocketAddr, option: &'static str) -> Result<Optio
     Ok(Some(Listener::bind(address, option)?))
 }
 
+/// The ports for SDKs. Those that everybody uses are left to a collector that has them already; others
+/// were asked for.
+fn otlp_doors(roles: Roles, loaded: &Loaded) -> Result<OtlpDoors> {
+    if !roles.server {
+        return Ok(OtlpDoors::default());
+    }
+    let usual = deeptrace_server::written::Otlp::default();
+    let door = |address: Option<SocketAddr>, usual: u16, key: &'static str| {
+        let Some(address) = address else { return Ok(None) };
+        match Listener::bind(address, key) {
+            Err(error @ BindError::InUse { .. }) if address.port() == usual => {
+                eprintln!("deeptrace: spans of SDKs are not taken there: {error}");
+                Ok(None)
+            }
+            bound => bound.map(Some).context("cannot take spans of SDKs"),
+        }
+    };
+    let otlp = &loaded.server.otlp;
+    Ok(OtlpDoors {
+        grpc: door(otlp.grpc, usual.grpc_port, "server.otlp.grpc_port")?,
+        http: door(otlp.http, usual.http_port, "server.otlp.http_port")?,
+    })
+}
+
 fn agent_option(roles: Roles) -> &'static str {
     if roles.server { "--agent-port" } else { "--port" }
 }
@@ -430,7 +480,10 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let store: Arc<dyn Store> = guarded;
     let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent)
         .context("cannot start the writer of the store")?;
-    Ok(Some(Opened { store, duties, ingest, writer }))
+    let per_second = loaded.server.otlp.spans_per_second;
+    let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
+        .context("cannot start what looks for reported spans")?;
+    Ok(Some(Opened { store, duties, ingest, writer, otlp }))
 }
 
 impl Doors {
@@ -442,10 +495,15 @@ impl Doors {
         if let Some(server) = &self.server {
             writeln!(out, "deeptrace {VERSION}: page and API at {}", server.url())?;
         }
+        for (name, listener) in [("gRPC", &self.otlp.grpc), ("HTTP", &self.otlp.http)] {
+            if let Some(listener) = listener {
+                writeln!(out, "deeptrace {VERSION}: OTLP over {name} at {}", listener.url())?;
+            }
+        }
         if let Some(agent) = &self.agent {
             writeln!(out, "deeptrace {VERSION}: agent API at {}", agent.url())?;
         }
-        let listeners = [&self.agent, &self.server];
+        let listeners = [&self.agent, &self.server, &self.otlp.grpc, &self.otlp.http];
         let is_open = listeners.into_iter().flatten().any(|l| !l.address().ip().is_loopback());
         if is_open && self.is_new {
             writeln!(out, "admin token, shown this once: {}", self.token.as_str())?;

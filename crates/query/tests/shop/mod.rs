@@ -2,7 +2,8 @@
 //!
 //! A line is `ID KIND SERVICE NAME START END`, times in milliseconds, with words after it:
 //! `x=N` the exchange, `r=N` its request (`N` if not given), `sure=CONFIDENCE` of it, `unanswered`, `error`, `lost`,
-//! `app=N` the application's trace. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
+//! `app=N` the application's trace, `in=ID` the span that the request names; `sdk` for a span that an SDK
+//! reported, with `in=ID` for its parent. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
 //! (generation) and `follows`, the start of the child before them. `-` stands for no parent.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -10,8 +11,8 @@ use std::sync::Arc;
 
 use deeptrace_model::{
     BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
-    Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, TraceContext, TraceId, UnitId,
-    WallTime,
+    REPORTED, Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, TraceContext, TraceId,
+    UnitId, WallTime,
 };
 use deeptrace_store::{Batch, Mode, Options, Store};
 
@@ -42,7 +43,11 @@ fn read(lines: &[&str]) -> Batch {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[1] {
             "<-" => batch.links.push(link(&words)),
-            _ => batch.spans.push(span(&words)),
+            _ => {
+                let span = span(&words);
+                batch.links.extend(span.is_reported().then(|| reported_link(&span)));
+                batch.spans.push(span);
+            }
         }
     }
     batch
@@ -64,6 +69,7 @@ pub fn span(words: &[&str]) -> Span {
         Touch { event: EventId(id), time: BootTime(id), pid: Pid(1), tid: Tid(1), unit: UnitId(1) };
     let exchange: u64 = word(words, "x").unwrap_or(1000 + id);
     let answered = !words.contains(&"unanswered");
+    let is_reported = words.contains(&"sdk");
     Span {
         id: SpanId(id),
         kind: match words[1] {
@@ -71,11 +77,12 @@ pub fn span(words: &[&str]) -> Span {
             "C" => SpanKind::Client,
             "P" => SpanKind::Producer,
             "Q" => SpanKind::Consumer,
+            "I" => SpanKind::Internal,
             other => panic!("kind {other}"),
         },
         service: words[2].into(),
         name: words[3].into(),
-        protocol: "http".into(),
+        protocol: if is_reported { REPORTED } else { "http" }.into(),
         start: WallTime(time(words[4])),
         end: WallTime(time(words[5])),
         status: match words {
@@ -91,27 +98,43 @@ pub fn span(words: &[&str]) -> Span {
         response_payload: Default::default(),
         process: ProcessKey { pid: Pid(1), started: BootTime(1) },
         connection: ConnectionId(id),
-        exchange: Exchange {
-            kind: ExchangeKind::Tcp,
-            request: word(words, "r").unwrap_or(exchange),
-            response: answered.then_some(exchange),
-            stream: 0,
-            request_hash: 1,
-            confidence: word(words, "sure").unwrap_or(1.0),
+        exchange: if is_reported {
+            Exchange::unseen(SpanId(id))
+        } else {
+            Exchange {
+                kind: ExchangeKind::Tcp,
+                request: word(words, "r").unwrap_or(exchange),
+                response: answered.then_some(exchange),
+                stream: 0,
+                request_hash: 1,
+                confidence: word(words, "sure").unwrap_or(1.0),
+            }
         },
         request: [touch; 2],
         response: answered.then_some([touch; 2]),
-        trace_context: word(words, "app")
-            .map(|trace| TraceContext { trace: TraceId(trace), parent: 9 }),
+        trace_context: word(words, "app").map(|trace| TraceContext {
+            trace: TraceId(trace),
+            parent: word(words, "in").unwrap_or(if is_reported { 0 } else { 9 }),
+        }),
         unknown: Vec::new(),
         truncated: false,
         lost_events: u32::from(words.contains(&"lost")),
     }
 }
 
+fn reported_link(span: &Span) -> Link {
+    let parent = span.trace_context.map(|own| own.parent).filter(|id| *id != 0);
+    let id = span.id.0.to_string();
+    let text =
+        format!("{id} <- {} 1 trace-context 0", parent.map_or("-".into(), |id| id.to_string()));
+    let words: Vec<&str> = text.split_whitespace().collect();
+    Link { child_start: span.start, algorithm: "sdk".into(), ..link(&words) }
+}
+
 fn link(words: &[&str]) -> Link {
     let id: u64 = words[0].parse().unwrap();
     let method = match words[4] {
+        "trace-context" => Method::TraceContext,
         "thread" => Method::Thread,
         "order" => Method::Order,
         "inferred" => Method::Inferred,

@@ -83,6 +83,25 @@ pub const ROUTES: &[Route] = &[
     to(Agent, "POST", "/spans", "batches of agents"),
     to(Agent, "POST", "/agents", "an agent tells that it is there"),
     to(Viewer, "GET", "/agents", "agents, and how they are"),
+    // Jaeger's query API.
+    to(Viewer, "GET", "/api/services", "Jaeger: services"),
+    to(Viewer, "GET", "/api/services/{service}/operations", "Jaeger: operations of a service"),
+    to(Viewer, "GET", "/api/operations", "Jaeger: operations with their kinds"),
+    to(Viewer, "GET", "/api/traces", "Jaeger: search traces"),
+    to(Viewer, "GET", "/api/traces/{trace_id}", "Jaeger: one trace"),
+    to(Viewer, "GET", "/api/dependencies", "Jaeger: which service calls which"),
+    to(Viewer, "GET", "/api/v3/services", "Jaeger v3: services"),
+    to(Viewer, "GET", "/api/v3/operations", "Jaeger v3: operations of a service"),
+    to(Viewer, "GET", "/api/v3/traces", "Jaeger v3: search traces"),
+    to(Viewer, "GET", "/api/v3/traces/{trace_id}", "Jaeger v3: one trace"),
+    // Spans of SDKs.
+    to(Role::Agent, "POST", "/v1/traces", "OTLP over HTTP"),
+    to(
+        Role::Agent,
+        "POST",
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "OTLP over gRPC",
+    ),
     // Correlation.
     to(Viewer, "GET", "/correlation/algorithms", "algorithms, and which one is in effect")
         .narrowed(),

@@ -15,7 +15,9 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
+use deeptrace_server::push::Push;
 use deeptrace_store::{Mode, Options, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -218,6 +220,8 @@ pub fn api(
         store: Arc::clone(store),
         access: Arc::new(Access::new(Arc::clone(store), admin.clone(), rules)),
         alerts: Arc::default(),
+        otlp: Otlp::start(ingest.clone(), Arc::clone(store), 1_000).unwrap(),
+        push: Push::default(),
         ingest: ingest.clone(),
         threshold: Arc::new(Threshold::new(0.5)),
         started: clock::now(),
