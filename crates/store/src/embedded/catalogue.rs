@@ -17,6 +17,8 @@ pub(super) enum Kind {
 pub(super) struct Entry {
     pub(super) id: i64,
     pub(super) kind: Kind,
+    /// Whether it is compressed for long.
+    pub(super) is_compacted: bool,
     pub(super) min_start: WallTime,
     pub(super) max_start: WallTime,
     pub(super) max_end: WallTime,
@@ -30,6 +32,10 @@ pub(super) struct Entry {
     pub(super) names: u64,
 }
 
+/// Bits of the column `kind`.
+const KIND: u64 = 1;
+const COMPACTED: u64 = 2;
+
 /// The bit of a text in `services` or `names`.
 fn bit(text: &str) -> u64 {
     1 << (hash_bytes(text.as_bytes()) % 64)
@@ -41,6 +47,7 @@ impl Entry {
         Self {
             id: 0,
             kind,
+            is_compacted: false,
             min_start: WallTime(u64::MAX),
             max_start: WallTime(0),
             max_end: WallTime(0),
@@ -87,12 +94,18 @@ impl Entry {
             && (!filter.errors_only || self.errors > 0)
     }
 
+    /// What is stored in the column `kind`.
+    pub(super) fn kind_bits(&self) -> u64 {
+        self.kind as u64 | if self.is_compacted { COMPACTED } else { 0 }
+    }
+
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         // SQLite's integers are signed; the bits are ours.
         let number = |column: usize| row.get::<_, i64>(column).map(|bits| bits as u64);
         Ok(Self {
             id: row.get(0)?,
-            kind: if number(1)? == 0 { Kind::Spans } else { Kind::Links },
+            kind: if number(1)? & KIND == 0 { Kind::Spans } else { Kind::Links },
+            is_compacted: number(1)? & COMPACTED != 0,
             min_start: WallTime(number(2)?),
             max_start: WallTime(number(3)?),
             max_end: WallTime(number(4)?),

@@ -21,13 +21,13 @@ const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
-pub(super) const SCHEMA_VERSION: u32 = 4;
+pub(super) const SCHEMA_VERSION: u32 = 5;
 /// The oldest version that is read, and brought up to the current one when it is opened for writing.
 const SCHEMA_OLDEST: u32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    -- One row a batch of spans (kind 0) or links (kind 1). Times are nanoseconds since the epoch.
+    -- One row a batch of spans (kind 0) or links (kind 1), with 2 added where it is compacted. Times are nanoseconds since the epoch.
     CREATE TABLE batch (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         kind INTEGER NOT NULL,
@@ -203,13 +203,23 @@ fn migrate(connection: &Connection, version: u32) -> rusqlite::Result<()> {
         return Ok(());
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let tables = if version < 3 { [DOCUMENTS, ROLLUPS].concat() } else { ROLLUPS.to_owned() };
-    let migrated = connection
-        .execute_batch(&tables)
-        .and_then(|()| rollups::migrate(connection))
+    let migrated = add(connection, version)
         .and_then(|()| connection.pragma_update(None, "user_version", SCHEMA_VERSION));
     // What was not committed is undone when the connection is closed.
     migrated.and_then(|()| connection.execute_batch("COMMIT"))
+}
+
+/// Adds what `version` lacks. Version 5 has no more tables: it compacts batches, which says a bit of
+/// `batch.kind`, and bodies say their form.
+fn add(connection: &Connection, version: u32) -> rusqlite::Result<()> {
+    if version < 3 {
+        connection.execute_batch(DOCUMENTS)?;
+    }
+    if version < 4 {
+        connection.execute_batch(ROLLUPS)?;
+        rollups::migrate(connection)?;
+    }
+    Ok(())
 }
 
 /// Whether there is a table of that name: not all are in a store of an older version that was opened for

@@ -63,10 +63,9 @@ impl OperationRow {
     }
 }
 
-/// Spans, by start, as rows of at most `len_max` spans and about [`BATCH_BYTES_MAX`] bytes.
+/// Spans, by start, as rows of at most [`BATCH_LEN_MAX`] spans and about [`BATCH_BYTES_MAX`] bytes.
 pub(super) fn spans(
     spans: &[&Span],
-    len_max: usize,
     packer: &mut Packer,
     room: &mut Room,
     pace: &mut Pace,
@@ -77,7 +76,7 @@ pub(super) fn spans(
         let mut writing = Writing::new(room);
         let mut summary = Summary::new();
         for span in rest {
-            if writing.len() == len_max || writing.bytes() > BATCH_BYTES_MAX {
+            if writing.len() == BATCH_LEN_MAX || writing.bytes() > BATCH_BYTES_MAX {
                 break;
             }
             let (service, name) = writing.push(span);

@@ -9,8 +9,8 @@ use super::{
     Counters, REMOVALS,
     catalogue::{Entry, Kind},
     database,
-    encode::{self, BATCH_LEN_MAX, Row},
-    write::{self, Target, WRITTEN, Writer},
+    encode::{self, BATCH_LEN_MAX, Row, WRITTEN_LEVEL},
+    write::{self, Writer},
 };
 use crate::{Maintained, Options};
 
@@ -117,27 +117,28 @@ impl Writer {
         let Some(group) = mergeable(&entries, |id| self.unreadable.contains(&id)) else {
             return Ok(());
         };
-        self.replace(kind, &group, WRITTEN, done, counters)
+        self.replace(kind, &group, WRITTEN_LEVEL, done, counters)
     }
 
-    /// Replaces a group of batches by what is in them.
+    /// Replaces a group of batches by what is in them, compressed at that level of zstd.
     pub(super) fn replace(
         &mut self,
         kind: Kind,
         group: &[Entry],
-        target: Target,
+        level: i32,
         done: &mut Maintained,
         counters: &Counters,
     ) -> rusqlite::Result<()> {
         let rows = match kind {
-            Kind::Spans => self.merged_spans(group, target)?,
-            Kind::Links => self.merged_links(group, target)?,
+            Kind::Spans => self.merged_spans(group, level)?,
+            Kind::Links => self.merged_links(group, level)?,
         };
-        let Some(rows) = rows else {
+        let Some(mut rows) = rows else {
             // One of them cannot be read: it stays as it is, the others find another group.
             counters.merge_failures.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
+        rows.iter_mut().for_each(|row| row.entry.is_compacted = level != WRITTEN_LEVEL);
         let transaction = write::begin(&mut self.connection)?;
         delete(&transaction, group)?;
         rows.iter().try_for_each(|row| write::insert(&transaction, row))?;
@@ -147,11 +148,7 @@ impl Writer {
         self.refresh()
     }
 
-    fn merged_spans(
-        &mut self,
-        group: &[Entry],
-        target: Target,
-    ) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_spans(&mut self, group: &[Entry], level: i32) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut spans: Vec<Span> = Vec::new();
         for entry in group {
             let block = encode::read_spans(&self.body(entry.id)?, &mut self.decompressor);
@@ -164,14 +161,10 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
-        self.encode(&spans, target).map_err(write::unfit).map(Some)
+        self.encode(&spans, level).map_err(write::unfit).map(Some)
     }
 
-    fn merged_links(
-        &mut self,
-        group: &[Entry],
-        target: Target,
-    ) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_links(&mut self, group: &[Entry], level: i32) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut links: Vec<Link> = Vec::new();
         for entry in group {
             let read = encode::read_links(&self.body(entry.id)?, &mut self.decompressor);
@@ -184,7 +177,7 @@ impl Writer {
         links.sort_by_key(|link| (link.child_start, link.child, link.parent, link.generation));
         links.dedup();
         let links: Vec<&Link> = links.iter().collect();
-        self.encode_links(&links, target).map_err(write::unfit).map(Some)
+        self.encode_links(&links, level).map_err(write::unfit).map(Some)
     }
 
     pub(super) fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
@@ -221,7 +214,10 @@ pub(super) fn delete(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqli
 fn mergeable(entries: &[Entry], is_unreadable: impl Fn(i64) -> bool) -> Option<Vec<Entry>> {
     let full = BATCH_LEN_MAX as u64;
     let mut classes: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
-    for entry in entries.iter().filter(|it| it.count <= full / 2 && !is_unreadable(it.id)) {
+    for entry in entries
+        .iter()
+        .filter(|it| it.count <= full / 2 && !it.is_compacted && !is_unreadable(it.id))
+    {
         let class = entry.count.max(1).ilog2() / MERGED_LEN.ilog2();
         classes.entry(class).or_default().push(*entry);
     }

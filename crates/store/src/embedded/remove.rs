@@ -11,10 +11,10 @@ use rusqlite::OptionalExtension;
 use super::{
     catalogue::{Entry, Kind},
     database,
-    encode::{self, Row},
+    encode::{self, Row, WRITTEN_LEVEL},
     filter::{Filter, link_hash, span_hash},
     maintain, write,
-    write::{WRITTEN, Writer},
+    write::Writer,
 };
 use crate::{LinkKey, Removed, SpanKey, SpanLookup, Window};
 
@@ -215,7 +215,7 @@ impl Writer {
                     return Ok(None);
                 }
                 let left: Vec<&Span> = left.iter().collect();
-                self.encode(&left, WRITTEN).map_err(write::unfit).map(Some)
+                self.encode(&left, WRITTEN_LEVEL).map_err(write::unfit).map(Some)
             }
             Kind::Links => {
                 let Ok(links) = encode::read_links(&body, &mut self.decompressor) else {
@@ -225,7 +225,7 @@ impl Writer {
                 if left.len() == links.len() {
                     return Ok(None);
                 }
-                self.encode_links(&left, WRITTEN).map_err(write::unfit).map(Some)
+                self.encode_links(&left, WRITTEN_LEVEL).map_err(write::unfit).map(Some)
             }
         }
     }

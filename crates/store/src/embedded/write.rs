@@ -21,18 +21,6 @@ use crate::{Batch, Options, StoreError, joining::Joining};
 /// Between two writes, when there is more to write than there is time.
 const BEHIND: Duration = Duration::from_millis(3);
 
-/// How batches are to be.
-#[derive(Clone, Copy)]
-pub(super) struct Target {
-    /// Spans or links of one.
-    pub(super) len_max: usize,
-    /// Level of zstd.
-    pub(super) level: i32,
-}
-
-/// As they are written, and merged for the first time.
-pub(super) const WRITTEN: Target = Target { len_max: BATCH_LEN_MAX, level: WRITTEN_LEVEL };
-
 /// The one who may write.
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -80,24 +68,20 @@ impl Writer {
         Pace::new(self.is_gentle && !is_behind)
     }
 
-    /// Spans, by start, as rows in the form of `target`.
-    pub(super) fn encode(&mut self, spans: &[&Span], target: Target) -> Result<Vec<Row>, String> {
+    /// Spans, by start, as rows compressed at that level of zstd.
+    pub(super) fn encode(&mut self, spans: &[&Span], level: i32) -> Result<Vec<Row>, String> {
         let (mut pace, mut other) = (self.pace(), None);
-        let packer = packer(&mut self.packer, &mut other, target)?;
-        let rows = encode::spans(spans, target.len_max, packer, &mut self.room, &mut pace);
+        let packer = packer(&mut self.packer, &mut other, level)?;
+        let rows = encode::spans(spans, packer, &mut self.room, &mut pace);
         self.encoded = Some(Instant::now());
         rows
     }
 
-    /// Links, by start of their child, as rows in the form of `target`.
-    pub(super) fn encode_links(
-        &mut self,
-        links: &[&Link],
-        target: Target,
-    ) -> Result<Vec<Row>, String> {
+    /// Links, by start of their child, as rows compressed at that level of zstd.
+    pub(super) fn encode_links(&mut self, links: &[&Link], level: i32) -> Result<Vec<Row>, String> {
         let (mut pace, mut other) = (self.pace(), None);
-        let packer = packer(&mut self.packer, &mut other, target)?;
-        let rows = links.chunks(target.len_max);
+        let packer = packer(&mut self.packer, &mut other, level)?;
+        let rows = links.chunks(BATCH_LEN_MAX);
         rows.map(|links| encode::links(links, packer, &mut pace)).collect()
     }
 
@@ -112,10 +96,10 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         let mut pace = self.pace();
         let minutes = rollups::minutes(&spans, &mut self.joining, &mut pace);
-        rows.extend(self.encode(&spans, WRITTEN).map_err(unfit)?);
+        rows.extend(self.encode(&spans, WRITTEN_LEVEL).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
-        rows.extend(self.encode_links(&links, WRITTEN).map_err(unfit)?);
+        rows.extend(self.encode_links(&links, WRITTEN_LEVEL).map_err(unfit)?);
         let transaction = begin(&mut self.connection)?;
         rows.iter().try_for_each(|row| insert(&transaction, row))?;
         batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;
@@ -133,9 +117,9 @@ impl Writer {
 fn packer<'a>(
     written: &'a mut Packer,
     other: &'a mut Option<Packer>,
-    target: Target,
+    level: i32,
 ) -> Result<&'a mut Packer, String> {
-    match target.level {
+    match level {
         WRITTEN_LEVEL => Ok(written),
         level => Ok(other.insert(Packer::new(level).map_err(|error| error.to_string())?)),
     }
@@ -160,7 +144,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Resu
              services, names, operations) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
-            entry.kind as i64,
+            entry.kind_bits() as i64,
             entry.min_start.0 as i64,
             entry.max_start.0 as i64,
             entry.max_end.0 as i64,
