@@ -6,7 +6,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use deeptrace_http::{ApiError, Body, Params};
 use deeptrace_model::{Duration, Gap, GapCause, WallTime};
-use deeptrace_store::{Batch, Expected, Store};
+use deeptrace_store::{Batch, Expected, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -107,6 +107,13 @@ pub struct Agents {
 struct Seen {
     last_seen: u64,
     heartbeat: Heartbeat,
+}
+
+/// Hosts of the agents that are remembered, each with when it was heard of last.
+pub(crate) fn last_seen(store: &dyn Store) -> Result<Vec<(String, WallTime)>, StoreError> {
+    let known = store.documents(PREFIX, None, AGENTS_MAX)?;
+    let seen = known.iter().filter_map(|it| serde_json::from_slice::<Seen>(&it.body).ok());
+    Ok(seen.map(|seen| (seen.heartbeat.host_name, WallTime(seen.last_seen))).collect())
 }
 
 /// The routes.

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use deeptrace_model::{Duration, Span, SpanStatus, WallTime};
 use deeptrace_server::alerts::routes::{AlertsAnswer, answer, try_out};
 use deeptrace_server::alerts::{Alerts, AlertsConfig, Phase, Watcher, written};
-use deeptrace_store::{Batch, Mode, Options, Store};
+use deeptrace_store::{Batch, Expected, Mode, Options, Store};
 use hmac::{Hmac, KeyInit, Mac};
 use sample::{BEGIN, SECOND};
 use serde_json::Value;
@@ -295,4 +295,22 @@ fn a_service_is_missed_and_an_error_is_new_only_after_what_was_there_is_known() 
     assert_eq!(new.firing(), ["GET /order of cart: no order {n}, 3 times"]);
     watcher.step(at(400));
     assert_eq!(new.firing(), Vec::<String>::new());
+}
+
+#[test]
+fn an_agent_that_is_silent_is_lost_and_one_that_speaks_is_not() {
+    let alert = written::Alert { kind: "agent-lost".into(), ..Default::default() };
+    let setting = setting(alert, "http://127.0.0.1:9");
+    for (host, second) in [("silent", 0), ("speaking", 100)] {
+        let heartbeat = serde_json::json!({
+            "agent_id": host, "host_name": host, "version": "1", "boot_id": "0", "started_unix_nano": 0,
+            "sent_unix_nano": 0,
+        });
+        let body =
+            serde_json::json!({"last_seen": at(second).0, "heartbeat": heartbeat}).to_string();
+        let name = format!("agent/{host}");
+        setting.store.put_document(&name, Some(body.as_bytes()), Expected::Any).unwrap();
+    }
+    setting.watcher().step(at(120));
+    assert_eq!(setting.firing(), ["nothing was heard of the agent on silent for 120 s"]);
 }

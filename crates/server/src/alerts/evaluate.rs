@@ -9,14 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{Condition, Rule};
 use super::state::Finding;
+use crate::agents;
 use crate::analytics::GroupKey;
 
 /// Errors of a window that are looked at.
 const ERRORS_MAX: usize = 2_000;
 /// What a rule knows, at most; what was not seen for the longest time is forgotten.
 const KNOWN_MAX: usize = 10_000;
-/// Agents that are looked at.
-const AGENTS_MAX: usize = 10_000;
 /// A service, or an agent, that was not seen for so long is not missed.
 const SERVICE_KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// An error that was not seen for so long is new again.
@@ -200,23 +199,13 @@ fn missing_services(
     Ok(found.collect())
 }
 
-/// What is looked at of the document of an agent, `agent/HOST`.
-#[derive(Deserialize)]
-struct Heard {
-    #[serde(default)]
-    host: String,
-    last_seen_unix_nano: u64,
-}
-
 fn lost_agents(store: &dyn Store, rule: &Rule, now: WallTime) -> Result<Vec<Finding>, StoreError> {
     let mut found = Vec::new();
-    for document in store.documents("agent/", None, AGENTS_MAX)? {
-        let Ok(heard) = serde_json::from_slice::<Heard>(&document.body) else { continue };
-        let silent = now.since(WallTime(heard.last_seen_unix_nano));
+    for (host, seen) in agents::last_seen(store)? {
+        let silent = now.since(seen);
         if silent <= rule.window || silent > SERVICE_KNOWN {
             continue;
         }
-        let host = if heard.host.is_empty() { document.name } else { heard.host };
         let seconds = silent.0 / 1_000_000_000;
         let said = format!("nothing was heard of the agent on {host} for {seconds} s");
         found.push(finding(BTreeMap::from([("agent".to_owned(), host)]), said, seconds as f64));
