@@ -1,5 +1,6 @@
 """AMQP 0-9-1, with pika: queues, publications, gets, acknowledgements."""
 
+import ssl
 import time
 from types import SimpleNamespace
 
@@ -9,7 +10,8 @@ from truth import LOG, OPTIONS, main, opened
 
 def connect(port):
     start = time.time_ns()
-    where = pika.ConnectionParameters("127.0.0.1", port, heartbeat=0)
+    tls = pika.SSLOptions(ssl.create_default_context(cafile=OPTIONS.tls)) if OPTIONS.tls else None
+    where = pika.ConnectionParameters("127.0.0.1", port, heartbeat=0, ssl_options=tls)
     client, wire = opened(port, lambda: pika.BlockingConnection(where))
     names = ["connection.start", "connection.open"]
     LOG.opening(wire.port, names, start, time.time_ns())

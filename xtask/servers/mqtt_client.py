@@ -11,6 +11,8 @@ from truth import LOG, OPTIONS, main, opened
 def connect(port):
     start = time.time_ns()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    if OPTIONS.tls:
+        client.tls_set(OPTIONS.tls)
     connected, got = queue.Queue(), queue.Queue()
     client.on_connect = lambda *_: connected.put(True)
     client.on_subscribe = lambda *_: got.put(time.time_ns())

@@ -12,7 +12,8 @@ KEPT = "SELECT name FROM items WHERE id = %s"
 def connect(port):
     start = time.time_ns()
     where = {"host": "127.0.0.1", "port": port, "user": "probe", "password": "probe"}
-    where |= {"database": "shop", "use_pure": True, "autocommit": True, "ssl_disabled": True}
+    where |= {"database": "shop", "use_pure": True, "autocommit": True}
+    where |= {"ssl_ca": OPTIONS.tls} if OPTIONS.tls else {"ssl_disabled": True}
     where |= {"collation": "utf8mb4_general_ci"}
     client, wire = opened(port, lambda: mysql.connector.connect(**where))
     names = ["HandshakeResponse", "SET", "SET"]

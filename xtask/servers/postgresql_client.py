@@ -12,6 +12,7 @@ KEPT = "SELECT name FROM items WHERE id = %s"
 def connect(port):
     start = time.time_ns()
     where = f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
+    where += f" sslmode=verify-full sslrootcert={OPTIONS.tls}" if OPTIONS.tls else ""
     client, wire = opened(port, lambda: psycopg.connect(where, autocommit=True))
     # Nothing is prepared but what says so.
     client.prepare_threshold = 1 << 30

@@ -9,7 +9,8 @@ from truth import LOG, OPTIONS, main, opened
 
 def connect(port):
     start = time.time_ns()
-    made = lambda: redis.Redis(port=port, single_connection_client=True, protocol=2)
+    how = {"ssl": True, "ssl_ca_certs": OPTIONS.tls} if OPTIONS.tls else {}
+    made = lambda: redis.Redis(port=port, single_connection_client=True, protocol=2, **how)
     client, wire = opened(port, made)
     # Redis has it since 7.2, which Debian has not.
     names = ["CLIENT SETINFO", "CLIENT SETINFO"]

@@ -6,6 +6,7 @@ mod bench;
 mod bpf;
 mod build;
 mod captures;
+mod certificate;
 mod child;
 mod demo;
 mod docs;

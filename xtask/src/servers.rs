@@ -53,6 +53,8 @@ pub struct Server {
     start: fn(&Setting) -> Result<Vec<Kept>>,
     /// The client; what `truth.py` says of its arguments is added.
     client: fn(&Setting) -> Result<Command>,
+    /// Under TLS, and of which sides the plaintext is seen.
+    tls: Option<Tls>,
     /// How names of spans begin that come by themselves, as heartbeats do: neither demanded nor counted as
     /// invented.
     background: &'static [&'static str],
@@ -66,8 +68,18 @@ const SERVER: Server = Server {
     long: false,
     start: |_| bail!("it cannot be started"),
     client: |_| bail!("it has no client"),
+    tls: None,
     background: &[],
 };
+
+/// Whose plaintext is seen under TLS.
+#[derive(Clone, Copy, PartialEq)]
+enum Tls {
+    /// The client's and the server's.
+    Both,
+    /// The client's: the server's library is none that is read.
+    Client,
+}
 
 /// All, by kind.
 const TABLE: &[Server] = &[
@@ -79,12 +91,17 @@ const TABLE: &[Server] = &[
     grpc::GO,
     grpc::NODE,
     redis::SERVER,
+    redis::TLS,
     memcached::SERVER,
     postgresql::SERVER,
+    postgresql::TLS,
     mariadb::SERVER,
+    mariadb::TLS,
     brokers::MOSQUITTO,
+    brokers::MOSQUITTO_TLS,
     brokers::NATS,
     brokers::RABBITMQ,
+    brokers::RABBITMQ_TLS,
     brokers::RABBITMQ_STOMP,
     directories::ZOOKEEPER,
     directories::SLAPD,
@@ -195,12 +212,21 @@ fn prepare(server: &Server) -> Result<Setting> {
 fn one(server: &Server, setting: &Setting, binary: &Path) -> Result<Verdict> {
     let kept = (server.start)(setting)?;
     setting.serves().with_context(|| format!("see {}", setting.log().display()))?;
-    let mut client = Client::start((server.client)(setting)?, setting)?;
+    let mut command = (server.client)(setting)?;
+    if server.tls.is_some() {
+        command.args(["--tls", &setting.path("cert.pem")]);
+    }
+    let mut client = Client::start(command, setting)?;
     let pids: Vec<u32> = kept.iter().map(Kept::pid).chain([client.pid()]).collect();
     let config = format!("{LIMITS}[agents.trace]\npids = {pids:?}\n");
     let watcher = Watcher::start(binary, &setting.folder.join("watcher"), &config)?;
+    match server.tls {
+        Some(Tls::Both) => watcher.reads_tls_of(&pids)?,
+        Some(Tls::Client) => watcher.reads_tls_of(&[client.pid()])?,
+        None => {}
+    }
     let calls = client.go()?;
-    watcher.settle(2 * calls.len())?;
+    watcher.settle(check::sides(server).len() * calls.len())?;
     let spans = watcher.export()?;
     std::fs::write(setting.folder.join("spans.json"), serde_json::to_string_pretty(&spans)?)?;
     let verdict = check::check(server, client.pid(), &calls, &spans);

@@ -5,22 +5,35 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::setting::{Setting, serves};
-use super::{SERVER as BASE, Server, python};
+use super::{SERVER as BASE, Server, Tls, python};
+use crate::certificate::Certificate;
 use crate::child::Kept;
 
 pub const MOSQUITTO: Server = Server {
     name: "mosquitto",
     protocol: "mqtt",
     packages: &["mosquitto"],
-    start: |setting| {
-        let config = "listener PORT 127.0.0.1\nallow_anonymous true\nuser root\n";
-        let config = setting.write("mosquitto.conf", config)?;
-        let mut command = Command::new("mosquitto");
-        Ok(vec![setting.start("mosquitto", command.args(["-c", &config]))?])
-    },
+    start: |setting| mosquitto(setting, ""),
     client: |_| Ok(python::program("mqtt_client.py")),
     ..BASE
 };
+
+pub const MOSQUITTO_TLS: Server = Server {
+    name: "mosquitto-tls",
+    start: |setting| {
+        Certificate::make(&setting.folder)?;
+        mosquitto(setting, "certfile FOLDER/cert.pem\nkeyfile FOLDER/key.pem\n")
+    },
+    tls: Some(Tls::Both),
+    ..MOSQUITTO
+};
+
+fn mosquitto(setting: &Setting, options: &str) -> Result<Vec<Kept>> {
+    let config = format!("listener PORT 127.0.0.1\nallow_anonymous true\nuser root\n{options}");
+    let config = setting.write("mosquitto.conf", &config)?;
+    let mut command = Command::new("mosquitto");
+    Ok(vec![setting.start("mosquitto", command.args(["-c", &config]))?])
+}
 
 pub const NATS: Server = Server {
     name: "nats",
@@ -42,6 +55,19 @@ pub const RABBITMQ: Server = Server {
     start: |setting| rabbitmq(setting, "listeners.tcp.1 = 127.0.0.1:PORT\n", "[]."),
     client: |_| Ok(python::program("amqp_client.py")),
     ..BASE
+};
+
+/// TLS is Erlang's own there.
+pub const RABBITMQ_TLS: Server = Server {
+    name: "rabbitmq-tls",
+    start: |setting| {
+        Certificate::make(&setting.folder)?;
+        let config = "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:PORT\n\
+                      ssl_options.certfile = FOLDER/cert.pem\nssl_options.keyfile = FOLDER/key.pem\n";
+        rabbitmq(setting, config, "[].")
+    },
+    tls: Some(Tls::Client),
+    ..RABBITMQ
 };
 
 pub const RABBITMQ_STOMP: Server = Server {

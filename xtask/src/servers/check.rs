@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::Server;
 use super::truth::Call;
+use super::{Server, Tls};
 use crate::test::watcher::told;
 
 /// How far two readings of the wall clock may differ: spans' times are computed from the boot clock and a
@@ -66,9 +66,17 @@ impl fmt::Display for Verdict {
 
 /// Which side of an exchange.
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub enum Side {
     Client = 0,
     Server = 1,
+}
+
+/// The sides of which every span must be seen.
+pub fn sides(server: &Server) -> &'static [Side] {
+    match server.tls {
+        Some(Tls::Client) => &[Side::Client],
+        _ => &[Side::Client, Side::Server],
+    }
 }
 
 /// The client's process id, a side, and whether names may be unknown.
@@ -88,8 +96,10 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
     }
     let mut left: Vec<&Value> = spans.iter().collect();
     left.sort_by_key(|span| start(span));
-    let mut open: Vec<(&Call, Side)> =
-        calls.iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)]).collect();
+    // Hand-shakes are spans of their own.
+    left.retain(|span| server.tls.is_none() || told(span, "protocol") != "tls");
+    let of_both = calls.iter().flat_map(|it| sides(server).iter().map(move |side| (it, *side)));
+    let mut open: Vec<(&Call, Side)> = of_both.collect();
     // What is named goes first: a span without its name could be that of any call.
     for vague in [false, true] {
         let (mut right, mut unmatched) = (Vec::new(), Vec::new());
@@ -119,6 +129,10 @@ impl Verdict {
         let protocol = told(span, "protocol");
         if protocol != call.protocol.as_deref().unwrap_or(server.protocol) {
             self.wrong.push(format!("of {protocol}: {}", brief(span)));
+            return;
+        }
+        if server.tls.is_some() && told(&span["attributes"], "tls.protocol.name") != "tls" {
+            self.wrong.push(format!("does not say that it is under TLS: {}", brief(span)));
             return;
         }
         if let Some(expected) = call.sizes {

@@ -5,16 +5,28 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::setting::Setting;
-use super::{SERVER as BASE, Server, python};
+use super::{SERVER as BASE, Server, Tls, python};
+use crate::certificate::Certificate;
 use crate::child::Kept;
 
 pub const SERVER: Server = Server {
     name: "mariadb",
     protocol: "mysql",
     packages: &["mariadb-server"],
-    start,
+    start: |setting| start(setting, &[]),
     client: |_| Ok(python::program("mysql_client.py")),
     ..BASE
+};
+
+pub const TLS: Server = Server {
+    name: "mariadb-tls",
+    start: |setting| {
+        let Certificate { certificate, key } = Certificate::make(&setting.folder)?;
+        let (certificate, key) = (format!("--ssl-cert={certificate}"), format!("--ssl-key={key}"));
+        start(setting, &[&certificate, &key])
+    },
+    tls: Some(Tls::Both),
+    ..SERVER
 };
 
 /// A statement a line.
@@ -23,7 +35,7 @@ CREATE USER probe@'127.0.0.1' IDENTIFIED BY 'probe';
 GRANT ALL ON shop.* TO probe@'127.0.0.1';
 ";
 
-fn start(setting: &Setting) -> Result<Vec<Kept>> {
+fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {
     let data = format!("--datadir={}", setting.path("data"));
     let mut install = Command::new("mariadb-install-db");
     install.args(["--no-defaults", "--user=root", "--skip-test-db", &data]);
@@ -39,6 +51,6 @@ fn start(setting: &Setting) -> Result<Vec<Kept>> {
     ]);
     command.arg(format!("--port={}", setting.port));
     command.arg(format!("--socket={}", setting.path("socket")));
-    command.arg(format!("--init-file={users}"));
+    command.arg(format!("--init-file={users}")).args(options);
     Ok(vec![setting.start("mariadbd", &mut command)?])
 }

@@ -6,19 +6,32 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::setting::Setting;
-use super::{SERVER as BASE, Server, python};
+use super::{SERVER as BASE, Server, Tls, python};
+use crate::certificate::Certificate;
 use crate::child::Kept;
 
 pub const SERVER: Server = Server {
     name: "postgresql",
     protocol: "postgresql",
     packages: &["postgresql"],
-    start,
+    start: |setting| start(setting, &[]),
     client: |_| Ok(python::program("postgresql_client.py")),
     ..BASE
 };
 
-fn start(setting: &Setting) -> Result<Vec<Kept>> {
+pub const TLS: Server = Server {
+    name: "postgresql-tls",
+    start: |setting| {
+        let Certificate { certificate, key } = Certificate::make(&setting.folder)?;
+        let certificate = format!("ssl_cert_file={certificate}");
+        let key = format!("ssl_key_file={key}");
+        start(setting, &["-c", "ssl=on", "-c", &certificate, "-c", &key])
+    },
+    tls: Some(Tls::Both),
+    ..SERVER
+};
+
+fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {
     let programs = programs()?;
     let data = setting.path("data");
     fs::create_dir(&data)?;
@@ -27,7 +40,7 @@ fn start(setting: &Setting) -> Result<Vec<Kept>> {
     setting.run(init.args(["--auth", "trust", "--no-sync", "-D", &data]))?;
     let port = setting.port.to_string();
     let mut command = setting.as_user("postgres", &format!("{programs}/postgres"));
-    command.args(["-D", &data, "-h", "127.0.0.1", "-k", &data, "-p", &port]);
+    command.args(["-D", &data, "-h", "127.0.0.1", "-k", &data, "-p", &port]).args(options);
     Ok(vec![setting.start("postgres", &mut command)?])
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::program::{PYTHON, Program};
 use super::watcher::{LIMITS, Watcher, told};
+use crate::certificate::Certificate;
 use crate::child::{self, Kept};
 use crate::{build, packages, root};
 
@@ -98,7 +99,7 @@ fn run(is_meant: impl Fn(&str) -> bool) -> Result<()> {
     let pids: Vec<u32> = pids.chain([nginx.pid(), shell.pid()]).collect();
     let config = format!("{LIMITS}[agents.trace]\npids = {pids:?}\n");
     let watcher = Watcher::start(&binary, &bench.folder, &config)?;
-    covered(&watcher, &pids[..pids.len() - 1])?;
+    watcher.reads_tls_of(&pids[..pids.len() - 1])?;
     // Who waits inside of a call is not seen to begin it: what that call reads is lost, and a loss makes
     // parsers careful until nothing was under way for a second.
     for pair in &mut pairs {
@@ -168,20 +169,6 @@ fn survive(start: impl Fn() -> Result<Watcher>, pairs: &mut [Pair]) -> Result<()
     })?;
     println!("{count} requests answered while deeptrace was killed {KILLS} times");
     Ok(())
-}
-
-/// Waits until the libraries of all these processes are probed.
-fn covered(watcher: &Watcher, pids: &[u32]) -> Result<()> {
-    watcher.until("the TLS library of each process is probed", |watcher| {
-        let processes = watcher.agent("/processes?limit=1000")?;
-        let all = processes["processes"].as_array().context("no processes")?;
-        let is_covered = |pid: &u32| {
-            let process = all.iter().find(|process| process["pid"] == *pid);
-            let libraries = process.and_then(|process| process["tls"].as_array());
-            libraries.is_some_and(|all| all.iter().any(|library| library["plaintext"] == true))
-        };
-        Ok(pids.iter().all(is_covered))
-    })
 }
 
 /// A path that tells its pair, its number and the size of its answer.
@@ -255,13 +242,7 @@ impl Bench {
         }
         let folder = root().join("out/test-tls");
         fs::create_dir_all(&folder)?;
-        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
-        let (certificate, key) = (file("cert.pem"), file("key.pem"));
-        let mut make = Command::new("openssl");
-        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-        make.args(["-nodes", "-days", "9", "-subj", "/CN=localhost", "-addext"]);
-        make.args(["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key]);
-        child::succeed(make.args(["-out", &certificate]).stderr(Stdio::null()))?;
+        let Certificate { certificate, key } = Certificate::make(&folder)?;
         for size in SIZES {
             fs::create_dir_all(folder.join("files"))?;
             fs::write(folder.join(format!("files/{size}")), "x".repeat(size))?;

@@ -138,6 +138,20 @@ impl Watcher {
         Ok(())
     }
 
+    /// Waits until the TLS libraries of all these processes are probed.
+    pub fn reads_tls_of(&self, pids: &[u32]) -> Result<()> {
+        self.until("the TLS library of each process is probed", |watcher| {
+            let processes = watcher.agent("/processes?limit=1000")?;
+            let all = processes["processes"].as_array().context("no processes")?;
+            let is_read = |pid: &u32| {
+                let process = all.iter().find(|process| process["pid"] == *pid);
+                let libraries = process.and_then(|process| process["tls"].as_array());
+                libraries.is_some_and(|all| all.iter().any(|library| library["plaintext"] == true))
+            };
+            Ok(pids.iter().all(is_read))
+        })
+    }
+
     /// Waits until the store has `count` spans, or for as long as they may take.
     pub fn settle(&self, count: usize) -> Result<()> {
         let begun = Instant::now();

@@ -269,7 +269,7 @@ fn describe(statement: Option<&Arc<Statement>>, draft: &mut Draft) {
 pub(super) fn recognise(head: &Head<'_>) -> Option<bool> {
     let packet = Packet::read(head.bytes)?;
     let fits = packet.size() >= head.call_len as u64;
-    if packet.sequence == 1 && fits && Login::read(&packet).is_some() {
+    if fits && Login::begins(&packet) {
         return Some(true);
     }
     if compressed::begins(head.bytes) {
@@ -294,11 +294,7 @@ pub(super) fn is_start(bytes: &[u8]) -> bool {
         return true;
     }
     Packet::read(bytes).is_some_and(|packet| {
-        if packet.sequence == 0 {
-            is_believable(&packet)
-        } else {
-            packet.sequence == 1 && Login::read(&packet).is_some()
-        }
+        if packet.sequence == 0 { is_believable(&packet) } else { Login::begins(&packet) }
     })
 }
 

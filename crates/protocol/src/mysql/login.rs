@@ -53,6 +53,8 @@ pub(super) fn may_greet(packet: &Packet<'_>) -> bool {
 pub(super) struct Login {
     /// It asks for TLS, and says the rest in it.
     pub(super) is_ssl_request: bool,
+    /// It knows TLS.
+    has_tls: bool,
     /// It would compress.
     pub(super) compresses: bool,
     /// Metadata ends with `EOF`.
@@ -61,6 +63,17 @@ pub(super) struct Login {
 }
 
 impl Login {
+    /// Whether a client's first packet is one: of a connection, or of what it says under TLS, where
+    /// it has sent `SSLRequest` before.
+    pub(super) fn begins(packet: &Packet<'_>) -> bool {
+        let is_first = |login: Self| match packet.sequence {
+            1 => true,
+            2 => login.has_tls && !login.is_ssl_request,
+            _ => false,
+        };
+        Self::read(packet).is_some_and(is_first)
+    }
+
     /// Reads `SSLRequest` or `HandshakeResponse41`; `None` if the packet is neither.
     pub(super) fn read(packet: &Packet<'_>) -> Option<Self> {
         let body = packet.window(WINDOW);
@@ -73,6 +86,7 @@ impl Login {
         }
         (is_ssl_request || is_long).then(|| Self {
             is_ssl_request,
+            has_tls: flags & SSL != 0,
             compresses: flags & (COMPRESS | ZSTD) != 0,
             has_eof: flags & DEPRECATE_EOF == 0,
             database: body.get(FIXED..).and_then(|rest| database(flags, rest)),
