@@ -90,6 +90,8 @@ const TABLE: &[Server] = &[
     grpc::PYTHON,
     grpc::GO,
     grpc::NODE,
+    grpc::GO_TLS,
+    grpc::NODE_TLS,
     redis::SERVER,
     redis::TLS,
     memcached::SERVER,

@@ -1,4 +1,4 @@
-// A gRPC server with the methods of grpc_server.py: PORT. Messages are bytes without a schema.
+// A gRPC server with the methods of grpc_server.py: PORT [CERTIFICATE KEY]. Messages are bytes without a schema.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 )
 
@@ -62,6 +63,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ForceServerCodec(plain{}), grpc.UnknownServiceHandler(serve))
+	options := []grpc.ServerOption{grpc.ForceServerCodec(plain{}), grpc.UnknownServiceHandler(serve)}
+	if len(os.Args) > 3 {
+		pair, err := credentials.NewServerTLSFromFile(os.Args[2], os.Args[3])
+		if err != nil {
+			log.Fatal(err)
+		}
+		options = append(options, grpc.Creds(pair))
+	}
+	server := grpc.NewServer(options...)
 	log.Fatal(server.Serve(listener))
 }

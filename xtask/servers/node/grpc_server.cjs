@@ -1,4 +1,5 @@
-// A gRPC server with the methods of grpc_server.py: PORT. Messages are bytes without a schema.
+// A gRPC server with the methods of grpc_server.py: PORT [CERTIFICATE KEY]. Messages are bytes without a schema.
+const fs = require("fs");
 const grpc = require("@grpc/grpc-js");
 
 const same = (bytes) => bytes;
@@ -31,7 +32,9 @@ server.addService(service, {
     call.on("end", () => done(null, Buffer.from(String(total))));
   },
 });
-const address = `127.0.0.1:${process.argv[2]}`;
-server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) => {
+const [port, certificate, key] = process.argv.slice(2);
+const pair = () => ({ cert_chain: fs.readFileSync(certificate), private_key: fs.readFileSync(key) });
+const how = certificate ? grpc.ServerCredentials.createSsl(null, [pair()]) : grpc.ServerCredentials.createInsecure();
+server.bindAsync(`127.0.0.1:${port}`, how, (error) => {
   if (error) throw error;
 });
