@@ -1,8 +1,8 @@
 //! `deeptrace run`, and what `agent run` and `server run` share with it: everything is checked,
 //! bound and opened before anything starts, and ends in the opposite order.
 
-use std::io::Write;
-use std::net::SocketAddr;
+mod doors;
+
 use std::sync::Arc;
 
 use crate::config::{Loaded, Loader};
@@ -14,7 +14,7 @@ use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sender::{self, Sends, Teller};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
-use deeptrace_http::{BindError, Guard, Limits, Listener, Settings, Tls, Token};
+use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
 use deeptrace_server::access::Access;
 use deeptrace_server::alerts::{Alerts, Watcher, by_lease};
 use deeptrace_server::api::{self, Api, Threshold};
@@ -30,6 +30,7 @@ use deeptrace_store::{Mode, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::doors::{Doors, OtlpDoors, agent_option, bind, names, otlp_doors};
 use crate::settings::Running;
 use crate::{Common, custom, duty, span_log};
 
@@ -127,26 +128,6 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         tracing::error!("the thread that logs spans has panicked");
     }
     Ok(())
-}
-
-/// What is open before anything starts.
-struct Doors {
-    agent: Option<Listener>,
-    server: Option<Listener>,
-    tls: Option<Tls>,
-    otlp: OtlpDoors,
-    token: Token,
-    is_new: bool,
-    /// Standard output is for spans.
-    log_spans: bool,
-    data_dir: std::path::PathBuf,
-}
-
-/// Where spans of SDKs come in.
-#[derive(Default)]
-struct OtlpDoors {
-    grpc: Option<Listener>,
-    http: Option<Listener>,
 }
 
 /// The store with the thread that writes to it, and what else comes in and goes out.
@@ -432,41 +413,6 @@ fn allowed() -> Result<()> {
     Ok(())
 }
 
-fn bind(wanted: bool, address: SocketAddr, option: &'static str) -> Result<Option<Listener>> {
-    if !wanted {
-        return Ok(None);
-    }
-    Ok(Some(Listener::bind(address, option)?))
-}
-
-/// The ports for SDKs. Those that everybody uses are left to a collector that has them already; others
-/// were asked for.
-fn otlp_doors(roles: Roles, loaded: &Loaded) -> Result<OtlpDoors> {
-    if !roles.server {
-        return Ok(OtlpDoors::default());
-    }
-    let usual = deeptrace_server::written::Otlp::default();
-    let door = |address: Option<SocketAddr>, usual: u16, key: &'static str| {
-        let Some(address) = address else { return Ok(None) };
-        match Listener::bind(address, key) {
-            Err(error @ BindError::InUse { .. }) if address.port() == usual => {
-                eprintln!("deeptrace: spans of SDKs are not taken there: {error}");
-                Ok(None)
-            }
-            bound => bound.map(Some).context("cannot take spans of SDKs"),
-        }
-    };
-    let otlp = &loaded.server.otlp;
-    Ok(OtlpDoors {
-        grpc: door(otlp.grpc, usual.grpc_port, "server.otlp.grpc_port")?,
-        http: door(otlp.http, usual.http_port, "server.otlp.http_port")?,
-    })
-}
-
-fn agent_option(roles: Roles) -> &'static str {
-    if roles.server { "--agent-port" } else { "--port" }
-}
-
 fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<Opened>> {
     if !roles.server {
         return Ok(None);
@@ -484,44 +430,6 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
         .context("cannot start what looks for reported spans")?;
     Ok(Some(Opened { store, duties, ingest, writer, otlp }))
-}
-
-impl Doors {
-    /// One line on standard output, or on standard error where spans go to the other; beyond loopback, how
-    /// to get in, the token only when it is new.
-    fn announce(&self) -> std::io::Result<()> {
-        let out: &mut dyn Write =
-            if self.log_spans { &mut std::io::stderr() } else { &mut std::io::stdout() };
-        if let Some(server) = &self.server {
-            writeln!(out, "deeptrace {VERSION}: page and API at {}", server.url())?;
-        }
-        for (name, listener) in [("gRPC", &self.otlp.grpc), ("HTTP", &self.otlp.http)] {
-            if let Some(listener) = listener {
-                writeln!(out, "deeptrace {VERSION}: OTLP over {name} at {}", listener.url())?;
-            }
-        }
-        if let Some(agent) = &self.agent {
-            writeln!(out, "deeptrace {VERSION}: agent API at {}", agent.url())?;
-        }
-        let listeners = [&self.agent, &self.server, &self.otlp.grpc, &self.otlp.http];
-        let is_open = listeners.into_iter().flatten().any(|l| !l.address().ip().is_loopback());
-        if is_open && self.is_new {
-            writeln!(out, "admin token, shown this once: {}", self.token.as_str())?;
-        } else if is_open {
-            writeln!(out, "the admin token is in {}", Token::path(&self.data_dir).display())?;
-        }
-        Ok(())
-    }
-}
-
-/// Names under which a listener may be called: those of the configuration, beyond loopback also the
-/// host's own.
-fn names(listen: SocketAddr, configured: &[String]) -> Vec<String> {
-    let mut names = configured.to_vec();
-    if !listen.ip().is_loopback() {
-        names.push(deeptrace_capture::host::host().name);
-    }
-    names
 }
 
 /// The store of the same process.
