@@ -4,6 +4,7 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -36,10 +37,19 @@ pub fn routes() -> Router<Api> {
     Router::new().route("/spans", post(take))
 }
 
-async fn take(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
-    match commit(&api, &kind, body).await {
+    let body = body.map_err(|error| ApiError::of_status(error.status(), error.body_text()));
+    let committed = match body {
+        Ok(body) => commit(&api, &kind, body).await,
+        Err(error) => Err(error),
+    };
+    match committed {
         Ok(committed) => Json(committed).into_response(),
         Err(error) if is_temporary(error.status) => {
             ([(RETRY_AFTER, RETRY_S)], error).into_response()

@@ -35,7 +35,9 @@ table ip nat {
     chain after { type nat hook postrouting priority srcnat;
         ip daddr 10.98.2.2 tcp dport 8080 masquerade to :30000-30999 random; }
 }
-table ip cut { chain forward { type filter hook forward priority filter; } }
+table ip cut {
+    chain forward { type filter hook forward priority filter; policy accept; }
+}
 RULES
 "#;
 
