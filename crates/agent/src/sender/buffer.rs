@@ -104,6 +104,18 @@ impl Buffer {
         }
     }
 
+    /// No answer comes: perhaps the server is away, and what only memory has goes to disk, also what is
+    /// `in_flight`. That may be sent twice then, which is harmless.
+    pub fn stalled<'a>(&mut self, in_flight: impl Iterator<Item = &'a Parcel>) {
+        if !self.is_away {
+            self.is_away = true;
+            for parcel in in_flight.filter(|parcel| parcel.segment.is_none()) {
+                self.store(parcel);
+            }
+            self.spill();
+        }
+    }
+
     /// The server takes batches again.
     pub fn is_back(&mut self) {
         self.is_away = false;
@@ -229,6 +241,18 @@ mod tests {
         (0..5).for_each(|number| buffer.push(batch(number, 300)));
         assert_eq!(buffer.take_dropped().spans, 2);
         assert_eq!((drain(&mut buffer), buffer.sizes()), (3, [0; 4]));
+    }
+
+    #[test]
+    fn what_is_under_way_is_on_disk_when_no_answer_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = || Some(Segments::open(folder.path(), 100_000).unwrap());
+        let mut buffer = Buffer::new(1_000, disk());
+        (0..2).for_each(|number| buffer.push(batch(number, 300)));
+        let in_flight = buffer.next().unwrap();
+        buffer.stalled([&in_flight].into_iter());
+        drop(buffer);
+        assert_eq!(drain(&mut Buffer::new(1_000, disk())), 2);
     }
 
     #[test]

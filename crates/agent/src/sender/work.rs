@@ -20,6 +20,9 @@ use crate::sink::Batch;
 const IN_FLIGHT_MAX: usize = 4;
 /// Between two attempts: first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// Without an answer for so long, what is under way is put on disk as well: a network that swallows
+/// packets is noticed by pings only after ten seconds.
+const STALLED: Duration = Duration::from_secs(1);
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the server.
@@ -42,6 +45,10 @@ pub struct Work {
     in_flight: HashMap<Id, Parcel>,
     failures: u32,
     retry_at: Instant,
+    /// When the last answer came, or the first of the requests under way was made.
+    heard_at: Instant,
+    /// Whether what is under way is on disk as well.
+    has_stalled: bool,
 }
 
 impl Work {
@@ -65,6 +72,8 @@ impl Work {
             in_flight: HashMap::new(),
             failures: 0,
             retry_at: Instant::now(),
+            heard_at: Instant::now(),
+            has_stalled: false,
         }
     }
 
@@ -83,6 +92,11 @@ impl Work {
                 },
                 Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
                 () = sleep_until(self.retry_at), if self.is_retrying() => {}
+                () = sleep_until(self.heard_at + STALLED), if self.is_waiting() => {
+                    self.buffer.stalled(self.in_flight.values());
+                    self.dropped();
+                    self.has_stalled = true;
+                }
             }
         }
         self.end().await;
@@ -98,6 +112,9 @@ impl Work {
             let Some(parcel) = self.buffer.next() else { return };
             let (transport, bytes) = (self.transport.clone(), parcel.bytes.clone());
             let request = async move { transport.post("/spans", MEDIA_TYPE, bytes).await };
+            if self.in_flight.is_empty() {
+                (self.heard_at, self.has_stalled) = (Instant::now(), false);
+            }
             let id = self.requests.spawn(request).id();
             self.in_flight.insert(id, parcel);
         }
@@ -119,6 +136,11 @@ impl Work {
                 }
             }
         }));
+    }
+
+    /// Whether an answer is missed that nothing was done about yet.
+    fn is_waiting(&self) -> bool {
+        !self.in_flight.is_empty() && !self.has_stalled
     }
 
     /// Whether the only thing to do is to try again.
@@ -145,6 +167,7 @@ impl Work {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), Outcome::Later(error.to_string(), None)),
         };
+        (self.heard_at, self.has_stalled) = (Instant::now(), false);
         if let Some(parcel) = self.in_flight.remove(&id) {
             self.answered(parcel, outcome);
         }
