@@ -12,9 +12,10 @@ mod network;
 mod score;
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -34,8 +35,8 @@ const PAUSE_MS: usize = 50;
 const CUT: Duration = Duration::from_secs(20);
 /// Batches wait for up to 15 s between two attempts, with jitter half as long again.
 const SETTLED: Duration = Duration::from_secs(60);
-/// Around the end of an agent: what only memory had, and what it saw of the start.
-const BLIND_MAX: usize = 200;
+/// Before the end of an agent: what only memory had. After it says that it captures: what was under way.
+const BLIND: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
 
 /// Everything that runs.
 struct Fleet {
@@ -60,7 +61,7 @@ pub fn fleet() -> Result<()> {
 
     fleet.load()?;
     fleet.client.say("wait")?;
-    fleet.judge("without faults", 0, &mut wrong)?;
+    fleet.judge("without faults", &(0..0), &mut wrong)?;
 
     fleet.load()?;
     std::thread::sleep(Duration::from_secs(4));
@@ -68,26 +69,29 @@ pub fn fleet() -> Result<()> {
     std::thread::sleep(Duration::from_secs(6));
     fleet.start_server()?;
     fleet.client.say("wait")?;
-    fleet.judge("the server killed", 0, &mut wrong)?;
+    fleet.judge("the server killed", &(0..0), &mut wrong)?;
 
     fleet.load()?;
     fleet.network.cut(true)?;
     std::thread::sleep(CUT);
     fleet.network.cut(false)?;
     fleet.client.say("wait")?;
-    fleet.judge("an agent cut off", 0, &mut wrong)?;
+    fleet.judge("an agent cut off", &(0..0), &mut wrong)?;
 
     // The server is away when the agent is killed: what it had on disk comes with the next one.
     fleet.load()?;
     fleet.network.cut(true)?;
     std::thread::sleep(Duration::from_secs(6));
+    let blind_from = now() - BLIND.0;
     fleet.kill_agent(1)?;
     std::thread::sleep(Duration::from_secs(2));
     fleet.start_agent(1)?;
+    let blind_to = now() + BLIND.1;
     std::thread::sleep(Duration::from_secs(4));
     fleet.network.cut(false)?;
     fleet.client.say("wait")?;
-    fleet.judge("an agent killed", BLIND_MAX, &mut wrong)?;
+    let blind = blind_from.as_nanos() as u64..blind_to.as_nanos() as u64;
+    fleet.judge("an agent killed", &blind, &mut wrong)?;
 
     fleet.stop()?;
     if let Some(first) = wrong.first() {
@@ -222,7 +226,7 @@ impl Fleet {
     }
 
     /// Waits until every agent has handed over what it has, and holds what the store has to the truth.
-    fn judge(&mut self, when: &str, blind: usize, wrong: &mut Vec<String>) -> Result<()> {
+    fn judge(&mut self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) -> Result<()> {
         std::thread::sleep(Duration::from_secs(3));
         self.until("the agents' buffers are empty", |fleet| {
             for host in 0..3 {
@@ -254,6 +258,11 @@ impl Fleet {
         }
         self.server.as_mut().map_or(Ok(()), |server| server.stop(Duration::from_secs(15)))
     }
+}
+
+/// Since the epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Ends it without a chance to tidy up.

@@ -19,6 +19,8 @@ pub struct Score {
     requests: usize,
     /// Requests with all four spans.
     whole: usize,
+    /// When the others were made, nanoseconds since the epoch; `None` where A has no span either.
+    missing: Vec<Option<u64>>,
     /// Links of them that are there, and right.
     links: usize,
     /// Spans that are there twice, or on a host where they cannot be.
@@ -39,8 +41,8 @@ impl Score {
             }
         }
         let mut score = Self { requests: numbers.len(), ..Self::default() };
-        for (number, spans) in of_request {
-            score.add(number, &spans);
+        for number in numbers {
+            score.add(number, of_request.get(&number).map_or(&[], Vec::as_slice));
         }
         score
     }
@@ -57,7 +59,12 @@ impl Score {
                 place => self.odd.push(format!("request {number}: one more at {place:?}: {span}")),
             }
         }
-        self.whole += usize::from(found.iter().all(Option::is_some));
+        if found.iter().all(Option::is_some) {
+            self.whole += 1;
+        } else {
+            let made = found[0].and_then(|span| span["start_time_unix_nano"].as_u64());
+            self.missing.push(made);
+        }
         for index in 0..CHAIN.len() {
             let Some(span) = found[index] else { continue };
             let parent = told(span, "parent_span_id");
@@ -71,11 +78,12 @@ impl Score {
         }
     }
 
-    /// Adds what is wrong; so many requests may miss spans.
-    pub fn check(&self, when: &str, blind: usize, wrong: &mut Vec<String>) {
-        let missing = self.requests - self.whole;
-        if missing > blind {
-            wrong.push(format!("{when}: {missing} requests miss spans, {blind} may"));
+    /// Adds what is wrong; requests that were made while an agent was `blind` may miss spans.
+    pub fn check(&self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) {
+        let is_lost = |made: &&Option<u64>| made.is_none_or(|made| !blind.contains(&made));
+        let lost = self.missing.iter().filter(is_lost).count();
+        if lost > 0 {
+            wrong.push(format!("{when}: {lost} requests miss spans that no agent was blind for"));
         }
         let links = 3 * self.whole;
         if self.links * 1000 < links * 995 {
@@ -88,7 +96,7 @@ impl Score {
 
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, whole, links, odd, wrong } = self;
+        let Self { requests, whole, links, odd, wrong, .. } = self;
         write!(
             f,
             "{whole} of {requests} requests whole, {links} links right, {} wrong, {} spans twice",
