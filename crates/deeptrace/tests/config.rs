@@ -83,7 +83,14 @@ grpc_port = 4317
 http_port = 4318
 
 [[alerts]]
+name = "errors"
+kind = "error-rate"
+threshold = 0.05
+
 [[webhooks]]
+name = "on-call"
+url = "https://hooks.example/deeptrace"
+
 [backup]
 "#;
 
@@ -129,9 +136,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[server.tls]\ncert = \"a\"\n",
-        ":2: unknown key `server.tls.cert`: [server.tls] has no keys in this version",
+        ":2: unknown key `server.tls.cert`; the nearest known one is `server.tls.cert_file`",
     ),
-    ("[[alerts]]\nname = \"a\"\n", ":2: alerts[0].name: unknown field `name`, there are no fields"),
+    (
+        "[server.oidc]\nissuer = \"a\"\n",
+        ":2: unknown key `server.oidc.issuer`: [server.oidc] has no keys in this version",
+    ),
+    ("[[alerts]]\nnaim = \"a\"\n", ":2: alerts[0].naim: unknown field `naim`, expected one of"),
     (
         "[[services]]\nmatch = \"a\"\nname = \"a\"\n[[services]]\nmatsch = \"b\"\n",
         ":5: services[1].matsch: unknown field `matsch`, expected `match` or `name`",
@@ -206,7 +217,8 @@ fn variables_are_read_in_the_form_of_their_key() {
     ];
     for (name, text, expected) in cases {
         let environment = vec![(name.to_owned(), text.to_owned())];
-        let (_folder, path) = file("");
+        // What selects the backend by being there must say where it is.
+        let (_folder, path) = file("[storage]\nbackend = \"embedded\"\n");
         let loaded = Loader { environment, ..loader(&path) }.load(None).unwrap();
         let key = name.trim_start_matches("DEEPTRACE_").to_lowercase().replace("__", ".");
         assert_eq!(source(&loaded, &key), (expected, name.to_owned()));
@@ -222,7 +234,8 @@ fn variables_are_read_in_the_form_of_their_key() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let (_folder, path) = file("[elasticsearch]\npassword = \"changeme\"\n");
+    let (_folder, path) =
+        file("[elasticsearch]\nhosts = [\"http://localhost:9200\"]\npassword = \"changeme\"\n");
     let loaded = validate(&path).unwrap();
     assert_eq!(source(&loaded, "elasticsearch.password").0, json!("…"));
     assert!(!serde_json::to_string(&loaded.rows()).unwrap().contains("changeme"));

@@ -336,7 +336,7 @@ fn a_running_server_does_the_duties_of_its_folder() {
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let refused = client.delete(format!("{url}/spans?days=1")).call().unwrap();
     assert_eq!(refused.status(), 401);
-    assert_eq!(client.get(format!("{url}/jobs/abc")).call().unwrap().status(), 404);
+    assert_eq!(client.get(format!("{url}/jobs/abc")).call().unwrap().status(), 401);
 
     // The daily backup is made because today's time has come.
     let begun = Instant::now();

@@ -118,7 +118,7 @@ const CASES: &[Case] = &[
         name: "no store to read",
         arguments: "traces --data-dir DIR/nowhere",
         prepare: nothing,
-        said: "start `deeptrace run` or give its --data-dir",
+        said: "start `deeptrace run`, or give its --data-dir",
         code: 1,
     },
     Case {
