@@ -80,6 +80,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         root: true,
+        long: true,
         ..step(
             "metrics",
             "a real Prometheus: every query in deploy/ has its answer",
@@ -88,6 +89,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         root: true,
+        long: true,
         ..step("openapi", "every answer is as /openapi.json says", openapi::openapi)
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },

@@ -20,6 +20,7 @@ pub const MOSQUITTO: Server = Server {
 
 pub const MOSQUITTO_TLS: Server = Server {
     name: "mosquitto-tls",
+    long: true,
     start: |setting| {
         Certificate::make(&setting.folder)?;
         mosquitto(setting, "certfile FOLDER/cert.pem\nkeyfile FOLDER/key.pem\n")
@@ -60,6 +61,7 @@ pub const RABBITMQ: Server = Server {
 /// TLS is Erlang's own there.
 pub const RABBITMQ_TLS: Server = Server {
     name: "rabbitmq-tls",
+    long: true,
     start: |setting| {
         Certificate::make(&setting.folder)?;
         let config = "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:PORT\n\

@@ -20,6 +20,7 @@ pub const SERVER: Server = Server {
 
 pub const TLS: Server = Server {
     name: "mariadb-tls",
+    long: true,
     start: |setting| {
         let Certificate { certificate, key } = Certificate::make(&setting.folder)?;
         let (certificate, key) = (format!("--ssl-cert={certificate}"), format!("--ssl-key={key}"));
