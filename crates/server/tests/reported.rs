@@ -61,6 +61,8 @@ struct Server {
 impl Server {
     fn start(spans_per_second: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        // Before the store, which fills the folder.
+        let (token, _) = Token::open(folder.path()).unwrap();
         let options = Options::new(folder.path());
         let store: Arc<dyn Store> =
             deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
@@ -77,7 +79,6 @@ impl Server {
         let store: Arc<dyn Store> = guarded;
         let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
         let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), spans_per_second).unwrap();
-        let (token, _) = Token::open(folder.path()).unwrap();
         let (stop, stopped) = watch::channel(false);
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);
         let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
