@@ -86,7 +86,8 @@ fn a_tombstone_covers_what_its_target_matches() {
         let read: Tombstone = serde_json::from_str(&text).unwrap();
         assert_eq!(read, tombstone);
         assert_eq!(read.covers(&span(|_| ())), matches, "{target}");
-        assert!(!text.contains(parsed.value()), "{text}");
+        // A short one may be in the hexadecimal digits of a salt or a hash by chance.
+        assert!(parsed.value().len() < 4 || !text.contains(parsed.value()), "{text}");
         // What came after it is new.
         assert!(!read.covers(&span(|it| it.start = WallTime(NOW.0 + 1))));
     }
