@@ -185,18 +185,21 @@ impl Absorbing {
         let is_call = |span: &&Arc<Span>| {
             side(span) == Some(Side::Sender) && !self.taken.contains_key(&span.id)
         };
-        let calls: Vec<Arc<Span>> = self.reported().iter().filter(is_call).cloned().collect();
+        // By the request that made them.
+        let mut calls: BTreeMap<SpanId, Vec<Arc<Span>>> = BTreeMap::new();
+        for call in self.reported().iter().filter(is_call) {
+            let request = self.above(call.id).find(|id| self.is(id, Side::Receiver, true));
+            if let Some(request) = request {
+                calls.entry(request).or_default().push(Arc::clone(call));
+            }
+        }
         for span in self.ours().filter(|span| side(span) == Some(Side::Sender)) {
             if self.below.contains_key(&span.id) || span.trace_context.is_some() {
                 continue;
             }
             let Some(request) = self.parent(span.id).map(|id| self.place(id)) else { continue };
-            for call in &calls {
-                let of_request = self.above(call.id).find(|id| self.is(id, Side::Receiver, true));
-                if of_request == Some(request)
-                    && is_within(span.start, call)
-                    && is_within(span.end, call)
-                {
+            for call in calls.get(&request).into_iter().flatten() {
+                if is_within(span.start, call) && is_within(span.end, call) {
                     could_be.entry(span.id).or_default().push(call.id);
                     could_hold.entry(call.id).or_default().push(span.id);
                 }
@@ -234,13 +237,20 @@ impl Absorbing {
 
     fn result(self) -> Vec<Member> {
         let mut members = Vec::with_capacity(self.members.len());
+        // The first call that names each, by id.
+        let mut named: BTreeMap<SpanId, SpanId> = BTreeMap::new();
+        for (call, name) in &self.below {
+            named.entry(*name).or_insert(*call);
+        }
         for (id, (span, link)) in &self.members {
             if self.into.contains_key(id) {
                 continue;
             }
             let Some((ours, our_link)) = self.taken.get(id).and_then(|id| self.members.get(id))
             else {
-                let link = self.moved(span, link.as_ref()).or_else(|| self.above_work(span));
+                let link = self
+                    .moved(span, link.as_ref())
+                    .or_else(|| self.above_work(span, *named.get(id)?));
                 members.push((Arc::clone(span), link));
                 continue;
             };
@@ -262,13 +272,13 @@ impl Absorbing {
         members
     }
 
-    /// Work inside of a process that was reported without a parent is where what it called was seen to be.
-    fn above_work(&self, work: &Span) -> Option<Link> {
+    /// Work inside of a process that was reported without a parent is where what it called was seen to be:
+    /// `call` names it.
+    fn above_work(&self, work: &Span, call: SpanId) -> Option<Link> {
         if !work.is_reported() || side(work) == Some(Side::Receiver) {
             return None;
         }
-        let (call, _) = self.below.iter().find(|(_, named)| **named == work.id)?;
-        let (_, link) = self.members.get(call)?;
+        let (_, link) = self.members.get(&call)?;
         let link = link.as_ref().filter(|link| link.method != Method::Connection)?;
         let parent = self.place(link.parent?);
         let is_other = parent != work.id && !self.above(parent).any(|id| id == work.id);

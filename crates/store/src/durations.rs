@@ -58,12 +58,6 @@ impl Durations {
         Some(Duration(low + (highest(*bucket) - low) / 2))
     }
 
-    /// Each bucket that holds any: the longest duration that falls into it, and how many did, the
-    /// shortest first.
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        self.buckets.iter().map(|(bucket, count)| (Duration(highest(*bucket)), *count))
-    }
-
     /// Whether it is as it must be, for what was read from outside: bucket numbers that exist, rising.
     pub(crate) fn is_sound(&self) -> bool {
         self.buckets.iter().all(|(bucket, _)| *bucket < BUCKETS)

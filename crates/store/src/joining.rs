@@ -5,7 +5,7 @@
 //! then it counts as a call to a peer, or from a caller, that is not watched. Two sides that come further
 //! apart, or are written by two servers, are counted as two calls for that reason.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, Text, Value, WallTime};
 use rustc_hash::FxHashMap;
@@ -56,8 +56,8 @@ impl Joining {
             return;
         }
         let exchange = &span.exchange;
-        let key = exchange.key().map_or(exchange.request_key().0, |key| key.0);
-        let is_caller = span.kind != SpanKind::Server;
+        let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
+        let is_caller = !span.kind.is_receiver();
         match self.waiting.get(&key) {
             Some(other) if other.is_caller != is_caller => {
                 if let Some(other) = self.waiting.remove(&key) {
@@ -91,6 +91,11 @@ impl Joining {
                 out(alone(side));
             }
         }
+    }
+
+    /// Nothing of these services waits any more.
+    pub(crate) fn forget(&mut self, services: &BTreeSet<Text>) {
+        self.waiting.retain(|_, side| !services.contains(&side.service));
     }
 
     /// Tells all that wait.

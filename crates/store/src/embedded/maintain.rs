@@ -161,7 +161,8 @@ impl Writer {
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
-        self.encode(&spans, level).map_err(write::unfit).map(Some)
+        let mut pace = self.pace();
+        self.encode(&spans, level, &mut pace).map_err(write::unfit).map(Some)
     }
 
     fn merged_links(&mut self, group: &[Entry], level: i32) -> rusqlite::Result<Option<Vec<Row>>> {
@@ -177,7 +178,8 @@ impl Writer {
         links.sort_by_key(|link| (link.child_start, link.child, link.parent, link.generation));
         links.dedup();
         let links: Vec<&Link> = links.iter().collect();
-        self.encode_links(&links, level).map_err(write::unfit).map(Some)
+        let mut pace = self.pace();
+        self.encode_links(&links, level, &mut pace).map_err(write::unfit).map(Some)
     }
 
     pub(super) fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {

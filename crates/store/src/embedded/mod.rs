@@ -142,6 +142,7 @@ impl Embedded {
                 names.remove(&(Text::from(left.service), Text::from(left.name)));
             }
         }
+        self.writer()?.joining.forget(&gone);
         let mut behind = (!names.is_empty()).then_some(0);
         while let Some(id) = behind {
             let piece = self.writer()?.forget_sums(id, &names, &gone);

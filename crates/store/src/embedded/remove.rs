@@ -215,7 +215,8 @@ impl Writer {
                     return Ok(None);
                 }
                 let left: Vec<&Span> = left.iter().collect();
-                self.encode(&left, WRITTEN_LEVEL).map_err(write::unfit).map(Some)
+                let mut pace = self.pace();
+                self.encode(&left, WRITTEN_LEVEL, &mut pace).map_err(write::unfit).map(Some)
             }
             Kind::Links => {
                 let Ok(links) = encode::read_links(&body, &mut self.decompressor) else {
@@ -225,7 +226,8 @@ impl Writer {
                 if left.len() == links.len() {
                     return Ok(None);
                 }
-                self.encode_links(&left, WRITTEN_LEVEL).map_err(write::unfit).map(Some)
+                let mut pace = self.pace();
+                self.encode_links(&left, WRITTEN_LEVEL, &mut pace).map_err(write::unfit).map(Some)
             }
         }
     }

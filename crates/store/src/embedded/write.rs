@@ -62,27 +62,37 @@ impl Writer {
     }
 
     /// How the work that begins now goes on.
-    fn pace(&self) -> Pace {
+    pub(super) fn pace(&self) -> Pace {
         // Whoever comes back at once has more waiting than rests leave time for.
         let is_behind = self.encoded.is_some_and(|at| at.elapsed() < BEHIND);
         Pace::new(self.is_gentle && !is_behind)
     }
 
     /// Spans, by start, as rows compressed at that level of zstd.
-    pub(super) fn encode(&mut self, spans: &[&Span], level: i32) -> Result<Vec<Row>, String> {
-        let (mut pace, mut other) = (self.pace(), None);
+    pub(super) fn encode(
+        &mut self,
+        spans: &[&Span],
+        level: i32,
+        pace: &mut Pace,
+    ) -> Result<Vec<Row>, String> {
+        let mut other = None;
         let packer = packer(&mut self.packer, &mut other, level)?;
-        let rows = encode::spans(spans, packer, &mut self.room, &mut pace);
+        let rows = encode::spans(spans, packer, &mut self.room, pace);
         self.encoded = Some(Instant::now());
         rows
     }
 
     /// Links, by start of their child, as rows compressed at that level of zstd.
-    pub(super) fn encode_links(&mut self, links: &[&Link], level: i32) -> Result<Vec<Row>, String> {
-        let (mut pace, mut other) = (self.pace(), None);
+    pub(super) fn encode_links(
+        &mut self,
+        links: &[&Link],
+        level: i32,
+        pace: &mut Pace,
+    ) -> Result<Vec<Row>, String> {
+        let mut other = None;
         let packer = packer(&mut self.packer, &mut other, level)?;
         let rows = links.chunks(BATCH_LEN_MAX);
-        rows.map(|links| encode::links(links, packer, &mut pace)).collect()
+        rows.map(|links| encode::links(links, packer, pace)).collect()
     }
 
     /// Writes all of `batch` or nothing.
@@ -94,12 +104,13 @@ impl Writer {
         let mut spans: Vec<&Span> = batch.spans.iter().collect();
         // Nearly in order already, which a stable sort uses.
         spans.sort_by_key(|span| (span.start, span.id));
+        // One for all of it: that spans were encoded just now does not mean that more is waiting.
         let mut pace = self.pace();
         let minutes = rollups::minutes(&spans, &mut self.joining, &mut pace);
-        rows.extend(self.encode(&spans, WRITTEN_LEVEL).map_err(unfit)?);
+        rows.extend(self.encode(&spans, WRITTEN_LEVEL, &mut pace).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
-        rows.extend(self.encode_links(&links, WRITTEN_LEVEL).map_err(unfit)?);
+        rows.extend(self.encode_links(&links, WRITTEN_LEVEL, &mut pace).map_err(unfit)?);
         let transaction = begin(&mut self.connection)?;
         rows.iter().try_for_each(|row| insert(&transaction, row))?;
         batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;

@@ -119,3 +119,19 @@ fn a_call_whose_other_side_is_not_seen_is_one_from_outside_or_to_a_peer() {
         assert_eq!(edges(&*store).iter().map(|row| row.tally.spans).sum::<u64>(), 41);
     });
 }
+
+#[test]
+fn who_takes_an_item_is_called_by_who_put_it() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        let kinds = [SpanKind::Producer, SpanKind::Consumer];
+        let with_kind = |(n, kind)| Span { kind, ..span(n) };
+        let pair: Vec<Span> = (0..2).zip(kinds).map(with_kind).collect();
+        let [put, taken] = [&pair[0], &pair[1]].map(|it| it.service.clone());
+        store.write(&Batch { spans: pair.clone(), ..Batch::default() }).unwrap();
+        let edges = store.rollups(Window::ALL, Step::Whole, None).unwrap().edges;
+        let [row] = &edges[..] else { panic!("{edges:?}") };
+        assert_eq!(row.edge.caller, Some(put));
+        assert_eq!(row.edge.callee, Callee::Service(taken));
+    });
+}
