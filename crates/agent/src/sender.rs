@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use deeptrace_model::{Gap, GapCause, Span, WallTime};
+use deeptrace_model::{Missed, Span};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::sink::{Batch, Sink};
@@ -101,7 +101,7 @@ impl Sink for Sender {
         {
             self.shared.counts.dropped_queue.fetch_add(batch.spans.len() as u64, Relaxed);
             let mut missed = Missed::default();
-            batch.spans.iter().for_each(|span| missed.add_span(span));
+            batch.spans.iter().for_each(|span| missed.add(span));
             self.shared.missed(missed);
         }
     }
@@ -178,39 +178,7 @@ counts! {
     disk_bytes: "sender_disk_bytes",
 }
 
-/// Spans that were dropped, and when they were.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Missed {
-    spans: u64,
-    from: WallTime,
-    to: WallTime,
-}
-
-impl Missed {
-    fn add_span(&mut self, span: &Span) {
-        self.merge(Self { spans: 1, from: span.start, to: span.end });
-    }
-
-    fn of(head: &deeptrace_wire::Head) -> Self {
-        Self { spans: head.spans.into(), from: head.from, to: head.to }
-    }
-
-    fn merge(&mut self, other: Self) {
-        if other.spans > 0 {
-            self.from = if self.spans == 0 { other.from } else { self.from.min(other.from) };
-            self.to = self.to.max(other.to);
-            self.spans += other.spans;
-        }
-    }
-
-    fn gap(self) -> Option<Gap> {
-        let Self { spans, from, to } = self;
-        (spans > 0).then_some(Gap {
-            from,
-            to,
-            cause: GapCause::BufferFull,
-            events: spans,
-            bytes: 0,
-        })
-    }
+/// The spans of a batch, as dropped.
+fn missed_of(head: &deeptrace_wire::Head) -> Missed {
+    Missed { spans: head.spans.into(), from: head.from, to: head.to }
 }

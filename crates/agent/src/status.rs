@@ -173,7 +173,7 @@ impl Inner {
     /// Counts spans of one row.
     fn add(&mut self, run: &[Span]) {
         let Some(span) = run.first() else { return };
-        let is_server = is_server(span.kind);
+        let is_server = span.kind.is_receiver();
         let mut key =
             RowKey { service: span.service.clone(), protocol: span.protocol.clone(), is_server };
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
@@ -201,12 +201,8 @@ impl Inner {
 impl RowKey {
     /// Whether two spans are of one row.
     fn is_same(one: &Span, other: &Span) -> bool {
-        is_server(one.kind) == is_server(other.kind)
+        one.kind.is_receiver() == other.kind.is_receiver()
             && one.protocol == other.protocol
             && one.service == other.service
     }
-}
-
-fn is_server(kind: SpanKind) -> bool {
-    matches!(kind, SpanKind::Server | SpanKind::Consumer)
 }

@@ -217,11 +217,13 @@ pub(crate) fn is_guess(link: &Link) -> bool {
     link.method == Method::Inferred
 }
 
-fn last_unit(span: &Span) -> Option<u64> {
+/// Whoever wrote the answer.
+pub(crate) fn last_unit(span: &Span) -> Option<u64> {
     span.response.map(|[_, last]| last.tid.0.into())
 }
 
-fn class(span: &Span) -> u64 {
+/// What is asked for: protocol and name.
+pub(crate) fn class(span: &Span) -> u64 {
     hash64(&[hash_bytes(span.protocol.as_bytes()), hash_bytes(span.name.as_bytes())])
 }
 

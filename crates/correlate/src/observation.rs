@@ -50,7 +50,7 @@ impl Observation {
     /// those of the wall clock.
     pub fn of_span(span: &Span) -> Option<Self> {
         let (side, class, peer) = match span.kind {
-            SpanKind::Server => (Side::Served, kind_of(span), 0),
+            SpanKind::Server => (Side::Served, crate::inferred::class(span), 0),
             SpanKind::Client | SpanKind::Producer => {
                 (Side::Sent, callee(span), hash_bytes(span.protocol.as_bytes()))
             }
@@ -68,7 +68,7 @@ impl Observation {
             end: nanoseconds(span.end.0),
             class,
             peer,
-            units: [Some(asked.tid.0.into()), span.response.map(|[_, last]| last.tid.0.into())],
+            units: [Some(asked.tid.0.into()), crate::inferred::last_unit(span)],
             exchange: span.exchange.key().map(|key| key.0),
             addresses: None,
             in_turn: None,
@@ -80,11 +80,6 @@ impl Observation {
             known: None,
         })
     }
-}
-
-/// What is asked for: protocol and name.
-fn kind_of(span: &Span) -> u64 {
-    hash64(&[hash_bytes(span.protocol.as_bytes()), hash_bytes(span.name.as_bytes())])
 }
 
 /// What was found out about one span.

@@ -1,7 +1,7 @@
 //! `jaeger`: what Jaeger's query API answers (`model/json/model.go` of Jaeger 1.x) and its page opens as
 //! a file; times and durations in microseconds.
 
-use deeptrace_model::{Relation, SpanId, SpanKind, TraceId, TraceSpan, Value};
+use deeptrace_model::{Relation, SpanId, TraceId, TraceSpan, Value};
 use opentelemetry_proto::tonic::trace::v1::span;
 use serde::Serialize;
 use serde_json::json;
@@ -106,7 +106,7 @@ fn process(mut resource: Vec<Attribute>) -> serde_json::Value {
 
 fn converted(trace: TraceId, span: &TraceSpan, told: Told, process_id: String) -> Span {
     let TraceSpan { span, parent, link } = span;
-    let mut tags = vec![text_tag("span.kind", kind(span.kind))];
+    let mut tags = vec![text_tag("span.kind", span.kind.as_str())];
     tags.extend(told.attributes.into_iter().map(tag));
     let [scope, version] = &told.scope;
     let texts = [("otel.scope.name", scope), ("otel.scope.version", version)];
@@ -174,14 +174,4 @@ fn tag((key, value): Attribute) -> Tag {
         Value::Texts(texts) => ("string", json!(json!(texts).to_string())),
     };
     Tag { key: key.into_owned(), kind, value }
-}
-
-fn kind(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
-        SpanKind::Producer => "producer",
-        SpanKind::Consumer => "consumer",
-        SpanKind::Internal => "internal",
-    }
 }

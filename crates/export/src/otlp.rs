@@ -22,8 +22,8 @@ use prost::Message;
 use crate::otel::{Attribute, Members, Told};
 use crate::{Exporter, Format, Framing, Objects, read};
 
-pub(crate) use reported::attributes;
 pub use reported::{Reported, reported};
+pub(crate) use reported::{attributes, kind_of};
 
 /// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
 /// parent is in another process, and it is.

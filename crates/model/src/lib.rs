@@ -39,7 +39,8 @@ pub use reported::{
     TRACE_STATE,
 };
 pub use span::{
-    Exchange, ExchangeKind, Gap, GapCause, LINKED_SPANS, LINKED_TIME, Span, SpanKind, SpanStatus,
+    Exchange, ExchangeKind, Gap, GapCause, LINKED_SPANS, LINKED_TIME, Missed, Span, SpanKind,
+    SpanStatus,
 };
 pub use time::{BootTime, Clock, Duration, WallTime};
 pub use trace::{Trace, TraceSpan, TraceSummary};

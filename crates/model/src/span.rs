@@ -25,6 +25,24 @@ pub enum SpanKind {
     Internal,
 }
 
+impl SpanKind {
+    /// Whether it received: the other side of its exchange is a caller's.
+    pub fn is_receiver(self) -> bool {
+        matches!(self, Self::Server | Self::Consumer)
+    }
+
+    /// Its name in Span JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// How the exchange ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -187,6 +205,39 @@ pub enum GapCause {
     /// The server could not be reached for longer than the agent's buffers hold; spans of this time
     /// were dropped.
     BufferFull,
+}
+
+/// Spans that were dropped, and when they were: what becomes a [`Gap`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// How many.
+    pub spans: u64,
+    /// Start of the earliest.
+    pub from: WallTime,
+    /// End of the latest.
+    pub to: WallTime,
+}
+
+impl Missed {
+    /// One more.
+    pub fn add(&mut self, span: &Span) {
+        self.merge(Self { spans: 1, from: span.start, to: span.end });
+    }
+
+    /// Those, too.
+    pub fn merge(&mut self, other: Self) {
+        if other.spans > 0 {
+            self.from = if self.spans == 0 { other.from } else { self.from.min(other.from) };
+            self.to = self.to.max(other.to);
+            self.spans += other.spans;
+        }
+    }
+
+    /// The gap that tells of them; `None` where none was dropped.
+    pub fn gap(self, cause: GapCause) -> Option<Gap> {
+        let Self { spans, from, to } = self;
+        (spans > 0).then_some(Gap { from, to, cause, events: spans, bytes: 0 })
+    }
 }
 
 /// A time in which events are known to be missing.

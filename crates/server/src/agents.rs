@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{Api, blocking};
-use crate::clock;
+use crate::{answers, clock};
 
 /// Names of the documents begin with it; the id of the agent follows.
 const PREFIX: &str = "agent/";
@@ -205,9 +205,7 @@ async fn list(
     State(api): State<Api>,
     Params(Page { limit, cursor }): Params<Page>,
 ) -> Result<Json<Agents>, ApiError> {
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit));
-    }
+    let limit = answers::limit(Some(limit), PAGE_MAX, PAGE_MAX)?;
     blocking(move || page(&*api.store, limit, &cursor, clock::now())).await.map(Json)
 }
 

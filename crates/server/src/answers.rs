@@ -154,9 +154,21 @@ impl Search {
 
     /// Rows of the page.
     pub fn limit(&self) -> Result<usize, ApiError> {
-        match self.limit.unwrap_or(20) {
-            limit @ 1..=LIMIT_MAX => Ok(limit),
-            limit => Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit)),
+        limit(self.limit, 20, LIMIT_MAX)
+    }
+}
+
+/// Rows that were asked for, `otherwise` where nobody said.
+pub(crate) fn limit(
+    asked: Option<usize>,
+    otherwise: usize,
+    most: usize,
+) -> Result<usize, ApiError> {
+    match asked.unwrap_or(otherwise) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        limit => {
+            let message = format!("limit is between 1 and {most}");
+            Err(ApiError::invalid(message).with("limit", limit))
         }
     }
 }

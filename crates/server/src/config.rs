@@ -1,11 +1,13 @@
 //! Configuration of the server as it was meant: checked, with units, built once and passed down.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use deeptrace_http::ServerFiles;
 use deeptrace_model::Duration;
+use deeptrace_store::{Mode, Store, StoreError};
 
 use crate::access::{Rules, SessionRules};
 use crate::audit::Keeping;
@@ -162,6 +164,22 @@ impl Config {
         options.max_bytes = self.max_bytes;
         options.elasticsearch = self.elasticsearch.clone();
         options
+    }
+
+    /// Opens the store that has its data folder in `folder`.
+    pub fn open_store(&self, folder: &Path, mode: Mode) -> Result<Arc<dyn Store>, StoreError> {
+        deeptrace_store::open(self.backend, &self.store_options(folder), mode)
+    }
+
+    /// Where a server of this configuration is asked from its own host.
+    pub fn url(&self) -> String {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let secure = if self.tls.is_some() { "s" } else { "" };
+        format!("http{secure}://{}", SocketAddr::new(ip, self.listen.port()))
     }
 }
 
@@ -347,7 +365,8 @@ fn ip(key: &str, text: &str) -> Result<IpAddr, ConfigError> {
     })
 }
 
-fn error(key: &str, message: impl Into<String>) -> ConfigError {
+/// A value of `key` that makes no sense.
+pub(crate) fn error(key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError { key: key.to_owned(), message: message.into() }
 }
 

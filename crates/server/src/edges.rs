@@ -83,7 +83,7 @@ impl Waiting {
                 place.insert(Side::of(span));
                 self.order.push_back((now, key));
             }
-            Entry::Occupied(other) if other.get().is_server != is_server(span.kind) => {
+            Entry::Occupied(other) if other.get().is_server != span.kind.is_receiver() => {
                 edges.add_both(&other.remove(), &Side::of(span));
             }
             // It was sent twice.
@@ -121,7 +121,7 @@ impl Waiting {
 
 impl Side {
     fn of(span: &Span) -> Self {
-        let is_server = is_server(span.kind);
+        let is_server = span.kind.is_receiver();
         Self {
             service: span.service.clone(),
             peer: if is_server { Text::default() } else { peer(span) },
@@ -205,10 +205,6 @@ impl Row {
         self.requests += 1;
         self.failed += u64::from(is_error);
     }
-}
-
-fn is_server(kind: SpanKind) -> bool {
-    matches!(kind, SpanKind::Server | SpanKind::Consumer)
 }
 
 /// Who is called, by name where the call has one; an address alone has its port, as many services share one.

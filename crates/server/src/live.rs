@@ -173,7 +173,8 @@ async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place)
     }
 }
 
-async fn assemble(api: &Api, span: SpanId) -> Option<Trace> {
+/// The trace that has this span; `None` where it is gone, or cannot be read.
+pub(crate) async fn assemble(api: &Api, span: SpanId) -> Option<Trace> {
     let (store, limits) = (Arc::clone(&api.store), api.limits());
     let assembled = blocking(move || {
         let assembly = Assembly::new(Start::Id(span), limits);

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use deeptrace_export::otlp::reported;
 use deeptrace_store::{Batch, Store};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use crate::pipeline::Ingest;
@@ -48,6 +51,17 @@ struct Counts {
 struct Partial {
     rejected: u64,
     reason: &'static str,
+}
+
+impl Partial {
+    /// As the protocol says it, in either encoding.
+    fn answer(self) -> ExportTraceServiceResponse {
+        let partial_success = (self.rejected > 0).then(|| ExportTracePartialSuccess {
+            rejected_spans: i64::try_from(self.rejected).unwrap_or(i64::MAX),
+            error_message: self.reason.to_owned(),
+        });
+        ExportTraceServiceResponse { partial_success }
+    }
 }
 
 /// Why a report is not taken now.

@@ -12,6 +12,8 @@ use axum::routing::get;
 use deeptrace_http::ApiError;
 use rust_embed::RustEmbed;
 
+use crate::access::hex;
+
 #[derive(RustEmbed)]
 #[folder = "../../ui/dist"]
 struct Files;
@@ -51,7 +53,7 @@ async fn file(request: Request) -> Result<Response<Body>, ApiError> {
 
 /// Names of the files stay the same from version to version, so browsers ask each time.
 fn etag(hash: &[u8; 32]) -> HeaderValue {
-    let hex: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&hash[..8]);
     HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 

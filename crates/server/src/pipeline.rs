@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use deeptrace_model::{Gap, GapCause, Span, WallTime};
+use deeptrace_model::{Gap, GapCause, Missed, Span};
 use deeptrace_store::{Batch, Store, StoreError};
 use tokio::sync::broadcast;
 
@@ -84,37 +84,6 @@ struct Counts {
     waiting: AtomicU64,
 }
 
-/// Spans that were dropped, and when they were.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Missed {
-    spans: u64,
-    from: WallTime,
-    to: WallTime,
-}
-
-impl Missed {
-    fn add(&mut self, batch: &Batch) {
-        for span in &batch.spans {
-            self.from = if self.spans == 0 { span.start } else { self.from.min(span.start) };
-            self.to = self.to.max(span.end);
-            self.spans += 1;
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        if other.spans > 0 {
-            self.from = if self.spans == 0 { other.from } else { self.from.min(other.from) };
-            self.to = self.to.max(other.to);
-            self.spans += other.spans;
-        }
-    }
-
-    fn gap(self) -> Option<Gap> {
-        let Self { spans, from, to } = self;
-        (spans > 0).then_some(Gap { from, to, cause: GapCause::StoreFull, events: spans, bytes: 0 })
-    }
-}
-
 impl Ingest {
     /// Starts the writer of `store`. If the agent is in this process and was away since the last
     /// heartbeat of this boot, that is written as a gap first.
@@ -162,7 +131,7 @@ impl Ingest {
         ) = self.queue.try_send(item)
         {
             self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
-            self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner).add(&batch);
+            self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner).merge(missed(&batch));
         }
     }
 
@@ -284,9 +253,9 @@ impl Work {
 
     /// Puts a batch behind those that wait, and drops the oldest beyond the bound.
     fn keep(&mut self, batch: Batch) {
-        let missed =
+        let dropped =
             std::mem::take(&mut *self.shared.missed.lock().unwrap_or_else(PoisonError::into_inner));
-        self.missed.merge(missed);
+        self.missed.merge(dropped);
         if !batch.is_empty() {
             self.waiting.push_back(batch);
         }
@@ -300,7 +269,7 @@ impl Work {
         {
             waiting -= bytes(&oldest);
             self.shared.counts.dropped.fetch_add(oldest.spans.len() as u64, Relaxed);
-            self.missed.add(&oldest);
+            self.missed.merge(missed(&oldest));
         }
         self.shared.counts.waiting.store(waiting as u64, Relaxed);
     }
@@ -311,7 +280,7 @@ impl Work {
             return;
         }
         while let Some(mut batch) = self.waiting.pop_front() {
-            let gap = self.missed.gap();
+            let gap = self.missed.gap(GapCause::StoreFull);
             batch.gaps.extend(gap.clone());
             if let Err(error) = self.store.write(&batch) {
                 if gap.is_some() {
@@ -322,7 +291,7 @@ impl Work {
                     tracing::error!(%error, spans = batch.spans.len(), "spans are dropped");
                     self.shared.counts.failures.fetch_add(1, Relaxed);
                     self.shared.counts.dropped.fetch_add(batch.spans.len() as u64, Relaxed);
-                    self.missed.add(&batch);
+                    self.missed.merge(missed(&batch));
                     continue;
                 }
                 self.waiting.push_front(batch);
@@ -424,6 +393,13 @@ impl Work {
             self.keep(Batch { gaps: vec![gap], ..Batch::default() });
         }
     }
+}
+
+/// The spans of a batch, as dropped.
+fn missed(batch: &Batch) -> Missed {
+    let mut missed = Missed::default();
+    batch.spans.iter().for_each(|span| missed.add(span));
+    missed
 }
 
 fn join(all: &mut Batch, more: Batch) {

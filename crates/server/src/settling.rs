@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use deeptrace_model::{Span, SpanId, SpanKind, Trace, WallTime};
+use deeptrace_model::{Span, SpanId, Trace, WallTime};
 use deeptrace_store::Batch;
 
 /// After a span was written, before its trace is looked at.
@@ -151,6 +151,6 @@ fn is_settled(trace: &Trace) -> bool {
     match (&first.link, first.span.kind) {
         (Some(link), _) => link.is_final && link.parent.is_none(),
         // The parent of a receiver comes by the exchange, whose other side ends with it.
-        (None, kind) => matches!(kind, SpanKind::Server | SpanKind::Consumer),
+        (None, kind) => kind.is_receiver(),
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use deeptrace_model::WallTime;
+use deeptrace_model::{Missed, WallTime};
 use deeptrace_wire::{Encoded, Head};
 
-use super::Missed;
+use super::missed_of;
 use super::segments::{Segments, Stored};
 
 /// Batches that wait.
@@ -70,7 +70,7 @@ impl Buffer {
             && let Some(oldest) = self.failed.pop_front().or_else(|| self.waiting.pop_front())
         {
             self.forget(&oldest);
-            self.dropped.merge(Missed::of(&oldest.head));
+            self.dropped.merge(missed_of(&oldest.head));
         }
     }
 
@@ -97,9 +97,13 @@ impl Buffer {
 
     /// It was not taken, and is to be sent again: the server is away.
     pub fn failed(&mut self, parcel: Parcel) {
+        let was_away = std::mem::replace(&mut self.is_away, true);
+        if was_away && parcel.segment.is_none() && self.store(&parcel) {
+            self.memory_bytes = self.memory_bytes.saturating_sub(parcel.bytes.len());
+            return;
+        }
         self.failed.push_back(parcel);
-        if !self.is_away {
-            self.is_away = true;
+        if !was_away {
             self.spill();
         }
     }
@@ -142,7 +146,7 @@ impl Buffer {
         let kept_by_disk = |parcel: &Parcel| parcel.segment.is_some();
         for parcel in self.failed.drain(..).chain(self.waiting.drain(..)) {
             if !kept_by_disk(&parcel) {
-                left.merge(Missed::of(&parcel.head));
+                left.merge(missed_of(&parcel.head));
             }
         }
         if let Some(disk) = &self.disk
@@ -253,6 +257,19 @@ mod tests {
         buffer.stalled([&in_flight].into_iter());
         drop(buffer);
         assert_eq!(drain(&mut Buffer::new(1_000, disk())), 2);
+    }
+
+    #[test]
+    fn all_that_were_under_way_go_to_disk_when_they_fail() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = || Some(Segments::open(folder.path(), 100_000).unwrap());
+        let mut buffer = Buffer::new(1_000, disk());
+        (0..3).for_each(|number| buffer.push(batch(number, 300)));
+        let under_way = [buffer.next().unwrap(), buffer.next().unwrap()];
+        under_way.into_iter().for_each(|parcel| buffer.failed(parcel));
+        assert_eq!(buffer.sizes()[0], 0, "nothing is in memory only");
+        drop(buffer);
+        assert_eq!(drain(&mut Buffer::new(1_000, disk())), 3);
     }
 
     #[test]

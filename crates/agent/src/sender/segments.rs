@@ -14,11 +14,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use deeptrace_model::WallTime;
+use deeptrace_model::{Missed, WallTime};
 use deeptrace_wire::Head;
 use rustix::fs::{FlockOperation, flock};
 
-use super::Missed;
+use super::missed_of;
 
 /// Bytes after which the next file is begun; of a small buffer an eighth, because the oldest file goes
 /// as a whole when it is full.
@@ -138,12 +138,15 @@ impl Segments {
         record.extend(crc32fast::hash(bytes).to_le_bytes());
         record.extend_from_slice(bytes);
         if let Err(error) = last.file.write_all(&record) {
-            // What was written of it is a torn end: nothing may follow it.
-            last.is_closed = true;
+            // What was written of it is cut off; where that fails it is a torn end, and nothing may follow.
+            last.is_closed = last.file.set_len(last.len).is_err();
+            // A full disk is tried again and again, and must not get a file for each time.
+            let number = last.number;
+            self.remove_done(number);
             return Err(error);
         }
         let (offset, len) = (last.len, bytes.len() as u32);
-        last.unread.push_back(Unread { offset, len, spans: Missed::of(head) });
+        last.unread.push_back(Unread { offset, len, spans: missed_of(head) });
         last.len += size;
         self.bytes += size;
         Ok(missed)
@@ -276,7 +279,7 @@ fn scan(mut file: &File, len: u64) -> io::Result<(VecDeque<Unread>, bool)> {
         if crc32fast::hash(&bytes) != u32::from_le_bytes(crc) {
             return Ok((found, false));
         }
-        found.push_back(Unread { offset: at, len: size, spans: Missed::of(&batch) });
+        found.push_back(Unread { offset: at, len: size, spans: missed_of(&batch) });
         at += RECORD_HEAD + u64::from(size);
     }
     Ok((found, true))
@@ -367,6 +370,30 @@ mod tests {
         fs::write(&path, spoilt).unwrap();
         let mut segments = Segments::open(folder.path(), 1 << 20).unwrap();
         assert_eq!((rest(&mut segments), segments.torn()), (vec![0], 1));
+    }
+
+    #[test]
+    fn a_full_disk_gets_no_file_for_each_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = |name: &str, arguments: &[&str]| {
+            let mut command = std::process::Command::new(name);
+            command.args(arguments).arg(folder.path()).output().is_ok_and(|it| it.status.success())
+        };
+        if !command("mount", &["-t", "tmpfs", "-o", "size=16k", "tmpfs"]) {
+            eprintln!("SKIPPED: a full disk needs root, to mount a small one");
+            return;
+        }
+        let mut segments = Segments::open(folder.path(), 1 << 20).unwrap();
+        fill(&mut segments, 0..1);
+        let Encoded { head, bytes } = batch(1);
+        let large = [bytes.as_slice(), &[0; 20_000]].concat();
+        (0..50).for_each(|_| assert!(segments.append(&head, &large).is_err()));
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        fill(&mut segments, 2..3);
+        let found = rest(&mut segments);
+        drop(segments);
+        assert!(command("umount", &[]));
+        assert_eq!((files, found), (2, vec![0, 2]), "the lock and one file");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use deeptrace_model::GapCause;
 use deeptrace_wire::{Encoder, MEDIA_TYPE};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
@@ -13,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use super::buffer::{Buffer, Parcel};
 use super::heartbeat::Teller;
 use super::transport::{Outcome, Transport};
-use super::{Missed, Sending, Shared};
+use super::{Sending, Shared, missed_of};
 use crate::sink::Batch;
 
 /// Requests at once.
@@ -190,7 +191,7 @@ impl Work {
                     "the server refuses a batch for good"
                 );
                 counts.dropped_refused.fetch_add(parcel.head.spans.into(), Relaxed);
-                self.shared.missed(Missed::of(&parcel.head));
+                self.shared.missed(missed_of(&parcel.head));
                 self.buffer.done(&parcel);
                 self.is_back();
             }
@@ -214,7 +215,7 @@ impl Work {
     }
 
     fn tell_missed(&mut self) {
-        if let Some(gap) = self.shared.take_missed().gap() {
+        if let Some(gap) = self.shared.take_missed().gap(GapCause::BufferFull) {
             tracing::warn!(spans = gap.events, "spans were dropped");
             let buffer = &mut self.buffer;
             self.encoder.encode(&[], &[], &[gap], &mut |one| buffer.push(one));

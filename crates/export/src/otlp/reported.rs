@@ -128,7 +128,7 @@ impl Process {
         DROPPED.iter().zip(counts).for_each(|(name, more)| count(&mut attributes, name, more));
         Ok(Span {
             id,
-            kind: kind(told.kind),
+            kind: kind_of(told.kind),
             name: Text::new(cut(&told.name)),
             service: self.service.clone(),
             protocol: Cow::Borrowed(REPORTED),
@@ -264,8 +264,8 @@ fn trace_id(bytes: &[u8]) -> Option<TraceId> {
 }
 
 /// Unspecified counts as internal (`trace.proto`).
-fn kind(kind: i32) -> SpanKind {
-    match span::SpanKind::try_from(kind) {
+pub(crate) fn kind_of(number: i32) -> SpanKind {
+    match span::SpanKind::try_from(number) {
         Ok(span::SpanKind::Server) => SpanKind::Server,
         Ok(span::SpanKind::Client) => SpanKind::Client,
         Ok(span::SpanKind::Producer) => SpanKind::Producer,

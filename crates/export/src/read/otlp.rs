@@ -3,13 +3,14 @@
 
 use std::io::{BufRead, Read};
 
-use deeptrace_model::{Attributes, SpanId, SpanKind, TraceId, Value, WallTime};
+use deeptrace_model::{Attributes, SpanId, TraceId, Value, WallTime};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, span, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, status::StatusCode};
 use prost::Message;
 
 use super::plain::Plain;
 use super::{ReadError, Take, objects};
+use crate::otlp::kind_of;
 
 /// Bytes of the spans of one resource in protobuf, at most.
 const RESOURCE_LEN_MAX: u64 = 256 << 20;
@@ -79,7 +80,7 @@ fn resource(spans: ResourceSpans, take: Take<'_>) -> Result<(), ReadError> {
                 0 => None,
                 parent => Some(SpanId(parent)),
             },
-            kind: kind(span.kind),
+            kind: kind_of(span.kind),
             name: span.name,
             service: service.as_str().into(),
             start: WallTime(span.start_time_unix_nano),
@@ -121,15 +122,4 @@ fn value_of(value: AnyValue) -> Option<Value> {
         }
         other => Value::from(serde_json::to_string(&other).unwrap_or_default()),
     })
-}
-
-/// Unspecified counts as internal (`trace.proto`).
-fn kind(kind: i32) -> SpanKind {
-    match span::SpanKind::try_from(kind) {
-        Ok(span::SpanKind::Server) => SpanKind::Server,
-        Ok(span::SpanKind::Client) => SpanKind::Client,
-        Ok(span::SpanKind::Producer) => SpanKind::Producer,
-        Ok(span::SpanKind::Consumer) => SpanKind::Consumer,
-        _ => SpanKind::Internal,
-    }
 }

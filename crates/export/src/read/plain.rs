@@ -4,15 +4,12 @@
 use std::borrow::Cow;
 
 use deeptrace_model::{
-    Attributes, BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid,
-    ProcessKey, Relation, Span, SpanId, SpanKind, SpanStatus, Text, Tid, Touch, TraceContext,
-    TraceId, TraceSpan, UnitId, Value, WallTime, hash64,
+    Attributes, ConnectionId, Exchange, Link, Method, Pid, ProcessKey, REPORTED, Relation, Span,
+    SpanId, SpanKind, SpanStatus, Text, Touch, TraceContext, TraceId, TraceSpan, Value, WallTime,
 };
 
 use super::ReadError;
 
-/// `protocol` of a span that another program made.
-const FOREIGN: &str = "otlp";
 /// Who decided on the parent, where that was not told.
 const ALGORITHM: &str = "import";
 
@@ -58,17 +55,7 @@ pub(super) fn ids(
 
 /// What no span has that was seen on a socket: nobody else has its keys, so it is nobody's other side.
 pub(super) fn unseen(id: SpanId, pid: Pid) -> (Exchange, Touch, ProcessKey, ConnectionId) {
-    let exchange = Exchange {
-        kind: ExchangeKind::Datagram,
-        request: id.0,
-        response: None,
-        stream: 0,
-        request_hash: hash64(&[id.0]),
-        confidence: 0.0,
-    };
-    let tid = Tid(0);
-    let touch = Touch { event: EventId(0), time: BootTime(0), pid, tid, unit: UnitId::of(tid) };
-    (exchange, touch, ProcessKey { pid, started: BootTime(0) }, ConnectionId(0))
+    (Exchange::unseen(id), Touch::unseen(pid), ProcessKey::told(pid), ConnectionId::UNSEEN)
 }
 
 /// The context of a span in that trace: the id of a trace that has none of its own is found by its spans.
@@ -128,7 +115,7 @@ impl Plain {
             kind: self.kind,
             name: self.name.into(),
             service: self.service,
-            protocol: protocol.map_or(Cow::Borrowed(FOREIGN), Cow::Owned),
+            protocol: protocol.map_or(Cow::Borrowed(REPORTED), Cow::Owned),
             start: self.start,
             end: self.end.max(self.start),
             status,

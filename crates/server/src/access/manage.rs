@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::token::{ApiToken, Created, NewToken};
 use super::user::{Made, NewUser, User};
 use super::{Access, AccessError, login, token, user};
-use crate::answers::LIMIT_MAX;
+use crate::answers::{LIMIT_MAX, limit};
 use crate::api::blocking;
 use crate::audit::Note;
 
@@ -56,10 +56,7 @@ pub struct Tokens {
 
 impl PageQuery {
     fn limit(&self) -> Result<usize, ApiError> {
-        match self.limit.unwrap_or(100) {
-            limit @ 1..=LIMIT_MAX => Ok(limit),
-            limit => Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit)),
-        }
+        limit(self.limit, 100, LIMIT_MAX)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use deeptrace_model::{Duration, SpanKind, WallTime};
+use deeptrace_model::{Duration, WallTime};
 use deeptrace_store::{Filter, Step, Store, StoreError, Tally, Window};
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ fn tallies(
     for row in rollups.operations {
         let is_meant = match &rule.operation {
             Some(name) => row.operation.name == *name,
-            None => matches!(row.operation.kind, SpanKind::Server | SpanKind::Consumer),
+            None => row.operation.kind.is_receiver(),
         };
         if is_meant {
             tallies.entry(row.operation.service.to_string()).or_default().merge(&row.tally);

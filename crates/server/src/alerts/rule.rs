@@ -5,7 +5,7 @@ use deeptrace_model::Duration;
 
 use super::webhook::Webhook;
 use super::written;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, error};
 
 /// Rules, and receivers, at most.
 const RULES_MAX: usize = 200;
@@ -251,10 +251,6 @@ fn duration(text: &str, (least, most): (Duration, Duration)) -> Result<Duration,
         return Err(format!("give {}s to {}s", seconds(least), seconds(most)));
     }
     Ok(parsed)
-}
-
-fn error(key: &str, message: impl Into<String>) -> ConfigError {
-    ConfigError { key: key.to_owned(), message: message.into() }
 }
 
 #[cfg(test)]

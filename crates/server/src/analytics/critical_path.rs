@@ -8,7 +8,7 @@ use deeptrace_store::{Filter, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::{Period, tally::share};
-use crate::answers::{Search, failed};
+use crate::answers::{Search, failed, limit};
 
 /// Traces of a sample, at most.
 const TRACES_MAX: usize = 1_000;
@@ -80,10 +80,7 @@ pub fn critical_path(
     now: WallTime,
 ) -> Result<Waits, ApiError> {
     let period = Period::new(&query.start, &query.end, now)?;
-    let limit = match query.limit.unwrap_or(100) {
-        limit @ 1..=TRACES_MAX => limit,
-        limit => return Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit)),
-    };
+    let limit = limit(query.limit, 100, TRACES_MAX)?;
     let search = Search {
         service: query.service.clone(),
         operation: query.operation.clone(),

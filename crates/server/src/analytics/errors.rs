@@ -12,7 +12,7 @@ use deeptrace_store::{Filter, Step, Store, Window};
 use serde::{Deserialize, Serialize};
 
 use super::Period;
-use crate::answers::failed;
+use crate::answers::{failed, limit};
 
 /// Errors that are looked at.
 const SAMPLE_MAX: usize = 10_000;
@@ -103,10 +103,7 @@ impl GroupKey {
 /// Answers.
 pub fn errors(store: &dyn Store, query: &ErrorsQuery, now: WallTime) -> Result<Errors, ApiError> {
     let period = Period::new(&query.start, &query.end, now)?;
-    let limit = match query.limit.unwrap_or(100) {
-        limit @ 1..=GROUPS_MAX => limit,
-        limit => return Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit)),
-    };
+    let limit = limit(query.limit, 100, GROUPS_MAX)?;
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
     let (service, name) = (given(&query.service), given(&query.operation));
     let error_count = count(store, period.window(), service.as_deref(), name.as_deref())?;

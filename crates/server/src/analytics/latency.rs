@@ -9,7 +9,7 @@ use deeptrace_store::{Step, Store, Tally};
 use serde::{Deserialize, Serialize};
 
 use super::{Period, Sums};
-use crate::answers::failed;
+use crate::answers::{failed, limit};
 
 /// Series of an answer, at most.
 const SERIES_MAX: usize = 100;
@@ -84,10 +84,7 @@ pub fn latency(
 ) -> Result<Latencies, ApiError> {
     let period = Period::new(&query.start, &query.end, now)?;
     let (step, step_length) = step(&query.step, &period)?;
-    let limit = match query.limit.unwrap_or(20) {
-        limit @ 1..=SERIES_MAX => limit,
-        limit => return Err(ApiError::invalid("limit is between 1 and 100").with("limit", limit)),
-    };
+    let limit = limit(query.limit, 20, SERIES_MAX)?;
     let service = (!query.service.is_empty()).then_some(query.service.as_str());
     let rollups = store.rollups(period.window(), step, service).map_err(failed)?;
     let by_operation = service.is_some() || !query.operation.is_empty();

@@ -59,7 +59,7 @@ pub fn topology(store: &dyn Store, query: &Query, now: WallTime) -> Result<Topol
     let rollups = store.rollups(period.window(), Step::Whole, service).map_err(failed)?;
     let mut nodes: BTreeMap<String, [Tally; 2]> = BTreeMap::new();
     for row in &rollups.operations {
-        let served = matches!(row.operation.kind, SpanKind::Server | SpanKind::Consumer);
+        let served = row.operation.kind.is_receiver();
         if row.operation.kind != SpanKind::Internal {
             let node = nodes.entry(row.operation.service.to_string()).or_default();
             node[usize::from(!served)].merge(&row.tally);

@@ -100,7 +100,10 @@ impl Ends {
         let group = name(writer, ends.last_group);
         match store.put_document(&group, Some(body.as_bytes()), Expected::Absent)? {
             Some(_) => {
-                ends.keep(store, writer)?;
+                // The lines are kept; ends that lag behind are found again.
+                if let Err(error) = ends.keep(store, writer) {
+                    tracing::warn!(%error, "the ends of the audit log could not be noted");
+                }
                 Ok(Some(ends))
             }
             None => Ok(None),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{GROUPS, LINES};
 use super::line::Line;
-use crate::answers::{LIMIT_MAX, failed, window};
+use crate::answers::{LIMIT_MAX, failed, limit, window};
 use crate::api::blocking;
 use crate::clock;
 
@@ -58,12 +58,7 @@ async fn page(
 /// A page of lines.
 pub fn lines(store: &dyn Store, query: &Query) -> Result<Lines, ApiError> {
     let window = window(&query.start, &query.end, clock::now())?;
-    let limit = match query.limit.unwrap_or(100) {
-        limit @ 1..=LIMIT_MAX => limit,
-        limit => {
-            return Err(ApiError::invalid("limit is between 1 and 1000").with("limit", limit));
-        }
-    };
+    let limit = limit(query.limit, 100, LIMIT_MAX)?;
     let is_asked_for = |line: &Line| {
         let time = line.draft.time_unix_nano;
         (query.who.is_empty() || query.who == line.draft.who)

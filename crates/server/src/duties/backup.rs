@@ -20,6 +20,8 @@ use deeptrace_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::access::hex;
+
 /// Says that a backup is whole.
 const MANIFEST: &str = "manifest.json";
 /// The configuration in a backup.
@@ -247,7 +249,7 @@ fn sum(path: &Path, name: String) -> io::Result<FileSum> {
     loop {
         let read = file.read(&mut piece)?;
         if read == 0 {
-            let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits = hex(&hash.finalize());
             return Ok(FileSum { path: name, bytes, sha256: digits });
         }
         hash.update(&piece[..read]);

@@ -49,6 +49,8 @@ impl Tombstones {
     /// Keeps one. When it returns, nothing that it covers is being written through [`Tombstones::held`],
     /// nor will be.
     pub fn set(&self, store: &dyn Store, tombstone: &Arc<Tombstone>) -> Result<(), StoreError> {
+        // What a refresh has read before must not take the place of what is put now.
+        let _reading = self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         let body = serde_json::to_vec(&**tombstone).unwrap_or_default();
         store.put_document(&format!("{PREFIX}{}", tombstone.id()), Some(&body), Expected::Any)?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::routing::post_service;
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
 };
 use tonic::codec::CompressionEncoding;
@@ -38,10 +38,6 @@ impl TraceService for Otlp {
             let details = ErrorDetails::with_retry_info(Some(refused.retry_after));
             Status::with_error_details(code, refused.reason, details)
         })?;
-        let partial_success = (partial.rejected > 0).then(|| ExportTracePartialSuccess {
-            rejected_spans: i64::try_from(partial.rejected).unwrap_or(i64::MAX),
-            error_message: partial.reason.to_owned(),
-        });
-        Ok(Response::new(ExportTraceServiceResponse { partial_success }))
+        Ok(Response::new(partial.answer()))
     }
 }

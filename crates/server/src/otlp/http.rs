@@ -13,7 +13,7 @@ use axum::routing::post;
 use deeptrace_http::ApiError;
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
 use tonic::Code;
@@ -118,11 +118,7 @@ fn take(otlp: &Otlp, encoding: Encoding, is_gzip: bool, body: &[u8]) -> Response
     };
     match otlp.take(report.resource_spans) {
         Ok(partial) => {
-            let partial_success = (partial.rejected > 0).then(|| ExportTracePartialSuccess {
-                rejected_spans: i64::try_from(partial.rejected).unwrap_or(i64::MAX),
-                error_message: partial.reason.to_owned(),
-            });
-            let answer = ExportTraceServiceResponse { partial_success };
+            let answer = partial.answer();
             let body = match encoding {
                 Encoding::Protobuf => answer.encode_to_vec(),
                 Encoding::Json => json(&answer),

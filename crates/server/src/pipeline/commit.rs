@@ -48,20 +48,20 @@ impl Ingest {
         let bytes = bytes(&batch);
         let others = self.shared.committing.fetch_add(bytes, Relaxed);
         let (reply, committed) = oneshot::channel();
-        // From here on, who waits gives the bytes back when it goes.
         let waits = Waits { reply, bytes };
         if others > 0 && others + bytes > COMMITTING_BYTES_MAX {
             self.shared.committing.fetch_sub(bytes, Relaxed);
             return Err(self.refuse(&batch, NotTaken::Busy));
         }
         let spans = batch.spans.len() as u64;
-        self.shared.counts.received.fetch_add(spans, Relaxed);
         if let Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) =
             self.queue.try_send(Item { batch, waits: Some(waits) })
         {
             self.shared.committing.fetch_sub(bytes, Relaxed);
             return Err(self.refuse(&item.batch, NotTaken::Busy));
         }
+        // What is refused at the door is never settled, and must not count as work that waits.
+        self.shared.counts.received.fetch_add(spans, Relaxed);
         let ended = || NotTaken::Refused("the server is ending".to_owned());
         committed.await.unwrap_or_else(|_| Err(ended()))
     }

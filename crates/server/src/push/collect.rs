@@ -1,18 +1,15 @@
 //! Collect: traces that are settled, each with those of its spans that were not pushed before.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use deeptrace_export::otlp::resources;
-use deeptrace_model::{SpanId, Trace};
-use deeptrace_query::{Assembly, Start};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Push;
-use crate::api::{Api, blocking};
-use crate::live::ended;
+use crate::api::Api;
+use crate::live::{assemble, ended};
 use crate::settling::Settling;
 
 /// Between two looks at what is settled.
@@ -57,13 +54,4 @@ pub(super) async fn run(push: Push, api: Api) {
             () = ended(&mut stop) => return,
         }
     }
-}
-
-async fn assemble(api: &Api, span: SpanId) -> Option<Trace> {
-    let (store, limits) = (Arc::clone(&api.store), api.limits());
-    let assembled = blocking(move || {
-        let assembly = Assembly::new(Start::Id(span), limits);
-        deeptrace_query::run(&*store, assembly).map_err(crate::answers::failed)
-    });
-    assembled.await.ok().flatten()
 }

@@ -33,6 +33,8 @@ use crate::live::ended;
 
 /// Between two attempts: first and longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Between two attempts, whatever the collector says.
+const LEAST: Duration = Duration::from_millis(100);
 /// For what waits when the process ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
@@ -125,7 +127,9 @@ impl Sender {
             if !std::mem::replace(&mut has_failed, true) {
                 tracing::warn!(endpoint = %self.target.endpoint, "cannot push: {message}; trying again");
             }
-            tokio::time::sleep(told.unwrap_or_else(|| jittered(wait)).min(RETRY.1 * 10)).await;
+            // A collector that says "at once" is not asked without a rest.
+            let rest = told.unwrap_or_else(|| jittered(wait)).clamp(LEAST, RETRY.1 * 10);
+            tokio::time::sleep(rest).await;
             wait = (wait * 2).min(RETRY.1);
         }
         if has_failed {
