@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::config::Loader;
 use anyhow::{Context, Result};
 use deeptrace_http::ApiError;
 use deeptrace_query::Limits;
@@ -32,9 +31,10 @@ impl Answerer {
         if let Some(url) = url {
             return Ok(Self::Server(Client::new(url, common)?));
         }
-        let loaded = Loader::of_process(common.config.clone()).load(None)?;
-        let options = loaded.server.store_options(&common.data_dir);
-        let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
+        let loaded = common.load()?;
+        let store = loaded
+            .server
+            .open_store(&common.data_dir, Mode::Read)
             .context("cannot open the store")?;
         audited::note_command(common);
         let similarity_threshold = loaded.server.threshold;

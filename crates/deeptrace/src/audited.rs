@@ -1,16 +1,21 @@
 //! A command that opens the data folder itself leaves a line for the audit log there; the server takes
 //! it in. Who may read the folder but not write to it is told that nothing was noted.
 
+use clap::CommandFactory;
 use deeptrace_server::audit::{self, Draft};
 use deeptrace_server::clock;
 
 use crate::Common;
+use crate::cli::Cli;
 
 /// Notes this command, with the names of its options and without their values.
 pub(crate) fn note_command(common: &Common) {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let is_option = |word: &&String| word.starts_with("--");
-    let command = words.iter().find(|word| !word.starts_with('-')).map_or("", String::as_str);
+    // Not the first word without a dash: that may be the value of an option before it.
+    let known = Cli::command();
+    let command = words.iter().find(|word| known.find_subcommand(word).is_some());
+    let command = command.map_or("", String::as_str);
     let names = words.iter().filter(is_option).map(|word| word.split('=').next().unwrap_or(word));
     keep(common, command, names.map(|name| name.trim_start_matches('-')).collect());
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser};
 use deeptrace_http::{ClientFiles, Identity};
 
+use crate::config::{Loaded, Loader};
+use crate::layers::LayerError;
 use crate::{commands, output};
 
 /// Zero-code distributed tracing for Linux.
@@ -30,6 +32,13 @@ pub(crate) struct Common {
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) tls: TlsOptions,
+}
+
+impl Common {
+    /// The configuration that a process with these options would start with.
+    pub(crate) fn load(&self) -> Result<Loaded, LayerError> {
+        Loader::of_process(self.config.clone()).load(None)
+    }
 }
 
 /// How a server under `https` is asked.

@@ -1,19 +1,18 @@
 //! Who does a duty of the data: a running server (`--server`), else this process on the data folder; where
 //! that is in use, the server that the configuration names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::absolute;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use deeptrace_server::duties::{Duties, Guarded, Job, JobState, Place};
-use deeptrace_store::{Mode, Options, StoreError};
+use deeptrace_store::{Mode, StoreError};
 use serde::de::DeserializeOwned;
 
 use crate::Common;
 use crate::client::Client;
-use crate::config::{Loaded, Loader};
+use crate::config::Loaded;
 use crate::progress::Progress;
 
 /// Between two questions how far a job is.
@@ -44,30 +43,23 @@ impl Doer {
         if let Some(url) = url {
             return Ok(Self::Server(Client::new(url, common)?));
         }
-        let loaded = Loader::of_process(common.config.clone()).load(None)?;
-        let options = options(&loaded, common);
+        let loaded = common.load()?;
+        let open = |mode| loaded.server.open_store(&common.data_dir, mode);
         if absent == Absent::Refused {
-            deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
-                .context("cannot open the store")?;
+            open(Mode::Read).context("cannot open the store")?;
         }
-        match deeptrace_store::open(loaded.server.backend, &options, Mode::Write) {
+        match open(Mode::Write) {
             Ok(store) => {
                 let guarded = Guarded::new(store).context("cannot read what was erased")?;
                 let duties = Duties::new(Arc::new(guarded), place(&loaded, common));
                 Ok(Self::Folder(Box::new(duties)))
             }
             Err(StoreError::InUse { .. }) => {
-                let url = format!("http://{}", reachable(loaded.server.listen));
-                Ok(Self::Server(Client::new(&url, common)?))
+                Ok(Self::Server(Client::new(&loaded.server.url(), common)?))
             }
             Err(error) => Err(error).context("cannot open the store"),
         }
     }
-}
-
-/// The store of this configuration.
-pub fn options(loaded: &Loaded, common: &Common) -> Options {
-    loaded.server.store_options(&common.data_dir)
 }
 
 /// Where duties are done under this configuration.
@@ -75,8 +67,8 @@ pub fn place(loaded: &Loaded, common: &Common) -> Place {
     let absolute = |path: &std::path::Path| absolute(path).unwrap_or_else(|_| path.to_owned());
     Place {
         backend: loaded.server.backend,
-        // The embedded store serves one server; the others are somewhere else, for all.
-        is_shared: loaded.server.backend != deeptrace_store::TABLE[0].name,
+        is_shared: (deeptrace_store::TABLE.iter())
+            .any(|row| row.name == loaded.server.backend && row.is_shared),
         data_dir: absolute(&common.data_dir),
         config: loaded.file.as_deref().map(absolute),
         plan: loaded.backup.clone(),
@@ -112,14 +104,4 @@ pub fn wait<T: DeserializeOwned>(client: &Client, job: Job, progress: &Progress)
         }
         job = later;
     }
-}
-
-/// Where a server that listens there is asked from its own host.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }

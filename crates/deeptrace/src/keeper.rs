@@ -8,7 +8,6 @@ use deeptrace_store::{Mode, Store, StoreError};
 
 use crate::Common;
 use crate::client::Client;
-use crate::config::Loader;
 
 /// Who changes it.
 pub enum Keeper {
@@ -24,13 +23,11 @@ impl Keeper {
         if let Some(url) = url {
             return Ok(Self::Server(Client::new(url, common)?));
         }
-        let loaded = Loader::of_process(common.config.clone()).load(None)?;
-        let options = loaded.server.store_options(&common.data_dir);
-        match deeptrace_store::open(loaded.server.backend, &options, Mode::Write) {
+        let loaded = common.load()?;
+        match loaded.server.open_store(&common.data_dir, Mode::Write) {
             Ok(store) => Ok(Self::Folder(store)),
             Err(error @ StoreError::InUse { .. }) => Err(error).with_context(|| {
-                let address = loaded.server.listen;
-                format!("a server is running: ask it with --server http://{address}")
+                format!("a server is running: ask it with --server {}", loaded.server.url())
             }),
             Err(error) => Err(error).context("cannot open the store"),
         }

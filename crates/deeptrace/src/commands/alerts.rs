@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::Common;
 use crate::client::{Client, Method};
-use crate::config::Loader;
 use crate::output::{Output, table};
 
 /// What can be done with alerts.
@@ -41,7 +40,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
             Client::new(url, common)?.send(Method::Post, "/alerts/test", &body)?
         }
         None => {
-            let loaded = Loader::of_process(common.config.clone()).load(None)?;
+            let loaded = common.load()?;
             try_out(&loaded.alerts, options.webhook.as_deref(), clock::now())
                 .map_err(|error| anyhow::anyhow!(error.message))?
         }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use deeptrace_http::format_time;
-use deeptrace_model::{SpanKind, WallTime};
+use deeptrace_model::WallTime;
 use deeptrace_server::analytics::{
     self, CriticalPathQuery, Errors, ErrorsQuery, Latencies, LatencyQuery, Query, Sums, Topology,
     Waits,
@@ -222,7 +222,7 @@ fn topology(out: &mut dyn Write, found: &Topology) -> io::Result<()> {
 fn latency(out: &mut dyn Write, found: &Latencies) -> io::Result<()> {
     for series in &found.series {
         let name = series.operation.as_deref().unwrap_or("all that it served");
-        let kind = kind(series.kind);
+        let kind = series.kind.as_str();
         writeln!(out, "{}: {} ({kind})", plain(&series.service), plain(name))?;
         let mut rows: Vec<Vec<String>> = (series.points.iter())
             .map(|point| row(vec![format_time(WallTime(point.start_unix_nano))], &point.sums))
@@ -242,7 +242,7 @@ fn errors(out: &mut dyn Write, found: &Errors) -> io::Result<()> {
                 group.count.to_string(),
                 plain(&group.service),
                 plain(&group.operation),
-                kind(group.kind).to_owned(),
+                group.kind.as_str().to_owned(),
                 optional(&group.error_type),
                 optional(&group.message),
                 format_time(WallTime(group.last_unix_nano)),
@@ -267,7 +267,7 @@ fn critical_path(out: &mut dyn Write, found: &Waits) -> io::Result<()> {
                 it.span_count.to_string(),
                 plain(&it.service),
                 plain(&it.operation),
-                kind(it.kind).to_owned(),
+                it.kind.as_str().to_owned(),
             ]
         })
         .collect();
@@ -275,16 +275,6 @@ fn critical_path(out: &mut dyn Write, found: &Waits) -> io::Result<()> {
     table(out, &head, &rows)?;
     writeln!(out, "of {} traces, {} in all", found.trace_count, duration(found.total_ns))?;
     cut(out, found.is_cut)
-}
-
-fn kind(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
-        SpanKind::Producer => "producer",
-        SpanKind::Consumer => "consumer",
-        SpanKind::Internal => "internal",
-    }
 }
 
 fn cut(out: &mut dyn Write, is_cut: bool) -> io::Result<()> {

@@ -18,7 +18,6 @@ use super::agent::DEFAULT_URL;
 use super::config::{Shown, Target, print_applied};
 use crate::Common;
 use crate::client::{Client, Method};
-use crate::config::Loader;
 use crate::output::{Output, table};
 
 /// What can be done with correlation.
@@ -163,7 +162,7 @@ fn current(target: &Target, common: &Common) -> Result<Current> {
         None => match asked(DEFAULT_URL) {
             Ok(found) => found,
             Err(_) => {
-                let loaded = Loader::of_process(common.config.clone()).load(None)?;
+                let loaded = common.load()?;
                 (Shown::of(&loaded), "the configuration; nothing runs here".to_owned())
             }
         },
@@ -227,15 +226,16 @@ fn again(options: &RunOptions, common: &Common) -> Result<()> {
 
 /// Without a server, on the data folder itself.
 fn in_folder(options: &RunOptions, common: &Common) -> Result<()> {
-    let loaded = Loader::of_process(common.config.clone()).load(None)?;
+    let loaded = common.load()?;
     let sentence = |error: deeptrace_http::ApiError| anyhow::anyhow!(error.message);
     let window = answers::window(&options.start, &options.end, clock::now()).map_err(sentence)?;
     let algorithm = match &options.algo {
         Some(name) => correlation::named(name).map_err(sentence)?,
         None => loaded.agent.correlation.algorithm,
     };
-    let folder = loaded.server.store_options(&common.data_dir);
-    let store = deeptrace_store::open(loaded.server.backend, &folder, Mode::Write)
+    let store = loaded
+        .server
+        .open_store(&common.data_dir, Mode::Write)
         .context("cannot open the store; ask the server that has it open with --server")?;
     let mut told = Ok(());
     let mut watch = |done: &Done| {

@@ -8,7 +8,6 @@ use deeptrace_server::audit::{Anchor, verify};
 use deeptrace_store::Mode;
 
 use crate::Common;
-use crate::config::Loader;
 use crate::output::Output;
 
 /// What can be done with the audit log.
@@ -32,10 +31,9 @@ pub struct Verify {
 /// Does it; a chain that is not whole is a failure.
 pub fn run(command: Command, common: &Common) -> Result<ExitCode> {
     let Command::Verify(Verify { anchor, output }) = command;
-    let loaded = Loader::of_process(common.config.clone()).load(None)?;
-    let options = loaded.server.store_options(&common.data_dir);
-    let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Read)
-        .context("cannot open the store")?;
+    let loaded = common.load()?;
+    let store =
+        loaded.server.open_store(&common.data_dir, Mode::Read).context("cannot open the store")?;
     let report = verify(&*store, &anchor)?;
     output.print(&report, |out, report| {
         for chain in &report.writers {

@@ -118,7 +118,7 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
 fn show(target: &Target, output: &Output, common: &Common) -> Result<()> {
     let shown = match target.url() {
         Some(_) => target.client(common)?.get("/config", &[])?,
-        None => Shown::of(&Loader::of_process(common.config.clone()).load(None)?),
+        None => Shown::of(&common.load()?),
     };
     output.print(&shown, |out, shown| {
         let cells = shown.config.iter().map(|row| {

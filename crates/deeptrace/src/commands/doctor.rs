@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use crate::config::Loader;
 use anyhow::Result;
 use clap::Args;
 use deeptrace_http::{BindError, Listener, ServerFiles, Tls, Token};
@@ -50,7 +49,7 @@ impl Row {
 /// Looks at everything; fails if something is in the way.
 pub fn run(options: &Options, common: &Common) -> Result<()> {
     let mut rows = kernel();
-    match Loader::of_process(common.config.clone()).load(None) {
+    match common.load() {
         Ok(loaded) => {
             let file = loaded.file.as_ref().map_or_else(
                 || "no file: the defaults".to_owned(),

@@ -7,8 +7,6 @@ use clap::Args;
 use deeptrace_server::duties;
 
 use crate::Common;
-use crate::config::Loader;
-use crate::duty;
 
 /// Options of the command.
 #[derive(Args)]
@@ -26,8 +24,8 @@ pub struct Options {
 
 /// Does it.
 pub fn run(options: Options, common: &Common) -> Result<()> {
-    let loaded = Loader::of_process(common.config.clone()).load(None)?;
-    let store = duty::options(&loaded, common);
+    let loaded = common.load()?;
+    let store = loaded.server.store_options(&common.data_dir);
     let mut said = |what: &str| eprintln!("{what}");
     let backend = loaded.server.backend;
     let restored = duties::restore(&options.input, backend, &store, &options.receipts, &mut said)?;

@@ -157,7 +157,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
     };
-    doors.announce()?;
+    // Whoever has read what they wanted and closed the pipe must not end us.
+    if let Err(error) = doors.announce() {
+        tracing::warn!(%error, "cannot say where the APIs listen");
+    }
     let has_agent = end_capture.is_some();
 
     let mut serving = tokio::task::JoinSet::new();
