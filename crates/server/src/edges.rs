@@ -35,7 +35,7 @@ pub struct Edges {
 /// Spans that wait for their other side.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    sides: HashMap<ExchangeKey, Side>,
+    sides: HashMap<ExchangeKey, (Instant, Side)>,
     /// In the order in which they came.
     order: VecDeque<(Instant, ExchangeKey)>,
     shed: u64,
@@ -80,18 +80,17 @@ impl Waiting {
         let key = span.exchange.key().unwrap_or_else(request);
         match self.sides.entry(key) {
             Entry::Vacant(place) => {
-                place.insert(Side::of(span));
+                place.insert((now, Side::of(span)));
                 self.order.push_back((now, key));
             }
-            Entry::Occupied(other) if other.get().is_server != span.kind.is_receiver() => {
-                edges.add_both(&other.remove(), &Side::of(span));
+            Entry::Occupied(other) if other.get().1.is_server != span.kind.is_receiver() => {
+                edges.add_both(&other.remove().1, &Side::of(span));
             }
             // It was sent twice.
             Entry::Occupied(_) => {}
         }
         while self.order.len() > WAITING_MAX {
-            let alone = self.order.pop_front().and_then(|(_, key)| self.sides.remove(&key));
-            if let Some(alone) = alone {
+            if let Some(alone) = self.pop() {
                 self.shed += 1;
                 edges.add_alone(&alone);
             }
@@ -103,11 +102,17 @@ impl Waiting {
         while let Some((since, key)) = self.order.front()
             && (now.duration_since(*since) >= WAIT || !self.sides.contains_key(key))
         {
-            if let Some(alone) = self.sides.remove(key) {
+            if let Some(alone) = self.pop() {
                 edges.add_alone(&alone);
             }
-            self.order.pop_front();
         }
+    }
+
+    /// The side that came first, unless it was joined; what waits under its key now may have come later.
+    fn pop(&mut self) -> Option<Side> {
+        let (since, key) = self.order.pop_front()?;
+        let is_same = self.sides.get(&key).is_some_and(|(came, _)| *came == since);
+        is_same.then(|| self.sides.remove(&key)).flatten().map(|(_, side)| side)
     }
 
     /// What was counted since the start.

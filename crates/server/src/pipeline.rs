@@ -18,7 +18,7 @@ use deeptrace_store::{Batch, Store, StoreError};
 use tokio::sync::broadcast;
 
 pub use commit::NotTaken;
-use commit::{Item, Waits};
+use commit::{Committing, Item};
 
 use crate::clock;
 use crate::metrics::Metrics;
@@ -103,7 +103,7 @@ impl Ingest {
             store,
             shared: Arc::clone(&shared),
             waiting: VecDeque::new(),
-            committing: (Batch::default(), Vec::new()),
+            committing: Committing::default(),
             missed: Missed::default(),
             is_gentle: with_agent,
             retry: None,
@@ -205,7 +205,7 @@ struct Work {
     shared: Arc<Shared>,
     waiting: VecDeque<Batch>,
     /// What is to be committed at once, and who waits for it.
-    committing: (Batch, Vec<Waits>),
+    committing: Committing,
     missed: Missed,
     /// Whether a watched application may be on the same processor.
     is_gentle: bool,
@@ -229,13 +229,10 @@ impl Work {
             };
             match received {
                 Ok(Item { batch, waits: None }) => join(&mut collected, batch),
-                Ok(Item { batch, waits: Some(waits) }) => {
-                    join(&mut self.committing.0, batch);
-                    self.committing.1.push(waits);
-                }
+                Ok(Item { batch, waits: Some(waits) }) => self.committing.push(batch, waits),
                 Err(_) => {}
             }
-            let is_full = collected.spans.len().max(self.committing.0.spans.len()) >= FLUSH_SPANS;
+            let is_full = collected.spans.len().max(self.committing.spans) >= FLUSH_SPANS;
             if ended || Instant::now() >= flush_at || is_full {
                 self.commit();
                 self.keep(std::mem::take(&mut collected));
@@ -286,7 +283,7 @@ impl Work {
                 if gap.is_some() {
                     batch.gaps.pop();
                 }
-                if matches!(error, StoreError::Refused { .. }) {
+                if matches!(error, StoreError::Unfit { .. }) {
                     // It will never be taken, and must not keep out what comes behind it.
                     tracing::error!(%error, spans = batch.spans.len(), "spans are dropped");
                     self.shared.counts.failures.fetch_add(1, Relaxed);

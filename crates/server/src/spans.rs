@@ -72,6 +72,8 @@ async fn commit(api: &Api, kind: &str, body: Bytes) -> Result<Committed, ApiErro
     api.ingest.commit(batch).await.map_err(|error| match error {
         NotTaken::Busy => ApiError::too_many(error.to_string(), RETRY_S),
         NotTaken::Refused(_) => ApiError::unavailable(error.to_string()),
+        // Not to be sent again, as a body that cannot be read is not.
+        NotTaken::Never(_) => ApiError::invalid(error.to_string()),
     })?;
     Ok(Committed { span_count, link_count, omitted_count })
 }

@@ -14,17 +14,23 @@ use deeptrace_store::{
     Page, Removal, Removed, Rollups, SpanLookup, Stats, Step, Store, StoreError, Window,
 };
 
-/// A real store on a disk that can be full.
+/// A real store on a disk that can be full, and which never takes a gap of [`UNFIT`] events.
 struct Disk {
     store: Arc<dyn Store>,
     folder: std::path::PathBuf,
     is_full: AtomicBool,
 }
 
+const UNFIT: u64 = 666;
+
 impl Store for Disk {
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         if self.is_full.load(SeqCst) {
             return Err(StoreError::Full { place: self.folder.display().to_string() });
+        }
+        if batch.gaps.iter().any(|gap| gap.events == UNFIT) {
+            let place = self.folder.display().to_string();
+            return Err(StoreError::Unfit { place, reason: "mapper_parsing_exception".to_owned() });
         }
         self.store.write(batch)
     }
@@ -198,6 +204,28 @@ fn a_batch_is_committed_or_given_back() {
     assert_eq!(events(&*disk), [1, 4]);
     let ended = runtime.block_on(ingest.commit(batch(5)));
     assert_eq!(ended, Err(NotTaken::Busy), "nobody writes any more");
+}
+
+/// What one agent sends and the store will never take does not keep out what the others send.
+#[test]
+fn who_sends_what_is_never_taken_is_told_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk {
+        store: open(folder.path()),
+        folder: folder.path().to_owned(),
+        is_full: AtomicBool::new(false),
+    });
+    let store: Arc<dyn Store> = disk.clone();
+    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (one, unfit, other) = runtime.block_on(async {
+        tokio::join!(ingest.commit(batch(1)), ingest.commit(batch(UNFIT)), ingest.commit(batch(2)))
+    });
+    assert_eq!((one, other), (Ok(()), Ok(())));
+    assert!(matches!(unfit, Err(NotTaken::Never(why)) if why.contains("mapper_parsing")));
+    assert_eq!(ingest.error(), None, "the store works");
+    writer.finish();
+    assert_eq!(events(&*disk), [1, 2]);
 }
 
 #[test]

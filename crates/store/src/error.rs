@@ -169,6 +169,14 @@ pub enum StoreError {
         /// What it said.
         reason: String,
     },
+    /// A server of the store takes everything but a record of this batch, now and later.
+    #[error("{place} will never take a record: {reason}")]
+    Unfit {
+        /// Its address.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
     /// What answers is no server that we know.
     #[error("{place} is neither OpenSearch nor Elasticsearch 7.8 or later: {reason}")]
     Unknown {
@@ -205,7 +213,10 @@ impl StoreError {
             Self::Full { .. } | Self::Io { .. } | Self::Unreachable { .. } | Self::Busy { .. } => {
                 Fault::Host
             }
-            Self::ReadOnly | Self::DocumentSize { .. } | Self::Refused { .. } => Fault::Program,
+            Self::ReadOnly
+            | Self::DocumentSize { .. }
+            | Self::Refused { .. }
+            | Self::Unfit { .. } => Fault::Program,
             Self::Database { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                     Fault::Data

@@ -109,7 +109,7 @@ impl Access {
             (path, &method, query.strip_prefix("token="))
         {
             return access
-                .trade(given.to_owned())
+                .trade(given.to_owned(), peer)
                 .await
                 .unwrap_or_else(IntoResponse::into_response);
         }
@@ -201,7 +201,14 @@ impl Access {
 
     /// `/?token=…` trades a token for a session and drops it from the address: for whoever has one
     /// in hand and a browser.
-    async fn trade(self: &Arc<Self>, given: String) -> Result<Response, ApiError> {
+    async fn trade(
+        self: &Arc<Self>,
+        given: String,
+        peer: Option<Peer>,
+    ) -> Result<Response, ApiError> {
+        if let Some(Peer(address)) = peer {
+            self.logins.take(&format!("from {address}"), Instant::now()).map_err(too_many)?;
+        }
         let access = Arc::clone(self);
         let started = blocking(move || {
             let Self { directory, admin, rules, .. } = &*access;

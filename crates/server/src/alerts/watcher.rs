@@ -83,8 +83,9 @@ pub struct Watcher {
     /// What is stored under a name, as this server has read or written it last.
     states: BTreeMap<String, Stored<RuleState>>,
     known: BTreeMap<String, Stored<Known>>,
-    /// Attempts that failed, by rule and receiver.
-    retries: BTreeMap<(String, String), Retry>,
+    /// Attempts that failed, by receiver: one that does not answer holds everybody up once, not once for
+    /// each rule.
+    retries: BTreeMap<String, Retry>,
 }
 
 #[derive(Clone, Debug)]
@@ -237,9 +238,8 @@ impl Watcher {
 
     /// Tells a receiver what it is owed, if it is time.
     fn tell(&mut self, rule: &Rule, webhook: &Webhook, state: &mut RuleState, now: WallTime) {
-        let key = (rule.name.clone(), webhook.name.clone());
         if !state.is_due(&webhook.name, webhook.group_wait, webhook.repeat_interval, now)
-            || self.retries.get(&key).is_some_and(|retry| now < retry.at)
+            || self.retries.get(&webhook.name).is_some_and(|retry| now < retry.at)
         {
             return;
         }
@@ -254,9 +254,9 @@ impl Watcher {
         let outcome = webhook.post(hash64(&parts.collect::<Vec<_>>()), &body, now);
         if outcome.delivered {
             state.told(&webhook.name, &told, now);
-            self.retries.remove(&key);
+            self.retries.remove(&webhook.name);
         } else {
-            let retry = self.retries.entry(key).or_default();
+            let retry = self.retries.entry(webhook.name.clone()).or_default();
             retry.failures += 1;
             retry.at = now.plus(wait(retry.failures, now));
             tracing::warn!(

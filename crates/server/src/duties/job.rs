@@ -1,6 +1,8 @@
 //! Job: a duty that takes longer than an answer may, told by a document, so that every server over the
 //! store can say how far it is.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deeptrace_store::{Expected, Store, StoreError};
@@ -15,12 +17,14 @@ const PREFIX: &str = "duty-job/";
 const REMEMBERED: usize = 100;
 /// Between two notes of how far it is.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Between two notes that it is still at work, where there is nothing new to tell.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// At work; without news for a minute its server has died.
+    /// At work; without news for two minutes its server has died.
     Running,
     /// Did it: see `result`.
     Done,
@@ -98,6 +102,24 @@ impl<'a> Reporter<'a> {
     /// Of that job.
     pub fn new(store: &'a dyn Store, job: Job) -> Self {
         Self { store, job, noted: Instant::now() }
+    }
+
+    /// Does `work`, and notes meanwhile that it is still done, however long it has nothing to tell.
+    pub fn run<T>(self, work: impl FnOnce(&mut dyn FnMut(Value)) -> T) -> (Self, T) {
+        let reporter = Mutex::new(self);
+        let lock = || reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        let (working, ended) = channel::<()>();
+        let result = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while ended.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    lock().note();
+                }
+            });
+            let result = work(&mut |progress| lock().tell(progress));
+            drop(working);
+            result
+        });
+        (reporter.into_inner().unwrap_or_else(PoisonError::into_inner), result)
     }
 
     /// Notes how far it is, once a second at most.

@@ -148,8 +148,8 @@ impl Duties {
         let (duties, started) = (Arc::clone(self), job.clone());
         let run = move || {
             let _busy = Busy(&duties.is_busy);
-            let mut reporter = Reporter::new(&*duties.store, started);
-            let result = work(&duties, &mut |progress| reporter.tell(progress));
+            let reporter = Reporter::new(&*duties.store, started);
+            let (reporter, result) = reporter.run(|progress| work(&duties, progress));
             reporter.end(result.map_err(|error| error.to_string()));
         };
         let spawned = std::thread::Builder::new().name("deeptrace-duty".to_owned()).spawn(run);

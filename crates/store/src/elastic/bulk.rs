@@ -128,14 +128,13 @@ impl<'a> Bulk<'a> {
         if !answer.errors {
             return Ok(Vec::new());
         }
-        let refused = |reason: String| StoreError::Refused {
-            place: self.client.place(),
-            action: "to write".to_owned(),
-            reason,
-        };
         if answer.items.len() != ends.len() {
             let (wanted, told) = (ends.len(), answer.items.len());
-            return Err(refused(format!("of {wanted} records it tells of {told}")));
+            return Err(StoreError::Refused {
+                place: self.client.place(),
+                action: "to write".to_owned(),
+                reason: format!("of {wanted} records it tells of {told}"),
+            });
         }
         let mut later = Vec::new();
         for (place, Item { create: Outcome { status, error } }) in
@@ -157,7 +156,12 @@ impl<'a> Bulk<'a> {
                 _ if kind == "validation_exception" => {
                     later.push((place, said(status, &kind, &reason)))
                 }
-                _ => return Err(refused(said(status, &kind, &reason))),
+                _ => {
+                    return Err(StoreError::Unfit {
+                        place: self.client.place(),
+                        reason: said(status, &kind, &reason),
+                    });
+                }
             }
         }
         Ok(later)
