@@ -6,12 +6,14 @@
 //! its parent did not wait for (a link that says `follows`, or an end more than [`SLACK`] after the
 //! parent's) is on nobody's path.
 //!
-//! Simplifying assumption: where the receiver of a call lies outside of the call, their clocks differ, and
-//! it is moved to the middle of the call with all below it.
+//! Times are on the clock of the root ([`Clocks`]). Simplifying assumption: where the receiver of a call lies
+//! outside of the call all the same, it is moved to the middle of the call with all below it.
 
 use std::collections::BTreeMap;
 
 use deeptrace_model::{Duration, Relation, SpanId, SpanKind, Trace, TraceSpan, WallTime};
+
+use crate::Clocks;
 
 /// Stamps are taken at the end of calls, so a child may end this much later than its parent.
 const SLACK: u64 = 1_000_000;
@@ -58,16 +60,14 @@ pub fn critical_path(trace: &Trace) -> CriticalPath {
 fn place(trace: &Trace) -> Vec<Placed> {
     let mut indices: BTreeMap<SpanId, usize> = BTreeMap::new();
     let mut placed: Vec<Placed> = Vec::with_capacity(trace.spans.len());
+    let clocks = Clocks::of(trace);
     for (index, span) in trace.spans.iter().enumerate() {
         // Parents come before their children.
         let parent = span.parent.and_then(|parent| indices.get(&parent).copied());
-        let waits = parent.map(|parent| waits(&trace.spans[parent], &placed[parent], span));
-        let alone = Placed {
-            from: span.span.start.0,
-            to: span.span.end.0.max(span.span.start.0),
-            shift: 0,
-            children: Vec::new(),
-        };
+        let (start, end) = clocks.stamps(&span.span);
+        let stamps = (start, end.max(start));
+        let waits = parent.map(|parent| waits(&trace.spans[parent], &placed[parent], span, stamps));
+        let alone = Placed { from: stamps.0, to: stamps.1, shift: 0, children: Vec::new() };
         if let (Some(parent), Some(Some(_))) = (parent, &waits) {
             placed[parent].children.push(index);
         }
@@ -82,12 +82,16 @@ fn place(trace: &Trace) -> Vec<Placed> {
 }
 
 /// Where `child` lies in its parent; `None` if the parent did not wait for it.
-fn waits(parent: &TraceSpan, placed: &Placed, child: &TraceSpan) -> Option<Placed> {
+fn waits(
+    parent: &TraceSpan,
+    placed: &Placed,
+    child: &TraceSpan,
+    (start, end): (u64, u64),
+) -> Option<Placed> {
     if child.link.as_ref().is_some_and(|link| link.relation == Relation::Follows) {
         return None;
     }
     let at = |time: u64, shift: i64| time.saturating_add_signed(shift);
-    let (start, end) = (child.span.start.0, child.span.end.0.max(child.span.start.0));
     let mut shift = placed.shift;
     let is_inside = |shift| {
         at(start, shift).saturating_add(SLACK) >= placed.from

@@ -6,6 +6,7 @@
 
 mod absorb;
 mod assembly;
+mod clocks;
 mod critical_path;
 mod group;
 mod join;
@@ -17,6 +18,7 @@ mod shape;
 mod tree;
 
 pub use assembly::{Assembly, Limits, Start, Step, View};
+pub use clocks::{Clock, Clocks};
 pub use critical_path::{CriticalPath, CriticalPaths, OnPath, Piece, critical_path};
 pub use lookups::{Answers, Lookups};
 pub use run::{FindError, find, run};

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use deeptrace_model::{Duration, Span, SpanId, SpanStatus, Trace, TraceSummary};
+use deeptrace_model::{Duration, Span, SpanId, SpanStatus, Trace, TraceSummary, WallTime};
 use deeptrace_store::{Cursor, Filter, Store, StoreError};
 
-use crate::{Assembly, Limits, Start, group, run};
+use crate::{Assembly, Clocks, Limits, Start, group, run};
 
 /// Spans from which traces are assembled together, at most.
 const GROUP_MAX: usize = 1024;
@@ -128,8 +128,10 @@ impl Group {
 /// A trace in one line of a list.
 pub fn summary(trace: &Trace) -> TraceSummary {
     let spans = || trace.spans.iter().map(|it| &it.span);
-    let start = spans().map(|span| span.start).min().unwrap_or_default();
-    let end = spans().map(|span| span.end).max().unwrap_or_default();
+    let clocks = Clocks::of(trace);
+    let stamps = || spans().map(|span| clocks.stamps(span));
+    let start = WallTime(stamps().map(|(start, _)| start).min().unwrap_or_default());
+    let end = WallTime(stamps().map(|(_, end)| end).max().unwrap_or_default());
     let mut services: BTreeMap<&str, u32> = BTreeMap::new();
     for span in spans() {
         *services.entry(&span.service).or_default() += 1;

@@ -9,7 +9,7 @@ use deeptrace_http::{ApiError, format_time, parse_duration, parse_time};
 use deeptrace_model::{
     Gap, Span, SpanId, SpanKind, Trace, TraceId, TraceSpan, TraceSummary, WallTime,
 };
-use deeptrace_query::{Assembly, FindError, Limits, Start};
+use deeptrace_query::{Assembly, Clock, Clocks, FindError, Limits, Start};
 use deeptrace_store::{Cursor, Filter, Store, StoreError, Window};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -97,6 +97,34 @@ pub struct TraceAnswer {
     pub gaps: Vec<GapAnswer>,
     /// Set when a limit cut it off: how many spans it may have beyond.
     pub cut_at: Option<u32>,
+    /// Hosts whose clocks differ from that of the first span's host. Times of spans are as their own
+    /// hosts took them; who shows them beside each other takes `ahead_ns` off.
+    #[serde(default)]
+    pub clocks: Vec<ClockAnswer>,
+}
+
+/// How far a host's clock differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAnswer {
+    /// `host.name`.
+    pub host_name: String,
+    /// By so much it is ahead; negative: behind.
+    pub ahead_ns: i64,
+    /// The true difference is at most so much less or more.
+    pub uncertainty_ns: u64,
+    /// Exchanges that say so.
+    pub exchange_count: usize,
+}
+
+impl From<&Clock> for ClockAnswer {
+    fn from(clock: &Clock) -> Self {
+        Self {
+            host_name: clock.host.to_string(),
+            ahead_ns: clock.ahead,
+            uncertainty_ns: clock.uncertainty,
+            exchange_count: clock.exchanges,
+        }
+    }
 }
 
 /// A time in which events are missing.
@@ -256,6 +284,7 @@ pub fn trace(
     Ok(TraceAnswer {
         trace_id: trace.id.to_string(),
         spans: spans.collect::<Result<_, _>>()?,
+        clocks: Clocks::of(&trace).differing().iter().map(ClockAnswer::from).collect(),
         gaps: trace.gaps.into_iter().map(GapAnswer::from).collect(),
         cut_at: trace.cut_at,
     })

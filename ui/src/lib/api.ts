@@ -62,6 +62,15 @@ export interface Trace {
   spans: Span[];
   gaps: Gap[];
   cut_at: number | null;
+  /** Hosts whose clocks differ from that of the first span's host. */
+  clocks: Clock[];
+}
+
+export interface Clock {
+  host_name: string;
+  ahead_ns: number;
+  uncertainty_ns: number;
+  exchange_count: number;
 }
 
 export interface Service {

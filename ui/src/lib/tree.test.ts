@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parse, type Span } from './api';
 import { bytes, duration, percent } from './format';
 import { EMPTY, fromHash, toHash } from './query';
-import { extent, rows, selfTime } from './tree';
+import { extent, onOneClock, rows, selfTime } from './tree';
 
 const span = (span_id: string, parent_span_id: string | null, start: number, duration_ns: number) =>
   ({ span_id, parent_span_id, start_time_unix_nano: BigInt(start), duration_ns }) as Span;
@@ -14,6 +14,14 @@ const tree = [
   span('b', 'a', 1010, 30),
   span('d', 'b', 1012, 5),
 ];
+
+test('spans are moved by what the clock of their host is ahead', () => {
+  const here = { ...span('a', null, 1000, 100), end_time_unix_nano: 1100n, attributes: { 'host.name': 'here' } };
+  const there = { ...span('b', 'a', 5010, 30), end_time_unix_nano: 5040n, attributes: { 'host.name': 'there' } };
+  const clock = { host_name: 'there', ahead_ns: 4000, uncertainty_ns: 10, exchange_count: 1 };
+  const moved = onOneClock([here, there], [clock]);
+  expect(moved.map((s) => [s.start_time_unix_nano, s.end_time_unix_nano])).toEqual([[1000n, 1100n], [1010n, 1040n]]);
+});
 
 describe('rows', () => {
   test('parents come before children, children by start', () => {

@@ -1,6 +1,6 @@
 // A trace as rows of a waterfall.
 
-import type { Span } from './api';
+import type { Clock, Span } from './api';
 
 export interface Row {
   span: Span;
@@ -42,6 +42,20 @@ export function withMember(set: ReadonlySet<string>, member: string, inside: boo
   if (inside) copy.add(member);
   else copy.delete(member);
   return copy;
+}
+
+/** The spans with their times on the clock of the first one's host. */
+export function onOneClock(spans: Span[], clocks: Clock[]): Span[] {
+  const ahead = new Map(clocks.map((clock) => [clock.host_name, BigInt(clock.ahead_ns)]));
+  return spans.map((span) => {
+    const by = ahead.get(String(span.attributes['host.name']));
+    if (by === undefined) return span;
+    return {
+      ...span,
+      start_time_unix_nano: span.start_time_unix_nano - by,
+      end_time_unix_nano: span.end_time_unix_nano - by,
+    };
+  });
 }
 
 /** Start of the earliest span. */

@@ -9,7 +9,7 @@ use clap::Args;
 use deeptrace_export::SpanJson;
 use deeptrace_http::format_time;
 use deeptrace_model::{SpanStatus, WallTime};
-use deeptrace_server::answers::TraceAnswer;
+use deeptrace_server::answers::{ClockAnswer, TraceAnswer};
 use serde::Deserialize;
 
 use crate::Common;
@@ -44,7 +44,7 @@ pub fn tree(out: &mut dyn Write, trace: &TraceAnswer) -> Result<()> {
 }
 
 fn rows(trace: &TraceAnswer) -> Result<Vec<Row>> {
-    trace.spans.iter().map(row).collect()
+    trace.spans.iter().map(|span| row(span, &trace.clocks)).collect()
 }
 
 /// What is drawn of a span.
@@ -65,7 +65,7 @@ struct Why {
     confidence: f64,
 }
 
-fn row(value: &serde_json::Value) -> Result<Row> {
+fn row(value: &serde_json::Value, clocks: &[ClockAnswer]) -> Result<Row> {
     let mut value = value.clone();
     let why = Why::deserialize(&value["link"]).ok();
     if let Some(link) = value["link"].as_object_mut() {
@@ -73,10 +73,13 @@ fn row(value: &serde_json::Value) -> Result<Row> {
     }
     let span: SpanJson<'_> =
         serde_json::from_value(value).context("the spans are of another version")?;
+    let host = span.attributes.0.get("host.name").and_then(deeptrace_model::Value::as_text);
+    let clock = clocks.iter().find(|clock| Some(clock.host_name.as_str()) == host);
+    let behind = clock.map_or(0, |clock| clock.ahead_ns.saturating_neg());
     Ok(Row {
         label: format!("{}  {}", plain(&span.service), plain(&span.name)),
-        start: span.start_time_unix_nano,
-        end: span.end_time_unix_nano,
+        start: span.start_time_unix_nano.saturating_add_signed(behind),
+        end: span.end_time_unix_nano.saturating_add_signed(behind),
         is_error: span.status == SpanStatus::Error,
         why: match (&why, &span.parent_span_id) {
             (Some(why), Some(_)) => format!("{} {:.2}", why.method, why.confidence),
@@ -115,6 +118,13 @@ fn draw(out: &mut dyn Write, trace: &TraceAnswer, rows: &[Row], colours: bool) -
             (true, true) => writeln!(out, "\x1b[31m{line}\x1b[0m")?,
             _ => writeln!(out, "{line}")?,
         }
+    }
+    for clock in &trace.clocks {
+        let ClockAnswer { host_name, ahead_ns, uncertainty_ns, .. } = clock;
+        let way = if *ahead_ns < 0 { "behind" } else { "ahead" };
+        let by = duration(ahead_ns.unsigned_abs());
+        let within = duration(*uncertainty_ns);
+        writeln!(out, "clock: {} is {by} {way} (± {within}); moved here", plain(host_name))?;
     }
     for gap in &trace.gaps {
         let cause = gap.cause.as_str().unwrap_or("unknown");
@@ -200,6 +210,12 @@ mod tests {
             spans: Vec::new(),
             gaps: Vec::new(),
             cut_at: Some(1),
+            clocks: vec![ClockAnswer {
+                host_name: "far".to_owned(),
+                ahead_ns: -490_000_000,
+                uncertainty_ns: 11_000_000,
+                exchange_count: 1,
+            }],
         };
         let mut out = Vec::new();
         draw(&mut out, &trace, &rows, false).unwrap();
@@ -210,6 +226,7 @@ a        ███████████████████████�
 │  └─ c  ····████························     40ns ERROR  thread 0.90
 └─ d     ················████████████████    160ns  thread 0.90
 e        ·······························█      0ns  thread 0.90
+clock: far is 490ms behind (± 11.0ms); moved here
 cut: it may have 1 spans more
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -2,7 +2,7 @@
 //!
 //! A line is `ID KIND SERVICE NAME START END`, times in milliseconds, with words after it:
 //! `x=N` the exchange, `r=N` its request (`N` if not given), `sure=CONFIDENCE` of it, `unanswered`, `error`, `lost`,
-//! `app=N` the application's trace, `in=ID` the span that the request names; `sdk` for a span that an SDK
+//! `host=NAME`, `app=N` the application's trace, `in=ID` the span that the request names; `sdk` for a span that an SDK
 //! reported, with `in=ID` for its parent. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
 //! (generation) and `follows`, the start of the child before them. `-` stands for no parent.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
@@ -91,7 +91,10 @@ pub fn span(words: &[&str]) -> Span {
             _ => SpanStatus::Ok,
         },
         status_message: None,
-        attributes: Default::default(),
+        attributes: word::<String>(words, "host")
+            .map(|name| ("host.name".into(), name.into()))
+            .into_iter()
+            .collect(),
         request_size: 1,
         response_size: 1,
         request_payload: Default::default(),
