@@ -74,6 +74,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "correlate",
             "export",
             "redact",
+            "erase",
         ],
     ),
     ("server", &["model", "http", "wire", "correlate", "store", "query", "export", "erase"]),

@@ -5,22 +5,30 @@
 //! What is dropped because the buffers are full is counted by cause, and a gap tells the server of it.
 
 mod buffer;
+mod erasing;
 mod heartbeat;
+mod keeping;
+mod orders;
 mod segments;
 mod sending;
 mod transport;
 mod work;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use deeptrace_http::Settings;
 use deeptrace_model::{Missed, Span};
+use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::sink::{Batch, Sink};
 use buffer::Buffer;
 pub use heartbeat::Teller;
+pub use keeping::Keeping;
+use orders::Polling;
 use segments::Segments;
 pub use sending::{Sending, Token};
 use transport::Transport;
@@ -28,6 +36,10 @@ use work::Work;
 
 /// Batches between the pipeline and the thread; the pipeline hands on four a second.
 const QUEUE_MAX: usize = 64;
+/// Tombstones on their way to the buffers; the poll waits for room.
+const ERASING_MAX: usize = 16;
+/// Threads for what waits: answers out of files, a change of the configuration.
+const THREADS_MAX: usize = 2;
 
 /// Where the pipeline puts its batches.
 pub struct Sender {
@@ -57,29 +69,54 @@ pub enum SenderError {
     System(std::io::Error),
 }
 
+/// What is done for the server beside sending.
+#[derive(Clone, Default)]
+pub struct Doing {
+    /// Takes configuration from it; `None`: that is not allowed.
+    pub settings: Option<Arc<dyn Settings>>,
+}
+
 /// Starts to send; what an earlier process left on disk is sent first.
-pub fn start(sending: &Sending, teller: Teller) -> Result<(Sender, Sends), SenderError> {
-    let shared = Arc::new(Shared::default());
+pub fn start(
+    sending: &Sending,
+    teller: Teller,
+    doing: Doing,
+) -> Result<(Sender, Sends), SenderError> {
     let folder = &sending.disk_path;
     let disk = (sending.disk_bytes > 0)
         .then(|| Segments::open(folder, sending.disk_bytes))
         .transpose()
         .map_err(|error| SenderError::Disk { folder: folder.clone(), error })?;
     let buffer = Buffer::new(sending.memory_bytes, disk);
-    let transport = Transport::new(sending).map_err(SenderError::Files)?;
+    let shared = Arc::new(Shared::new(Transport::new(sending).map_err(SenderError::Files)?));
     let encoder =
         deeptrace_wire::Encoder::new(sending.is_compressing).map_err(SenderError::System)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(THREADS_MAX)
         .build()
         .map_err(SenderError::System)?;
     let (queue, batches) = mpsc::channel(QUEUE_MAX);
-    let work = Work::new(encoder, buffer, transport, sending.clone(), teller, Arc::clone(&shared));
+    let (erase, erasing) = mpsc::channel(ERASING_MAX);
+    let polling = Polling::new(teller.agent_id().to_owned(), Arc::clone(&shared), doing, erase);
+    let work = Work::new(encoder, buffer, sending.clone(), teller, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
         .name("deeptrace-send".to_owned())
-        .spawn(move || runtime.block_on(work.run(batches)))
+        .spawn(move || {
+            runtime.spawn(polling.run());
+            runtime.block_on(work.run(batches, erasing));
+            // What still answers a question need not be waited for.
+            runtime.shutdown_background();
+        })
         .map_err(SenderError::System)?;
     Ok((Sender { queue, shared }, Sends(thread)))
+}
+
+impl Sender {
+    /// The way on which agents tell each other which traces are kept.
+    pub fn keeping(&self) -> Keeping {
+        self.shared.keeping.clone()
+    }
 }
 
 impl Sends {
@@ -108,6 +145,7 @@ impl Sink for Sender {
 
     fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         self.shared.counts.tell(out);
+        out("sender_dropped_keys_total", self.shared.keeping.dropped());
     }
 
     fn room(&mut self) -> Vec<Span> {
@@ -116,15 +154,44 @@ impl Sink for Sender {
 }
 
 /// What the pipeline's thread and the sender's share.
-#[derive(Default)]
 struct Shared {
     counts: Counts,
     missed: Mutex<Missed>,
     /// Memory of spans that were encoded.
     rooms: Mutex<Vec<Vec<Span>>>,
+    keeping: Keeping,
+    /// The way to the server as it is now.
+    transport: Mutex<Transport>,
+    /// What became of the configuration that the server gave; `None`: there was none.
+    config: Mutex<Option<Value>>,
+    /// There is something to tell before the next heartbeat is due.
+    news: Notify,
+    /// Start of the oldest span that is here, nanoseconds since the Unix epoch; 0: there is none.
+    oldest: AtomicU64,
 }
 
 impl Shared {
+    fn new(transport: Transport) -> Self {
+        Self {
+            counts: Counts::default(),
+            missed: Mutex::default(),
+            rooms: Mutex::default(),
+            keeping: Keeping::default(),
+            transport: Mutex::new(transport),
+            config: Mutex::default(),
+            news: Notify::new(),
+            oldest: AtomicU64::new(0),
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        self.transport.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn config(&self) -> MutexGuard<'_, Option<Value>> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Spans were dropped: the next batch that gets through tells of it.
     fn missed(&self, missed: Missed) {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).merge(missed);
@@ -170,6 +237,13 @@ counts! {
     omitted: "sender_omitted_records_total",
     /// Ends of files on disk that were cut off, and could not be read.
     torn: "sender_torn_records_total",
+    /// Orders of the server, and those that this version does not understand.
+    orders: "sender_orders_total",
+    orders_omitted: "sender_omitted_orders_total",
+    /// Keys of kept traces that were told.
+    published: "sender_published_keys_total",
+    /// Spans that waited here and were erased.
+    erased: "sender_erased_spans_total",
     /// Failures to write to the disk.
     disk_errors: "sender_disk_errors_total",
     /// Bytes that wait in memory.

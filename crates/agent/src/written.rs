@@ -89,6 +89,8 @@ pub struct Sender {
     pub disk_buffer_size: u64,
     /// Where.
     pub disk_buffer_path: String,
+    /// Whether the server may change what this agent watches, captures and correlates.
+    pub accept_config: bool,
 }
 
 /// `[agents.limits]` as written.
@@ -185,6 +187,7 @@ impl Default for Sender {
             mem_buffer_size: 16,
             disk_buffer_size: 100,
             disk_buffer_path: "/var/lib/deeptrace/buffer".to_owned(),
+            accept_config: false,
         }
     }
 }

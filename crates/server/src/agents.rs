@@ -54,6 +54,9 @@ pub struct Heartbeat {
     /// What it sees: services with their spans.
     #[serde(default)]
     pub services: Vec<Value>,
+    /// What it did with the configuration that it got from here; absent: it accepts none, or got none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Map<String, Value>>,
 }
 
 /// What the server says to that.
@@ -125,11 +128,7 @@ async fn hear(
     State(api): State<Api>,
     Body(heartbeat): Body<Heartbeat>,
 ) -> Result<Json<Welcome>, ApiError> {
-    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let id = heartbeat.agent_id.as_str();
-    if id.is_empty() || id.len() > ID_MAX || !id.chars().all(is_id) {
-        return Err(ApiError::invalid("agent_id is at most 64 letters, digits and `-`"));
-    }
+    check_id(&heartbeat.agent_id)?;
     let store = std::sync::Arc::clone(&api.store);
     let absence = blocking(move || note(&*store, heartbeat, clock::now())).await?;
     if let Some(gap) = absence {
@@ -140,6 +139,15 @@ async fn hear(
         }
     }
     Ok(Json(Welcome { interval_ms: INTERVAL.0 / 1_000_000 }))
+}
+
+/// Refuses what is no id of an agent: it becomes part of the names of documents.
+pub(crate) fn check_id(id: &str) -> Result<(), ApiError> {
+    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    match !id.is_empty() && id.len() <= ID_MAX && id.chars().all(is_id) {
+        true => Ok(()),
+        false => Err(ApiError::invalid("agent_id is at most 64 letters, digits and `-`")),
+    }
 }
 
 /// Stores a heartbeat. Returns the time in which nobody watched the agent's host, where it is new.
@@ -263,6 +271,7 @@ mod tests {
             status: Map::new(),
             counters: Map::new(),
             services: Vec::new(),
+            config: None,
         }
     }
 

@@ -25,11 +25,12 @@ use crate::alerts::Alerts;
 use crate::answers::{self, Search};
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
+use crate::orders::Orders;
 use crate::otlp::Otlp;
 use crate::pipeline::Ingest;
 use crate::push::Push;
 use crate::{
-    agents, alerts, analytics, audit, clock, jaeger, live, metrics, page, spans as ingest,
+    agents, alerts, analytics, audit, clock, jaeger, live, metrics, orders, page, spans as ingest,
 };
 
 /// What the routes work with.
@@ -43,6 +44,8 @@ pub struct Api {
     pub duties: Arc<Duties>,
     /// Spans that come in.
     pub ingest: Ingest,
+    /// What agents are to do.
+    pub orders: Arc<Orders>,
     /// Rules, and who is told when they fire; change while we run.
     pub alerts: Arc<Alerts>,
     /// Spans that SDKs report.
@@ -104,6 +107,7 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
         .merge(page::routes())
         .merge(ingest::routes())
         .merge(agents::routes())
+        .merge(orders::routes())
         .with_state(api)
         .merge(config_routes(settings))
         .merge(duties)
@@ -261,6 +265,7 @@ impl Api {
         let mut add = |name, value| *counters.entry(name).or_default() += value;
         self.ingest.counters(&mut add);
         self.otlp.counters(&mut add);
+        self.orders.counters(&mut add);
         self.push.counters(&mut add);
         self.store.counters(&mut add);
         self.access.auditor().into_iter().for_each(|auditor| auditor.counters(&mut add));

@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod lease;
 pub mod live;
 pub mod metrics;
+pub mod orders;
 pub mod otlp;
 pub mod page;
 pub mod pipeline;

@@ -21,6 +21,7 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::orders::Orders;
 use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_server::push::Push;
@@ -76,7 +77,7 @@ impl Server {
             version: "test",
         };
         let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
-        let store: Arc<dyn Store> = guarded;
+        let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
         let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
         let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), spans_per_second).unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -84,6 +85,7 @@ impl Server {
         let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
         let api = Api {
             access: Arc::new(Access::new(Arc::clone(&store), token, Rules::default())),
+            orders: Arc::new(Orders::new(Arc::clone(&store), guarded.tombstones(), false)),
             store,
             duties,
             alerts: Arc::default(),

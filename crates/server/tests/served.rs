@@ -20,6 +20,7 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::orders::Orders;
 use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_server::push::Push;
@@ -74,7 +75,7 @@ impl Served {
             version: "test",
         };
         let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
-        let store: Arc<dyn Store> = guarded;
+        let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
         let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
@@ -85,6 +86,7 @@ impl Served {
         let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
         let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), 1_000).unwrap();
         let api = Api {
+            orders: Arc::new(Orders::new(Arc::clone(&store), guarded.tombstones(), false)),
             store,
             access: Arc::new(access),
             duties,

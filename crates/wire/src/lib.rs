@@ -16,17 +16,33 @@
 //! record   length (varint), postcard
 //! ```
 //!
+//! What goes the other way, [orders](order), and what agents answer to it, [answers](answer), have a
+//! format of the same kind.
+//!
 //! A room of its own, because both the agent and the server need it, and neither the other.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod decode;
 mod encode;
+mod frame;
 mod head;
+mod order;
+mod question;
 mod record;
 
+pub use answer::{
+    ANSWERS_MEDIA_TYPE, Answer, Answers, Found, PARTS_MAX, decode_answers, encode_answers,
+};
 pub use decode::{Decoded, decode};
 pub use encode::{Encoded, Encoder};
+pub use frame::RECORD_MAX;
 pub use head::{Head, PLAIN_MAX, WireError};
+pub use order::{
+    Ask, Configuration, KEYS_MAX, ORDERS_BYTES_MAX, ORDERS_MEDIA_TYPE, Order, Orders, Place,
+    decode_orders, encode_orders,
+};
+pub use question::{Between, Key, Lookups, Question, Scan};
 
 /// The media type of a batch.
 pub const MEDIA_TYPE: &str = "application/vnd.deeptrace.spans";

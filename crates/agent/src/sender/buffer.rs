@@ -5,11 +5,13 @@
 //! memory. Sent is first what failed, then what is on disk, which is older, then what is in memory.
 
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::Bytes;
 use deeptrace_model::{Missed, WallTime};
 use deeptrace_wire::{Encoded, Head};
 
+use super::erasing::Left;
 use super::missed_of;
 use super::segments::{Segments, Stored};
 
@@ -97,6 +99,10 @@ impl Buffer {
 
     /// It was not taken, and is to be sent again: the server is away.
     pub fn failed(&mut self, parcel: Parcel) {
+        if parcel.bytes.is_empty() {
+            // It was erased on its way.
+            return self.forget(&parcel);
+        }
         let was_away = std::mem::replace(&mut self.is_away, true);
         if was_away && parcel.segment.is_none() && self.store(&parcel) {
             self.memory_bytes = self.memory_bytes.saturating_sub(parcel.bytes.len());
@@ -113,7 +119,7 @@ impl Buffer {
     pub fn stalled<'a>(&mut self, in_flight: impl Iterator<Item = &'a Parcel>) {
         if !self.is_away {
             self.is_away = true;
-            for parcel in in_flight.filter(|parcel| parcel.segment.is_none()) {
+            for parcel in in_flight.filter(|it| it.segment.is_none() && !it.bytes.is_empty()) {
                 self.store(parcel);
             }
             self.spill();
@@ -123,6 +129,40 @@ impl Buffer {
     /// The server takes batches again.
     pub fn is_back(&mut self) {
         self.is_away = false;
+    }
+
+    /// Leaves of everything that waits what `left` says, also on disk: no file has the rest.
+    pub fn erase(&mut self, left: &mut dyn FnMut(&[u8]) -> Left) -> io::Result<()> {
+        let (failed, waiting) =
+            (std::mem::take(&mut self.failed), std::mem::take(&mut self.waiting));
+        self.failed = self.reduced(failed, left);
+        self.waiting = self.reduced(waiting, left);
+        self.disk.as_mut().map_or(Ok(()), |disk| disk.rewrite(left))
+    }
+
+    fn reduced(
+        &mut self,
+        mut parcels: VecDeque<Parcel>,
+        left: &mut dyn FnMut(&[u8]) -> Left,
+    ) -> VecDeque<Parcel> {
+        parcels.iter_mut().for_each(|parcel| self.reduce(parcel, left));
+        let is_gone = |parcel: &Parcel| parcel.bytes.is_empty();
+        parcels.iter().filter(|parcel| is_gone(parcel)).for_each(|parcel| self.forget(parcel));
+        parcels.retain(|parcel| !is_gone(parcel));
+        parcels
+    }
+
+    /// Leaves of a batch what `left` says; one of which nothing is left has no bytes.
+    pub fn reduce(&mut self, parcel: &mut Parcel, left: &mut dyn FnMut(&[u8]) -> Left) {
+        let before = parcel.bytes.len();
+        match left(&parcel.bytes) {
+            Left::All => return,
+            Left::Part(Encoded { head, bytes }) => {
+                (parcel.head, parcel.bytes) = (head, bytes.into())
+            }
+            Left::Nothing => (parcel.head.spans, parcel.bytes) = (0, Bytes::new()),
+        }
+        self.memory_bytes = self.memory_bytes.saturating_sub(before) + parcel.bytes.len();
     }
 
     /// Whether nothing waits.

@@ -32,8 +32,14 @@ impl Teller {
         Self { status, agent_id, version }
     }
 
-    /// What is told now; `oldest`: start of the oldest span that waits to be sent.
-    pub fn tell(&self, oldest: Option<WallTime>) -> Value {
+    /// The same after every start on this host with this data folder.
+    pub(super) fn agent_id(&self) -> &str {
+        &self.agent_id
+    }
+
+    /// What is told now; `oldest`: start of the oldest span that waits to be sent;
+    /// `config`: what became of the server's configuration.
+    pub fn tell(&self, oldest: Option<WallTime>, config: Option<Value>) -> Value {
         let host = host::host();
         let mut rows = self.status.rows();
         rows.sort_by_key(|row| std::cmp::Reverse(row.span_count));
@@ -49,6 +55,7 @@ impl Teller {
             "status": self.status.report(),
             "counters": self.status.counters(),
             "services": rows,
+            "config": config,
         })
     }
 }

@@ -18,6 +18,7 @@ use deeptrace_model::{Missed, WallTime};
 use deeptrace_wire::Head;
 use rustix::fs::{FlockOperation, flock};
 
+use super::erasing::Left;
 use super::missed_of;
 
 /// Bytes after which the next file is begun; of a small buffer an eighth, because the oldest file goes
@@ -134,9 +135,7 @@ impl Segments {
         }
         let Some(last) = self.all.back_mut() else { return Err(io::Error::other("no file")) };
         let mut record = Vec::with_capacity(size as usize);
-        record.extend((bytes.len() as u32).to_le_bytes());
-        record.extend(crc32fast::hash(bytes).to_le_bytes());
-        record.extend_from_slice(bytes);
+        write_record(&mut record, bytes);
         if let Err(error) = last.file.write_all(&record) {
             // What was written of it is cut off; where that fails it is a torn end, and nothing may follow.
             last.is_closed = last.file.set_len(last.len).is_err();
@@ -190,6 +189,53 @@ impl Segments {
             segment.open = segment.open.saturating_sub(1);
             self.remove_done(number);
         }
+    }
+
+    /// Writes anew each file of which `left` does not leave all. When it returns `Ok`, the rest is in no
+    /// file of the folder. Batches that were read already stay as long as they are not acknowledged.
+    pub fn rewrite(&mut self, left: &mut dyn FnMut(&[u8]) -> Left) -> io::Result<()> {
+        for segment in &mut self.all {
+            let path = self.folder.join(format!("{:016x}.{SUFFIX}", segment.number));
+            let first_unread = segment.unread.front().map_or(u64::MAX, |unread| unread.offset);
+            let (mut content, mut unread) = (Vec::new(), VecDeque::new());
+            let mut is_changed = false;
+            for Unread { offset, len, mut spans } in scan(&File::open(&path)?, segment.len)?.0 {
+                let mut bytes = vec![0; len as usize];
+                segment.file.read_exact_at(&mut bytes, offset + RECORD_HEAD)?;
+                match left(&bytes) {
+                    Left::All => {}
+                    Left::Part(encoded) => {
+                        (bytes, spans, is_changed) =
+                            (encoded.bytes, missed_of(&encoded.head), true);
+                    }
+                    Left::Nothing => {
+                        is_changed = true;
+                        continue;
+                    }
+                }
+                let place = Unread { offset: content.len() as u64, len: bytes.len() as u32, spans };
+                write_record(&mut content, &bytes);
+                if offset >= first_unread {
+                    unread.push_back(place);
+                }
+            }
+            if !is_changed {
+                continue;
+            }
+            let new = path.with_extension("new");
+            let mut options = OpenOptions::new();
+            let mut file =
+                options.create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&content)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)?;
+            segment.file = OpenOptions::new().read(true).append(true).open(&path)?;
+            self.bytes = self.bytes.saturating_sub(segment.len) + content.len() as u64;
+            (segment.len, segment.unread) = (content.len() as u64, unread);
+        }
+        let done: Vec<u64> = self.all.iter().map(|segment| segment.number).collect();
+        done.into_iter().for_each(|number| self.remove_done(number));
+        File::open(&self.folder)?.sync_all()
     }
 
     /// Whether no batch waits to be read.
@@ -249,6 +295,12 @@ impl Segments {
     fn path(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:016x}.{SUFFIX}"))
     }
+}
+
+fn write_record(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(crc32fast::hash(bytes).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn number_of(path: &Path) -> Option<u64> {

@@ -28,6 +28,8 @@ pub struct Sending {
     pub disk_path: PathBuf,
     /// Whether batches are compressed.
     pub is_compressing: bool,
+    /// Whether the server may change the configuration.
+    pub accepts_config: bool,
 }
 
 /// Where the token comes from.
@@ -93,6 +95,7 @@ impl Sending {
             disk_bytes: written.disk_buffer_size.saturating_mul(1 << 20),
             disk_path: written.disk_buffer_path.clone().into(),
             is_compressing,
+            accepts_config: written.accept_config,
         }))
     }
 }

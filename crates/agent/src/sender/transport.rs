@@ -7,6 +7,7 @@ use bytes::Bytes;
 use deeptrace_http::ClientFiles;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -22,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 /// Bytes of an answer that are looked at.
 const ANSWER_MAX: usize = 64 << 10;
+/// Bytes of orders: one that is as large as a record may be, beside what else is handed over at once.
+const ORDERS_MAX: usize = deeptrace_wire::RECORD_MAX + (2 << 20);
 /// The longest that a server may have us wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -84,29 +87,45 @@ impl Transport {
 
     /// `POST`s a body.
     pub async fn post(&self, path: &str, kind: &'static str, body: Bytes) -> Outcome {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}{path}", self.url))
-            .header(CONTENT_TYPE, kind);
+        let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, kind);
+        match self.ask(request, path, body, ANSWER_MAX).await {
+            Ok(_) => Outcome::Done,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// `GET`s what the server has; never [`Outcome::Done`].
+    pub async fn get(&self, path: &str) -> Result<Bytes, Outcome> {
+        self.ask(Request::builder().method(Method::GET), path, Bytes::new(), ORDERS_MAX).await
+    }
+
+    async fn ask(
+        &self,
+        request: Builder,
+        path: &str,
+        body: Bytes,
+        answer_max: usize,
+    ) -> Result<Bytes, Outcome> {
+        let request = request.uri(format!("{}{path}", self.url));
         let request = match &self.authorization {
             Some(token) => request.header(AUTHORIZATION, token.clone()),
             None => request,
         };
         let request = match request.body(Full::new(body)) {
             Ok(request) => request,
-            Err(error) => return Outcome::Never(error.to_string()),
+            Err(error) => return Err(Outcome::Never(error.to_string())),
         };
         let answered = async {
             let response = self.client.request(request).await.map_err(|error| told(&error))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await;
+            let body = Limited::new(body, answer_max).collect().await;
             let body = body.map_err(|error| error.to_string())?.to_bytes();
             Ok((head.status, head.headers, body))
         };
         match tokio::time::timeout(TIMEOUT, answered).await {
-            Err(_) => Outcome::Later("no answer within 30 s".to_owned(), None),
-            Ok(Err(error)) => Outcome::Later(error, None),
-            Ok(Ok((status, headers, body))) => judge(status, &headers, &body),
+            Err(_) => Err(Outcome::Later("no answer within 30 s".to_owned(), None)),
+            Ok(Err(error)) => Err(Outcome::Later(error, None)),
+            Ok(Ok((status, headers, body))) => judge(status, &headers, body),
         }
     }
 }
@@ -130,9 +149,9 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// What is wrong with the batch itself is final; everything else may be mended, a wrong token also.
-fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
+fn judge(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Outcome> {
     if status.is_success() {
-        return Outcome::Done;
+        return Ok(body);
     }
     let said = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
     let text = format!("{status}: {said}");
@@ -143,8 +162,8 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
         StatusCode::UNPROCESSABLE_ENTITY,
     ];
     if is_final.contains(&status) {
-        return Outcome::Never(text);
+        return Err(Outcome::Never(text));
     }
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Outcome::Later(text, seconds.map(|s| Duration::from_secs(s).min(RETRY_AFTER_MAX)))
+    Err(Outcome::Later(text, seconds.map(|s| Duration::from_secs(s).min(RETRY_AFTER_MAX))))
 }

@@ -1,10 +1,11 @@
 //! Work: what the sender's thread does. Batches in, requests out, and what follows from the answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use deeptrace_erase::Tombstone;
 use deeptrace_model::GapCause;
 use deeptrace_wire::{Encoder, MEDIA_TYPE};
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use super::buffer::{Buffer, Parcel};
 use super::heartbeat::Teller;
 use super::transport::{Outcome, Transport};
-use super::{Sending, Shared, missed_of};
+use super::{Sending, Shared, erasing, missed_of};
 use crate::sink::Batch;
 
 /// Requests at once.
@@ -31,14 +32,17 @@ const END: Duration = Duration::from_secs(3);
 /// Memory of spans that is kept to be used again: batches, and spans of one.
 const ROOMS_MAX: usize = 2;
 const ROOM_SPANS_MAX: usize = 8_192;
+/// Tombstones that what comes is held against: spans that started before one come within minutes.
+const TOMBSTONES_MAX: usize = 64;
 
 pub struct Work {
     encoder: Encoder,
     buffer: Buffer,
-    transport: Transport,
     sending: Sending,
     teller: Teller,
     shared: Arc<Shared>,
+    /// What is to be erased of what comes.
+    tombstones: VecDeque<Tombstone>,
     requests: JoinSet<Outcome>,
     /// The heartbeat that is under way.
     telling: Option<JoinHandle<()>>,
@@ -56,7 +60,6 @@ impl Work {
     pub fn new(
         encoder: Encoder,
         buffer: Buffer,
-        transport: Transport,
         sending: Sending,
         teller: Teller,
         shared: Arc<Shared>,
@@ -64,10 +67,10 @@ impl Work {
         Self {
             encoder,
             buffer,
-            transport,
             sending,
             teller,
             shared,
+            tombstones: VecDeque::new(),
             telling: None,
             requests: JoinSet::new(),
             in_flight: HashMap::new(),
@@ -79,18 +82,25 @@ impl Work {
     }
 
     /// Until the pipeline has ended, and a little longer for what is left.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+    pub async fn run(
+        mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut erasing: mpsc::Receiver<Tombstone>,
+    ) {
         let mut beats = interval(HEARTBEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shared = Arc::clone(&self.shared);
         loop {
             self.launch();
             self.report();
             tokio::select! {
                 _ = beats.tick() => self.tell(),
+                () = shared.news.notified() => self.tell(),
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch),
                     None => break,
                 },
+                Some(tombstone) = erasing.recv() => self.erase(tombstone),
                 Some(ended) = self.requests.join_next_with_id() => self.ended(ended),
                 () = sleep_until(self.retry_at), if self.is_retrying() => {}
                 () = sleep_until(self.heard_at + STALLED), if self.is_waiting() => {
@@ -111,7 +121,7 @@ impl Work {
         };
         while !is_waiting && self.requests.len() < most {
             let Some(parcel) = self.buffer.next() else { return };
-            let (transport, bytes) = (self.transport.clone(), parcel.bytes.clone());
+            let (transport, bytes) = (self.shared.transport(), parcel.bytes.clone());
             let request = async move { transport.post("/spans", MEDIA_TYPE, bytes).await };
             if self.in_flight.is_empty() {
                 (self.heard_at, self.has_stalled) = (Instant::now(), false);
@@ -127,8 +137,9 @@ impl Work {
         if self.telling.as_ref().is_some_and(|telling| !telling.is_finished()) {
             return;
         }
-        let told = self.teller.tell(self.buffer.oldest()).to_string();
-        let transport = self.transport.clone();
+        let config = self.shared.config().clone();
+        let told = self.teller.tell(self.buffer.oldest(), config).to_string();
+        let transport = self.shared.transport();
         self.telling = Some(tokio::spawn(async move {
             match transport.post("/agents", "application/json", told.into()).await {
                 Outcome::Done => {}
@@ -150,7 +161,11 @@ impl Work {
     }
 
     fn take(&mut self, batch: Batch) {
-        let Batch { mut spans, links, gaps } = batch;
+        let Batch { mut spans, mut links, gaps } = batch;
+        for tombstone in &self.tombstones {
+            let erased = erasing::strip(&mut spans, &mut links, tombstone);
+            self.shared.counts.erased.fetch_add(erased, Relaxed);
+        }
         let buffer = &mut self.buffer;
         let omitted = self.encoder.encode(&spans, &links, &gaps, &mut |one| buffer.push(one));
         self.shared.counts.omitted.fetch_add(omitted as u64, Relaxed);
@@ -160,6 +175,23 @@ impl Work {
         if rooms.len() < ROOMS_MAX && spans.capacity() <= ROOM_SPANS_MAX {
             rooms.push(spans);
         }
+    }
+
+    /// Takes what a tombstone covers out of everything that waits. What is under way comes to a server that
+    /// knows the tombstone.
+    fn erase(&mut self, tombstone: Tombstone) {
+        let Self { encoder, buffer, in_flight, .. } = self;
+        let mut erased = 0;
+        let mut left = |bytes: &[u8]| erasing::without(bytes, &tombstone, encoder, &mut erased);
+        in_flight.values_mut().for_each(|parcel| buffer.reduce(parcel, &mut left));
+        if let Err(error) = buffer.erase(&mut left) {
+            tracing::error!(%error, "what is to be erased may still be in the buffer on disk");
+        }
+        self.shared.counts.erased.fetch_add(erased, Relaxed);
+        if self.tombstones.len() >= TOMBSTONES_MAX {
+            self.tombstones.pop_front();
+        }
+        self.tombstones.push_back(tombstone);
     }
 
     /// A request has ended; one that panicked is made again.
@@ -237,7 +269,10 @@ impl Work {
         self.retry_at = Instant::now() + wait;
         // Certificates and token may have been renewed; files that cannot be read leave the old ones.
         match Transport::new(&self.sending) {
-            Ok(transport) => self.transport = transport,
+            Ok(transport) => {
+                let mut now = self.shared.transport.lock().unwrap_or_else(PoisonError::into_inner);
+                *now = transport;
+            }
             Err(error) => tracing::warn!(error, "[agents.sender]"),
         }
     }
@@ -252,6 +287,8 @@ impl Work {
     fn report(&self) {
         let counts = &self.shared.counts;
         let [memory, disk, errors, torn] = self.buffer.sizes();
+        let oldest = self.buffer.oldest().map_or(0, |oldest| oldest.0);
+        self.shared.oldest.store(oldest, Relaxed);
         counts.memory_bytes.store(memory, Relaxed);
         counts.disk_bytes.store(disk, Relaxed);
         counts.disk_errors.store(errors, Relaxed);

@@ -11,7 +11,7 @@ use axum::Router;
 use clap::Args;
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
-use deeptrace_agent::sender::{self, Sends, Teller};
+use deeptrace_agent::sender::{self, Doing, Sends, Teller};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
@@ -23,6 +23,7 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::orders;
 use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_server::push::Push;
@@ -134,6 +135,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
 struct Opened {
     store: Arc<dyn Store>,
     duties: Arc<Duties>,
+    orders: Arc<orders::Orders>,
     ingest: Ingest,
     writer: Writer,
     otlp: Otlp,
@@ -149,10 +151,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let (control, orders) = control::channel();
     let settings: Arc<dyn Settings> =
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
-    let mut duties_end = None;
+    let (mut duties_end, mut orders_end) = (None, None);
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
     let ingest = opened.as_ref().map(|opened| &opened.ingest);
-    let (sink, sends) = sink(&loaded, ingest, doors.agent.is_some(), teller)?;
+    let (sink, sends) = sink(&loaded, ingest, doors.agent.is_some(), teller, &settings)?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
         None => None,
@@ -178,8 +180,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     }
     let (mut audit, mut writer) = (None, None);
     if let (Some(listener), Some(opened)) = (doors.server, opened) {
-        let Opened { store, duties, ingest, writer: writing, otlp } = opened;
+        let Opened { store, duties, orders, ingest, writer: writing, otlp } = opened;
         writer = Some(writing);
+        let started = orders.start(stopped.clone());
+        orders_end = Some(started.context("cannot start the thread of the orders")?);
         let started = duties.start(stopped.clone());
         duties_end = Some(started.context("cannot start the thread of the duties")?);
         let started = status.started;
@@ -200,6 +204,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
             access,
             duties,
             ingest,
+            orders,
             alerts,
             otlp,
             push: Push::default(),
@@ -230,6 +235,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     wait_for_end(&stop, stopped, settings).await?;
     while let Some(ended) = serving.join_next().await {
         ended.context("an API has panicked")?.context("an API has failed")?;
+    }
+    if orders_end.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread of the orders has panicked");
     }
     if duties_end.is_some_and(|thread| thread.join().is_err()) {
         tracing::error!("the thread of the duties has panicked");
@@ -270,6 +278,7 @@ fn sink(
     ingest: Option<&Ingest>,
     has_agent: bool,
     teller: Teller,
+    settings: &Arc<dyn Settings>,
 ) -> Result<(Box<dyn Sink>, Option<Sends>)> {
     match (ingest, &loaded.agent.sender) {
         (Some(ingest), sending) => {
@@ -279,7 +288,8 @@ fn sink(
             Ok((Box::new(ToStore(ingest.clone())), None))
         }
         (None, Some(sending)) => {
-            let (sender, sends) = sender::start(sending, teller)?;
+            let settings = sending.accepts_config.then(|| Arc::clone(settings));
+            let (sender, sends) = sender::start(sending, teller, Doing { settings })?;
             tracing::info!(server = sending.url, "sending");
             Ok((Box::new(sender), Some(sends)))
         }
@@ -425,14 +435,17 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
         .context("cannot open the store")?;
     let guarded = Arc::new(Guarded::new(store).context("cannot read what was erased")?);
-    let duties = Arc::new(Duties::new(Arc::clone(&guarded), duty::place(loaded, common)));
+    let place = duty::place(loaded, common);
+    let (tombstones, is_shared) = (guarded.tombstones(), place.is_shared);
+    let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
     let store: Arc<dyn Store> = guarded;
+    let orders = Arc::new(orders::Orders::new(Arc::clone(&store), tombstones, is_shared));
     let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent)
         .context("cannot start the writer of the store")?;
     let per_second = loaded.server.otlp.spans_per_second;
     let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
         .context("cannot start what looks for reported spans")?;
-    Ok(Some(Opened { store, duties, ingest, writer, otlp }))
+    Ok(Some(Opened { store, duties, orders, ingest, writer, otlp }))
 }
 
 /// The store of the same process.

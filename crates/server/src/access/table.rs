@@ -83,6 +83,10 @@ pub const ROUTES: &[Route] = &[
     to(Agent, "POST", "/spans", "batches of agents"),
     to(Agent, "POST", "/agents", "an agent tells that it is there"),
     to(Viewer, "GET", "/agents", "agents, and how they are"),
+    to(Agent, "GET", "/agents/{agent_id}/orders", "an agent waits for what it is to do"),
+    to(Agent, "POST", "/agents/{agent_id}/answers", "what an agent says to that"),
+    to(Analyst, "GET", "/agents/config", "the configuration of agents that accept one"),
+    to(Operator, "PUT", "/agents/config", "change it"),
     // Jaeger's query API.
     to(Viewer, "GET", "/api/services", "Jaeger: services"),
     to(Viewer, "GET", "/api/services/{service}/operations", "Jaeger: operations of a service"),

@@ -15,10 +15,11 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded, Place};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::orders::Orders;
 use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
 use deeptrace_server::push::Push;
-use deeptrace_store::{Mode, Options, Store};
+use deeptrace_store::{Expected, Mode, Options, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -164,7 +165,9 @@ impl Server {
         let client = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
         let client: ureq::Agent = client.max_redirects(0).build().into();
         let mut response = client.run(request.body(body.to_owned()).unwrap()).unwrap();
-        let text = response.body_mut().read_to_string().unwrap();
+        // What agents are answered is no text.
+        let body = response.body_mut().read_to_vec().unwrap();
+        let text = String::from_utf8_lossy(&body).into_owned();
         Answer { status: response.status().as_u16(), headers: response.headers().clone(), text }
     }
 
@@ -201,6 +204,9 @@ pub fn api(
     rules: Rules,
 ) -> (Api, Ingest, Writer, watch::Sender<bool>) {
     let (ingest, writer) = Ingest::start(Arc::clone(store), false).unwrap();
+    // So that who polls for orders has something to fetch and need not wait.
+    let config = br#"{"generation": 1, "config": {}}"#;
+    store.put_document("agents/config", Some(config), Expected::Any).unwrap();
     let (stop, stopped) = watch::channel(false);
     let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
     let jobs = Arc::new(Jobs::new(Arc::clone(store), stopped.clone(), false));
@@ -216,6 +222,7 @@ pub fn api(
     let guarded = Arc::new(Guarded::new(Arc::clone(store)).unwrap());
     let api = Api {
         correlation: Correlation { choice, jobs },
+        orders: Arc::new(Orders::new(Arc::clone(store), guarded.tombstones(), false)),
         duties: Arc::new(Duties::new(guarded, place)),
         store: Arc::clone(store),
         access: Arc::new(Access::new(Arc::clone(store), admin.clone(), rules)),

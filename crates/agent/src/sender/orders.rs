@@ -1,0 +1,197 @@
+//! Orders: what the server has for this agent. One poll is open all the time, on the connection over
+//! which spans are sent; the server answers it as soon as there is something.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use deeptrace_erase::Tombstone;
+use deeptrace_wire::{
+    ANSWERS_MEDIA_TYPE, Answer, Configuration, KEYS_MAX, Order, Place, decode_orders,
+    encode_answers,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::keeping::INTERVAL;
+use super::transport::Outcome;
+use super::{Doing, Shared};
+
+/// Between two polls when one has failed: first and longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// What of an agent's configuration its server may change: what takes effect without a restart, and
+/// nothing that says where spans go.
+const MAY_CHANGE: &[&str] =
+    &["agents.trace", "agents.capture", "agents.limits", "correlation", "services"];
+
+/// Polls, and does what comes.
+pub struct Polling {
+    agent_id: String,
+    shared: Arc<Shared>,
+    doing: Doing,
+    /// What is to be erased from the buffers.
+    erasing: mpsc::Sender<Tombstone>,
+}
+
+impl Polling {
+    pub fn new(
+        agent_id: String,
+        shared: Arc<Shared>,
+        doing: Doing,
+        erasing: mpsc::Sender<Tombstone>,
+    ) -> Self {
+        Self { agent_id, shared, doing, erasing }
+    }
+
+    /// Until the sender ends.
+    pub async fn run(self) {
+        let publishing = publish(self.agent_id.clone(), Arc::clone(&self.shared));
+        tokio::join!(self.poll(), publishing);
+    }
+
+    async fn poll(&self) {
+        let (mut place, mut failures) = (Place::default(), 0_u32);
+        loop {
+            let oldest = match self.shared.oldest.load(Relaxed) {
+                0 => String::new(),
+                oldest => format!("&oldest_unix_nano={oldest}"),
+            };
+            let Place { epoch, last } = place;
+            let path =
+                format!("/agents/{}/orders?epoch={epoch}&after={last}{oldest}", self.agent_id);
+            let polled = self.shared.transport().get(&path).await;
+            let why = match polled.map(|body| decode_orders(&body)) {
+                Ok(Ok(orders)) => {
+                    (place, failures) = (orders.place, 0);
+                    self.shared.counts.orders.fetch_add(orders.orders.len() as u64, Relaxed);
+                    self.shared.counts.orders_omitted.fetch_add(orders.omitted as u64, Relaxed);
+                    for order in orders.orders {
+                        self.take(order).await;
+                    }
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(Outcome::Later(why, _) | Outcome::Never(why)) => why,
+                Err(Outcome::Done) => continue,
+            };
+            if failures == 0 {
+                tracing::debug!(why, "the server is not heard");
+            }
+            failures = failures.saturating_add(1);
+            let wait = RETRY.0.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY.1);
+            sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
+        }
+    }
+
+    async fn take(&self, order: Order) {
+        match order {
+            Order::Keep(keys) => self.shared.keeping.hear(keys),
+            Order::Config(config) => self.configure(config).await,
+            Order::Erase(tombstone) => match serde_json::from_slice(&tombstone) {
+                // At the end nobody takes it any more; the next start is told again.
+                Ok(tombstone) => _ = self.erasing.send(tombstone).await,
+                Err(error) => {
+                    tracing::error!(%error, "a tombstone of the server cannot be read");
+                    self.shared.counts.orders_omitted.fetch_add(1, Relaxed);
+                }
+            },
+            Order::Ask(_) => _ = self.shared.counts.orders_omitted.fetch_add(1, Relaxed),
+        }
+    }
+
+    /// Puts the server's configuration into effect as `PUT /config` does; what came of it is told in a
+    /// heartbeat.
+    async fn configure(&self, config: Configuration) {
+        let Some(settings) = self.doing.settings.clone() else { return };
+        let generation = config.generation;
+        if self.shared.config().as_ref().is_some_and(|told| told["generation"] == generation) {
+            return;
+        }
+        let change = move || {
+            let changes = allowed(&config.changes)?;
+            settings.update(changes)
+        };
+        let changed = tokio::task::spawn_blocking(change).await;
+        let told = match changed.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(applied) => {
+                tracing::info!(generation, "the server has changed the configuration");
+                let (applied, needs_restart) = (applied.applied, applied.needs_restart);
+                json!({"generation": generation, "applied": applied, "needs_restart": needs_restart})
+            }
+            Err(error) => {
+                tracing::warn!(generation, error, "the configuration of the server is refused");
+                json!({"generation": generation, "error": error})
+            }
+        };
+        *self.shared.config() = Some(told);
+        self.shared.news.notify_one();
+    }
+}
+
+/// The changes, if they are such as the server may make.
+fn allowed(text: &str) -> Result<Value, String> {
+    let changes: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let refused = |key: &str| {
+        let may = MAY_CHANGE.join(", ");
+        Err(format!("`{key}` is not for the server to change; it may change what lies in {may}"))
+    };
+    let Some(tables) = changes.as_object() else { return refused("the whole") };
+    for (name, table) in tables {
+        if MAY_CHANGE.contains(&name.as_str()) {
+            continue;
+        }
+        let below = table.as_object().filter(|_| name == "agents");
+        let Some(below) = below else { return refused(name) };
+        for key in below.keys().map(|key| format!("{name}.{key}")) {
+            if !MAY_CHANGE.contains(&key.as_str()) {
+                return refused(&key);
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Sends what is published, in small batches. What cannot be sent is tried again with what comes.
+async fn publish(agent_id: String, shared: Arc<Shared>) {
+    let path = format!("/agents/{agent_id}/answers");
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let keys = shared.keeping.take(KEYS_MAX);
+        if keys.is_empty() {
+            continue;
+        }
+        let Some(body) = encode_answers(&[Answer::Kept(keys.clone())]) else { continue };
+        match shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
+            Outcome::Done => _ = shared.counts.published.fetch_add(keys.len() as u64, Relaxed),
+            Outcome::Later(why, after) => {
+                tracing::debug!(why, "which traces are kept cannot be told now");
+                shared.keeping.give_back(keys);
+                sleep(after.unwrap_or(RETRY.0)).await;
+            }
+            Outcome::Never(why) => tracing::warn!(why, "the server refuses which traces are kept"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_change_what_is_captured_and_nothing_else() {
+        for (changes, is_allowed) in [
+            (r#"{"agents": {"trace": {"sampling_rate": 0.1}, "capture": {}}}"#, true),
+            (r#"{"correlation": {"window_size": 500}, "services": []}"#, true),
+            (r#"{"agents": {"trace": {}, "sender": {"server_url": "http://evil"}}}"#, false),
+            (r#"{"server": {"port": 1}}"#, false),
+            (r#"{"agents": 1}"#, false),
+            ("[]", false),
+            ("{", false),
+        ] {
+            assert_eq!(allowed(changes).is_ok(), is_allowed, "{changes}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Orders: how the server reaches its agents, wherever they are: each keeps one long poll open, which is
+//! answered as soon as there is something for it.
+//!
+//! What agents must get even if they come later (configuration, tombstones) is in the store, and every
+//! server tells it to the agents that poll it. The rest lives in the queues of connected agents; of
+//! agents that poll another server over the same store it goes through the [relay].
+
+mod queue;
+mod relay;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use deeptrace_model::WallTime;
+use deeptrace_store::{Store, StoreError};
+use deeptrace_wire::{Configuration, Order};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::duties::Tombstones;
+
+use self::queue::Queue;
+use self::relay::Relay;
+pub(crate) use self::routes::routes;
+
+/// Document with the configuration of agents.
+const CONFIG: &str = "agents/config";
+/// Agents that poll one server, at most.
+const AGENTS_MAX: usize = 10_000;
+/// An agent that did not poll for so long has no queue any more.
+const GONE: Duration = Duration::from_secs(60);
+/// One that polls here does so at least so often; later it may poll another server.
+const HERE: Duration = Duration::from_secs(25);
+/// Between two looks at the store.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What this server has for agents.
+pub struct Orders {
+    /// Names this process: numbers of orders mean something with it only.
+    epoch: u64,
+    store: Arc<dyn Store>,
+    tombstones: Arc<Tombstones>,
+    /// Whether other servers work over the same store.
+    is_shared: bool,
+    queues: Mutex<BTreeMap<String, Arc<Queue>>>,
+    relay: Mutex<Relay>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+    too_large: AtomicU64,
+    kept: AtomicU64,
+    omitted: AtomicU64,
+    unasked: AtomicU64,
+}
+
+/// Whom an order is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// Every agent.
+    All,
+    /// Every agent but this one.
+    AllBut(&'a str),
+    /// This agent.
+    One(&'a str),
+}
+
+/// The configuration of agents as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    /// Counts up with each change.
+    pub generation: u64,
+    /// Nested like `deeptrace.toml`.
+    pub config: serde_json::Value,
+}
+
+impl Orders {
+    /// For agents of a server over `store`; `is_shared`: other servers may write to it as well.
+    pub fn new(store: Arc<dyn Store>, tombstones: Arc<Tombstones>, is_shared: bool) -> Self {
+        let mut bytes = [0; 8];
+        // Without random bytes two servers that start in the same nanosecond would be taken for one.
+        if getrandom::fill(&mut bytes).is_err() {
+            bytes = crate::clock::now().0.to_le_bytes();
+        }
+        let epoch = u64::from_le_bytes(bytes).max(1);
+        Self {
+            epoch,
+            store,
+            tombstones,
+            is_shared,
+            queues: Mutex::default(),
+            relay: Mutex::new(Relay::new(epoch)),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Starts to look, until `stop` turns true, for what agents are to get because it is in the store.
+    pub fn start(self: &Arc<Self>, stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
+        let orders = Arc::clone(self);
+        let work = move || {
+            let mut seen = Seen::of(&orders);
+            while !*stop.borrow() {
+                std::thread::sleep(TICK);
+                if let Err(error) = orders.tick(&mut seen) {
+                    tracing::debug!(%error, "what agents are to get cannot be read now");
+                }
+            }
+            if orders.is_shared {
+                orders.relay().end(&*orders.store);
+            }
+        };
+        std::thread::Builder::new().name("deeptrace-orders".to_owned()).spawn(work)
+    }
+
+    /// Has `order` for agents. Never waits; an agent that is not connected does not get it.
+    pub fn post(&self, to: To<'_>, order: &Order) {
+        let Some(record) = order.record() else {
+            self.counts.too_large.fetch_add(1, Relaxed);
+            return;
+        };
+        let is_here = self.deliver(to, &record.as_slice().into());
+        if self.is_shared && !(is_here && matches!(to, To::One(_))) {
+            let (one, but) = match to {
+                To::All => ("", ""),
+                To::AllBut(but) => ("", but),
+                To::One(one) => (one, ""),
+            };
+            let dropped = self.relay().push(one, but, &record);
+            self.counts.dropped.fetch_add(dropped, Relaxed);
+        }
+    }
+
+    /// Agents that poll this server now.
+    pub fn connected(&self) -> Vec<String> {
+        self.queues().keys().cloned().collect()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        let Counts { sent, dropped, too_large, kept, omitted, unasked } = &self.counts;
+        out("orders_connected_agents", self.queues().len() as u64);
+        out("orders_sent_total", sent.load(Relaxed));
+        out("orders_dropped_total", dropped.load(Relaxed));
+        out("orders_too_large_total", too_large.load(Relaxed));
+        out("orders_kept_keys_total", kept.load(Relaxed));
+        out("orders_omitted_answers_total", omitted.load(Relaxed));
+        out("orders_unasked_answers_total", unasked.load(Relaxed));
+    }
+
+    /// Puts a record into the queues of agents that poll here; whether one of them polled lately.
+    fn deliver(&self, to: To<'_>, record: &Arc<[u8]>) -> bool {
+        let queues = self.queues();
+        let mut is_here = false;
+        let is_meant = |agent: &str| match to {
+            To::All => true,
+            To::AllBut(but) => agent != but,
+            To::One(one) => agent == one,
+        };
+        for (_, queue) in queues.iter().filter(|(agent, _)| is_meant(agent)) {
+            is_here |= queue.idle() < HERE;
+            self.counts.dropped.fetch_add(queue.push(Arc::clone(record)), Relaxed);
+        }
+        is_here
+    }
+
+    /// The queue of an agent, and whether it is new; `None`: there are too many agents.
+    fn queue(&self, agent: &str) -> Option<(Arc<Queue>, bool)> {
+        let mut queues = self.queues();
+        if let Some(queue) = queues.get(agent) {
+            return Some((Arc::clone(queue), false));
+        }
+        if queues.len() >= AGENTS_MAX {
+            return None;
+        }
+        let queue = Arc::new(Queue::default());
+        queues.insert(agent.to_owned(), Arc::clone(&queue));
+        Some((queue, true))
+    }
+
+    /// What an agent gets when it comes to this server: configuration, and what was erased since
+    /// `oldest`, the start of the oldest span that it has.
+    fn greet(&self, queue: &Queue, oldest: Option<WallTime>) -> Result<(), StoreError> {
+        let erased: Vec<Order> = {
+            let held = self.tombstones.held();
+            let is_meant = |at: WallTime| oldest.is_some_and(|oldest| oldest <= at);
+            let late = held.all().iter().filter(|it| is_meant(it.at()));
+            late.filter_map(|it| serde_json::to_vec(&**it).ok()).map(Order::Erase).collect()
+        };
+        let config = self.configuration()?.map(|(_, config)| config.order());
+        for order in config.into_iter().chain(erased) {
+            match order.record() {
+                Some(record) => {
+                    self.counts.dropped.fetch_add(queue.push(record.into()), Relaxed);
+                }
+                None => {
+                    self.counts.too_large.fetch_add(1, Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration of agents with the version of its document, if there is one.
+    pub(crate) fn configuration(&self) -> Result<Option<(u64, Stored)>, StoreError> {
+        let document = self.store.document(CONFIG)?;
+        Ok(document.and_then(|it| Some((it.version, serde_json::from_slice(&it.body).ok()?))))
+    }
+
+    /// Agents get what is new in the store, and what other servers have for them.
+    fn tick(&self, seen: &mut Seen) -> Result<(), StoreError> {
+        self.queues().retain(|_, queue| queue.idle() < GONE);
+        let new: Vec<Order> = {
+            let held = self.tombstones.held();
+            seen.tombstones.retain(|id| held.all().iter().any(|it| it.id() == id));
+            let new = held.all().iter().filter(|it| seen.tombstones.insert(it.id().to_owned()));
+            new.filter_map(|it| serde_json::to_vec(&**it).ok()).map(Order::Erase).collect()
+        };
+        let config = self.configuration()?;
+        let version = config.as_ref().map(|(version, _)| *version);
+        let is_new = version != std::mem::replace(&mut seen.config, version);
+        let config = config.filter(|_| is_new).map(|(_, config)| config.order());
+        for order in config.into_iter().chain(new) {
+            match order.record() {
+                // Each server tells its own agents.
+                Some(record) => _ = self.deliver(To::All, &record.into()),
+                None => _ = self.counts.too_large.fetch_add(1, Relaxed),
+            }
+        }
+        if self.is_shared {
+            self.relay().exchange(&*self.store, &mut |item| {
+                let to = match (item.to.as_str(), item.but.as_str()) {
+                    ("", "") => To::All,
+                    ("", but) => To::AllBut(but),
+                    (one, _) => To::One(one),
+                };
+                self.deliver(to, &item.record.as_slice().into());
+            })?;
+        }
+        Ok(())
+    }
+
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Queue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn relay(&self) -> MutexGuard<'_, Relay> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What of the store agents were told.
+struct Seen {
+    tombstones: BTreeSet<String>,
+    config: Option<u64>,
+}
+
+impl Seen {
+    /// All that there is: an agent gets it when it comes.
+    fn of(orders: &Orders) -> Self {
+        let held = orders.tombstones.held();
+        let tombstones = held.all().iter().map(|it| it.id().to_owned()).collect();
+        let config = orders.configuration().ok().flatten().map(|(version, _)| version);
+        Self { tombstones, config }
+    }
+}
+
+impl Stored {
+    fn order(&self) -> Order {
+        let (generation, changes) = (self.generation, self.config.to_string());
+        Order::Config(Configuration { generation, changes })
+    }
+}
