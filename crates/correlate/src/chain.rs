@@ -24,6 +24,8 @@ use timeline::{Moment, timeline};
 
 /// Rounds of learning.
 const ROUNDS: usize = 5;
+/// Parts of the first window, each of which is decided with what was learned of the others.
+const PARTS: usize = 4;
 /// Hypotheses at a time: while learning, and for the answer.
 const WIDTH_LEARNING: usize = 12;
 const WIDTH: usize = 50;
@@ -51,23 +53,28 @@ fn solve(
     moments: &[Moment],
     ingredients: Ingredients,
 ) -> Found {
-    let known = model.take();
-    let is_first = known.is_none();
-    let mut next = known.unwrap_or_else(|| first_model(window, moments, ingredients));
-    let found = search(&next, window, moments, ingredients.width(WIDTH), ingredients);
-    if is_first {
-        next = Model::new(next.resolution);
-    } else {
-        next.decay(DECAY);
-    }
-    learn(&mut next, window, moments, &found.parents, None);
+    let (found, mut next) = match model.take() {
+        Some(mut known) => {
+            let models = std::slice::from_ref(&known);
+            let found = search(models, window, moments, ingredients.width(WIDTH), ingredients);
+            known.decay(DECAY);
+            (found, known)
+        }
+        None => {
+            let models = first_models(window, moments, ingredients);
+            let found = search(&models, window, moments, ingredients.width(WIDTH), ingredients);
+            (found, Model::of(window))
+        }
+    };
+    learn(std::slice::from_mut(&mut next), window, moments, &found.parents, None);
     next.freeze(ingredients);
     *model = Some(next);
     found
 }
 
-/// Learns from nothing: from several first assignments, the likeliest outcome.
-fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) -> Model {
+/// Learns from nothing: from several first assignments, the likeliest outcome. What a model says is
+/// tried on what it did not learn from: on its own answers it would be surer than it is right.
+fn first_models(window: &Window, moments: &[Moment], ingredients: Ingredients) -> Vec<Model> {
     let mut best: Option<(f64, Vec<u32>)> = None;
     let has_units = ingredients.units && window.calls.iter().any(|call| call.units[0].is_some());
     let starts = [Start::Alone, Start::First, Start::Latest, Start::Unit];
@@ -76,10 +83,10 @@ fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) ->
         let mut only = only.as_deref();
         let mut likelihood = f64::MIN;
         for _ in 0..if ingredients.learning { ROUNDS } else { 1 } {
-            let model = fresh(window, moments, &parents, only, ingredients);
+            let models = fresh(window, moments, &parents, only, PARTS, ingredients);
             only = None;
             let found =
-                search(&model, window, moments, ingredients.width(WIDTH_LEARNING), ingredients);
+                search(&models, window, moments, ingredients.width(WIDTH_LEARNING), ingredients);
             likelihood = found.likelihood;
             if found.parents == parents {
                 break;
@@ -91,7 +98,7 @@ fn first_model(window: &Window, moments: &[Moment], ingredients: Ingredients) ->
         }
     }
     let parents = best.map_or_else(|| vec![NOBODY; window.calls.len()], |(_, parents)| parents);
-    fresh(window, moments, &parents, None, ingredients)
+    fresh(window, moments, &parents, None, PARTS, ingredients)
 }
 
 impl Algorithm for Chain {

@@ -60,8 +60,13 @@ fn right(set: &str, algorithm: &str, has_units: bool) -> (f64, f64) {
 #[test]
 fn auto_stays_above_its_floors_and_above_first_free() {
     // Set, whether threads are seen, least share of right calls, and of right among the sure ones.
-    let floors =
-        [("few", false, 0.97, 0.995), ("caches", false, 0.97, 0.99), ("lost-5", true, 0.98, 0.985)];
+    let floors = [
+        ("few", false, 0.97, 0.995),
+        ("caches", false, 0.97, 0.99),
+        ("lost-5", true, 0.98, 0.985),
+        // Whoever waits for an answer must not look like the cause of what no request caused.
+        ("background", false, 0.96, 0.99),
+    ];
     for (set, has_units, least, least_sure) in floors {
         let (all, sure) = right(set, "auto", has_units);
         println!("{set:<12} link {all:.4} precision at 0.9 {sure:.4}");

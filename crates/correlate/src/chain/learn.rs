@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use super::fields::shares;
 use super::lattice::NOBODY;
 use super::model::{Ingredients, Model};
-use super::state::{JOINED, LEFT, State};
+use super::state::{JOINED, LEFT, RETURNED, State};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
 
@@ -119,9 +119,15 @@ const SLACK: i64 = 1_000_000;
 /// Requests that were alone, without which they are not learned from.
 const ALONE_MIN: usize = 30;
 
-/// Counts what `parents` say. `only`: learn delays from these requests.
+/// In which of some parts of a timeline a place is.
+pub(super) fn part(place: usize, places: usize, parts: usize) -> usize {
+    place * parts / places.max(1)
+}
+
+/// Counts what `parents` say. `only`: learn delays from these requests. Of several models each learns
+/// from all [`part`]s of the time but its own.
 pub(super) fn learn(
-    model: &mut Model,
+    models: &mut [Model],
     window: &Window,
     moments: &[Moment],
     parents: &[u32],
@@ -131,7 +137,14 @@ pub(super) fn learn(
     // By arrival, so that sums are made in the same order each time.
     let mut open: Vec<State> = Vec::new();
     let find = |open: &[State], request: u32| open.iter().position(|s| s.request == request);
-    for (time, happening, at) in moments.iter().copied() {
+    let parts = models.len();
+    for (place, (time, happening, at)) in moments.iter().copied().enumerate() {
+        let own = (parts > 1).then(|| part(place, moments.len(), parts));
+        let mut each = |learn: &mut dyn FnMut(&mut Model)| {
+            for (_, model) in models.iter_mut().enumerate().filter(|(at, _)| Some(*at) != own) {
+                learn(model);
+            }
+        };
         match happening {
             Happening::Opened => {
                 let unit = window.requests[at as usize].units[0];
@@ -140,7 +153,7 @@ pub(super) fn learn(
             Happening::Joined | Happening::Left => {
                 let Some(slot) = find(&open, at) else { continue };
                 let what = if happening == Happening::Joined { JOINED } else { LEFT };
-                model.add(&open[slot], what, time, 1.0);
+                each(&mut |model| model.add(&open[slot], what, time, 1.0));
                 open[slot] = open[slot].met(what, time);
             }
             Happening::Called => {
@@ -148,30 +161,32 @@ pub(super) fn learn(
                 let parent = parents[at as usize];
                 for state in &open {
                     if window.requests[state.request as usize].end >= call.end {
-                        model.add_unit(call.units[0], state.unit, state.request == parent);
+                        each(&mut |model| {
+                            model.add_unit(call.units[0], state.unit, state.request == parent)
+                        });
                         if !call.tokens.is_empty() {
                             let request = &window.requests[state.request as usize];
                             let shares = shares(&call.tokens, &request.tokens);
-                            model.add_field(shares, state.request == parent);
+                            each(&mut |model| model.add_field(shares, state.request == parent));
                         }
                     }
                 }
                 let Some(slot) = find(&open, parent) else {
-                    model.add_background(call.class, 1.0);
+                    each(&mut |model| model.add_background(call.class, 1.0));
                     continue;
                 };
                 for (other, state) in open.iter().enumerate() {
                     let contains = window.requests[state.request as usize].end >= call.end;
                     if other != slot && contains && state.is_level_with(&open[slot]) {
-                        model.add_order(other > slot);
+                        each(&mut |model| model.add_order(other > slot));
                     }
                 }
                 let request = &window.requests[parent as usize];
                 if call.end != i64::MAX {
-                    model.add_overrun(call.end - request.end);
+                    each(&mut |model| model.add_overrun(call.end - request.end));
                 }
                 if is_learned(parent) {
-                    model.add(&open[slot], call.class, time, 1.0);
+                    each(&mut |model| model.add(&open[slot], call.class, time, 1.0));
                 }
                 open[slot] = open[slot].called(at, call.class, time, call.units[0]);
             }
@@ -180,6 +195,9 @@ pub(super) fn learn(
                     && open[slot].waits_for(at)
                 {
                     let unit = window.calls[at as usize].units[1];
+                    if is_learned(open[slot].request) && time != i64::MAX {
+                        each(&mut |model| model.add(&open[slot], RETURNED, time, 1.0));
+                    }
                     open[slot] = open[slot].returned(at, time, unit);
                 }
             }
@@ -187,27 +205,30 @@ pub(super) fn learn(
                 let Some(slot) = find(&open, at) else { continue };
                 let state = open.remove(slot);
                 if is_learned(at) && time != i64::MAX {
-                    model.add(&state, Model::END, time, 1.0);
+                    each(&mut |model| model.add(&state, Model::END, time, 1.0));
                 }
             }
         }
     }
     let ends = moments.iter().map(|moment| moment.0).filter(|time| *time != i64::MAX);
     if let (Some(first), Some(last)) = (moments.first(), ends.max()) {
-        model.add_observed(last.saturating_sub(first.0));
+        let learned = if parts > 1 { parts as i64 - 1 } else { 1 };
+        let observed = last.saturating_sub(first.0) / parts.max(1) as i64 * learned;
+        models.iter_mut().for_each(|model| model.add_observed(observed));
     }
 }
 
-/// A model of `parents` alone.
+/// Models of `parents` alone: one for each of so many parts of the time, of the other parts.
 pub(super) fn fresh(
     window: &Window,
     moments: &[Moment],
     parents: &[u32],
     only: Option<&[bool]>,
+    parts: usize,
     ingredients: Ingredients,
-) -> Model {
-    let mut model = Model::new(window.tick.max(1000) as f32 / 2.0);
-    learn(&mut model, window, moments, parents, only);
-    model.freeze(ingredients);
-    model
+) -> Vec<Model> {
+    let mut models = vec![Model::of(window); parts];
+    learn(&mut models, window, moments, parents, only);
+    models.iter_mut().for_each(|model| model.freeze(ingredients));
+    models
 }

@@ -4,8 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::density::{BINS, Delay, Density};
 use super::fields::shares;
-use super::state::{END, State};
-use crate::algorithm::{Call, Request};
+use super::state::{END, RETURNED, State};
+use crate::algorithm::{Call, Request, Window};
 
 /// Examples that weigh as much as what the next coarser level says.
 const BACK_OFF: f32 = 5.0;
@@ -15,6 +15,8 @@ const EVERYWHERE: f32 = 20.0;
 /// Probability of what never was seen.
 const NEVER: f32 = 1e-5;
 const FLOOR: f32 = 1e-9;
+/// Probability, without any example, that whoever waits does nothing but wait.
+const RETURNS: f32 = 0.5;
 /// States that are remembered at each level; beyond, the rarest make room.
 const STATES_MAX: usize = 20_000;
 /// A factor that discriminates less is left out.
@@ -79,7 +81,7 @@ pub(super) struct Model {
     /// Over all states.
     all: After,
     /// Nanoseconds below which delays cannot be told apart.
-    pub(super) resolution: f32,
+    resolution: f32,
     /// How often the call's unit is that of the request's last event: of the request that made it,
     /// and of those that did not. `(same, all)`.
     units: [(f32, f32); 2],
@@ -111,7 +113,9 @@ struct Factors {
 }
 
 impl Model {
-    pub(super) fn new(resolution: f32) -> Self {
+    /// Nothing learned, with the resolution of the window's clock.
+    pub(super) fn of(window: &Window) -> Self {
+        let resolution = window.tick.max(1000) as f32 / 2.0;
         Self {
             levels: Default::default(),
             all: After::default(),
@@ -137,7 +141,8 @@ impl Model {
     pub(super) fn add(&mut self, state: &State, class: u64, time: i64, weight: f32) {
         let delay = self.delay(time - state.last);
         let after = self.levels.iter_mut().zip(state.keys).map(|(level, key)| level.entry(key));
-        for after in after.map(|entry| entry.or_default()).chain([&mut self.all]) {
+        let all = (class != RETURNED).then_some(&mut self.all);
+        for after in after.map(|entry| entry.or_default()).chain(all) {
             after.next.entry(class).or_default().add(delay, weight);
             after.any.add(delay, weight);
         }
@@ -164,6 +169,20 @@ impl Model {
             when = (1.0 - trust) * when + trust * next.probability(delay);
         }
         choice.max(FLOOR).ln() + when.max(FLOOR).ln() - delay.log_width()
+    }
+
+    /// Logarithm of the probability that the answer to a call is what comes next. When it comes is up to
+    /// who was called; that nothing came before it is up to this request.
+    pub(super) fn returns(&self, state: &State) -> f32 {
+        let mut choice = RETURNS;
+        for (level, key) in self.levels.iter().zip(state.keys).rev().take(self.levels_asked) {
+            let Some(after) = level.get(&key) else { continue };
+            let all = after.any.weight;
+            let trust = all / (all + BACK_OFF);
+            let share = after.next.get(&RETURNED).map_or(0.0, |next| next.weight / all);
+            choice = (1.0 - trust) * choice + trust * share;
+        }
+        choice.max(FLOOR).ln()
     }
 
     /// Logarithm of the probability that nothing came from `state` until `time`.

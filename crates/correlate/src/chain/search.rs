@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::lattice::{Lattice, NOBODY};
+use super::learn::part;
 use super::model::{Ingredients, Model};
 use super::state::{JOINED, LEFT, State};
 use super::timeline::{Happening, Moment};
@@ -87,15 +88,16 @@ pub(super) struct Search<'a> {
     has_background: bool,
 }
 
-/// Assigns the calls of `window`. `width`: hypotheses at a time.
+/// Assigns the calls of `window`, with the model of each [`part`] of the time. `width`: hypotheses at a time.
 pub(super) fn search(
-    model: &Model,
+    models: &[Model],
     window: &Window,
     moments: &[Moment],
     width: usize,
     ingredients: Ingredients,
 ) -> Found {
     let calls = window.calls.len();
+    let Some(model) = models.first() else { return Found::default() };
     let mut search = Search {
         model,
         window,
@@ -117,7 +119,8 @@ pub(super) fn search(
         has_background: ingredients.background,
     };
     search.restart();
-    for moment in moments {
+    for (place, moment) in moments.iter().enumerate() {
+        search.model = &models[part(place, moments.len(), models.len())];
         search.happens(*moment);
     }
     search.settle();
@@ -190,17 +193,18 @@ impl Search<'_> {
             let waits = |state: &u32| self.states[*state as usize].waits_for(at);
             let Some(slot) = self.hypotheses[h].states.iter().position(waits) else { continue };
             let before = self.hypotheses[h].states[slot];
-            let answer = self.answers[before as usize];
-            let next = if answer.asked == self.asked {
-                answer.next
-            } else {
-                let next = self.states[before as usize].returned(at, time, unit);
+            if self.answers[before as usize].asked != self.asked {
+                let state = &self.states[before as usize];
+                let (step, next) = (self.model.returns(state), state.returned(at, time, unit));
                 let next = self.intern(next);
                 self.answers[before as usize] =
-                    Answer { asked: self.asked, next, ..Answer::default() };
-                next
-            };
+                    Answer { asked: self.asked, step, next, ..Answer::default() };
+            }
+            let Answer { step, next, .. } = self.answers[before as usize];
             self.replace(h, slot, next);
+            let hypothesis = &mut self.hypotheses[h];
+            hypothesis.score += step;
+            self.lattice.extend(hypothesis.node, step);
         }
     }
 

@@ -10,6 +10,8 @@ pub(super) const END: u64 = u64::MAX;
 pub(super) const JOINED: u64 = u64::MAX - 1;
 /// The same: one of them was answered.
 pub(super) const LEFT: u64 = u64::MAX - 2;
+/// The same: the answer to its call came, before it did anything else.
+pub(super) const RETURNED: u64 = u64::MAX - 3;
 
 /// One request on its walk. What is the same is interchangeable.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ impl State {
                 waits.min(4),
             ]),
             hash64(&[self.class, latest, u64::from(waits > 0)]),
-            self.class,
+            hash64(&[self.class, u64::from(waits > 0)]),
         ];
         let mut outstanding = 0_u64;
         for call in &self.outstanding[..usize::from(self.waits)] {
