@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deeptrace_capture::live::{Hook, Live};
 use deeptrace_capture::{Progress, Source, SourceError, host};
-use deeptrace_model::{ConnectionId, Demand, Event, EventBody, EvidenceKind};
+use deeptrace_model::{Clock, ConnectionId, Demand, Event, EventBody, EvidenceKind};
 use deeptrace_protocol::Handler;
 
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::control::{Ask, Orders};
 use crate::limits::{Governor, Meter, Step};
 use crate::live;
 use crate::pipeline::{Options, Pipeline};
+use crate::sampling::{Relay, Sampler};
 use crate::sink::{Batch, Sink};
 use crate::status::Status;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub status: Arc<Status>,
     /// Where finished spans go.
     pub sink: Box<dyn Sink>,
+    /// The way to the other agents.
+    pub relay: Box<dyn Relay>,
     /// Protocols beside those of the table.
     pub handlers: Vec<Handler>,
 }
@@ -108,7 +111,10 @@ impl Capturing {
 struct Loop {
     live: Live,
     pipeline: Pipeline,
-    parts: Parts,
+    status: Arc<Status>,
+    orders: Orders,
+    sink: Box<dyn Sink>,
+    sampler: Sampler,
     governor: Governor,
     meter: Meter,
     batch: Batch,
@@ -119,20 +125,26 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(live: Live, config: &Config, mut parts: Parts) -> Self {
-        parts.status.capturing(true, live.hook().as_str());
+    fn new(live: Live, config: &Config, parts: Parts) -> Self {
+        let Parts { orders, status, sink, relay, handlers } = parts;
+        status.capturing(true, live.hook().as_str());
         let options = Options {
             max_payload_size: config.max_payload_size as usize,
             correlation: config.correlation,
-            handlers: std::mem::take(&mut parts.handlers),
+            handlers,
             rules: config.redaction.clone(),
         };
         let mut pipeline = Pipeline::new(options);
         pipeline.set_unwanted(unwanted(config));
+        let sampler = Sampler::new(config.sampling.clone(), config.correlation.link_wait, relay);
+        status.held(config.sampling.held());
         Self {
             live,
             pipeline,
-            parts,
+            status,
+            orders,
+            sink,
+            sampler,
             governor: Governor::new(config.budget, Meter::processors()),
             meter: Meter::default(),
             batch: Batch::default(),
@@ -170,7 +182,7 @@ impl Loop {
                 reported = now;
                 self.report();
             }
-            while let Some(order) = self.parts.orders.try_next() {
+            while let Some(order) = self.orders.try_next() {
                 order.answer_with(|ask| self.answer(ask));
             }
             rest = if busy { REST_MIN } else { (rest * 2).min(REST_MAX) };
@@ -180,9 +192,11 @@ impl Loop {
                 _ => {}
             }
         }
-        self.parts.status.capturing(false, self.live.hook().as_str());
+        self.status.capturing(false, self.live.hook().as_str());
         self.tick();
         self.flush();
+        self.sampler.end(&mut self.batch, host::clock_now());
+        self.hand_on();
     }
 
     /// Takes a batch of events through the stages. The flag: there were some.
@@ -211,30 +225,36 @@ impl Loop {
     }
 
     fn flush(&mut self) {
+        self.status.spans(&self.batch.spans);
+        let clock = if self.sampler.keeps_all() { Clock::default() } else { host::clock_now() };
+        self.sampler.pass(&mut self.batch, clock);
+        self.hand_on();
+    }
+
+    fn hand_on(&mut self) {
         if self.batch.is_empty() {
             return;
         }
-        self.parts.status.spans(&self.batch.spans);
-        let next = Batch { spans: self.parts.sink.room(), ..Batch::default() };
-        self.parts.sink.send(std::mem::replace(&mut self.batch, next));
+        let next = Batch { spans: self.sink.room(), ..Batch::default() };
+        self.sink.send(std::mem::replace(&mut self.batch, next));
     }
 
     fn report(&mut self) {
-        let Self { live, pipeline, refused_events, parts, .. } = self;
-        let Parts { status, sink, .. } = parts;
+        let Self { live, pipeline, refused_events, status, sink, sampler, .. } = self;
         status.count(|out| {
             live.counters(out);
             pipeline.counters(out);
+            sampler.counters(out);
             sink.counters(out);
             out("agent_refused_events_total", *refused_events);
         });
         // Without /proc there is nothing to govern by; `doctor` says so.
         let Ok(sample) = self.meter.sample() else { return };
         let change = self.governor.observe(sample);
-        self.parts.status.used(self.governor.cpu_share(), sample.memory_bytes);
+        self.status.used(self.governor.cpu_share(), sample.memory_bytes);
         if let Some(change) = change {
             tracing::info!(to = change.to.as_str(), "step");
-            self.parts.status.stepped(change);
+            self.status.stepped(change);
             self.step(change.to);
         }
     }
@@ -260,7 +280,7 @@ impl Loop {
         let answer = live::answer(&mut self.live, ask)?;
         match ask {
             Ask::Capture(is_on) => {
-                self.parts.status.capturing(*is_on, self.live.hook().as_str());
+                self.status.capturing(*is_on, self.live.hook().as_str());
             }
             Ask::Apply(config) => {
                 self.pipeline.set_correlation(config.correlation);
@@ -268,6 +288,9 @@ impl Loop {
                 self.pipeline.set_rules(&config.redaction);
                 self.pipeline.set_max_payload_size(config.max_payload_size as usize);
                 self.governor.set_budget(config.budget);
+                let (sampling, link_wait) = (&config.sampling, config.correlation.link_wait);
+                self.sampler.set(sampling, link_wait, host::clock_now(), &mut self.batch);
+                self.status.held(config.sampling.held());
                 self.config = (**config).clone();
             }
             _ => {}

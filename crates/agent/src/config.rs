@@ -5,20 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use deeptrace_capture::service::{Names, ServiceRule};
 use deeptrace_capture::watch::{Rules, Watcher};
-use deeptrace_http::parse_duration;
 use deeptrace_model::{Duration, Pid};
 use deeptrace_redact as redact;
 
+use crate::sampling::Sampling;
 use crate::sender::Sending;
 use crate::written::{Agents, Capture, Correlation, Limits, Service, Trace};
 
 /// Keys (and what lies below them) that are accepted and checked, but change nothing yet.
-pub const NOT_YET: &[&str] = &[
-    "agents.trace.sampling_rate",
-    "agents.trace.sampling_wait_ms",
-    "agents.trace.always_keep",
-    "agents.trace.sampling_by_service",
-];
+pub const NOT_YET: &[&str] = &[];
 
 /// Keys (and what lies below them) that change without a restart.
 pub const LIVE: &[&str] = &[
@@ -26,6 +21,11 @@ pub const LIVE: &[&str] = &[
     "agents.trace.include_processes",
     "agents.trace.exclude_processes",
     "agents.trace.monitor_containers",
+    "agents.trace.sampling_rate",
+    "agents.trace.sampling_wait_ms",
+    "agents.trace.sampling_buffer_size",
+    "agents.trace.always_keep",
+    "agents.trace.sampling_by_service",
     "agents.capture.exclude_payloads",
     "agents.capture.filter_headers",
     "agents.capture.mask_card_numbers",
@@ -57,6 +57,8 @@ pub struct Config {
     pub max_payload_size: u32,
     /// What must not be kept, beside the credentials that protocols carry.
     pub redaction: redact::Rules,
+    /// Which traces are kept.
+    pub sampling: Sampling,
     /// How parents are found.
     pub correlation: deeptrace_correlate::Options,
     /// Probability below which a link is not used when traces are assembled.
@@ -133,7 +135,8 @@ impl Config {
         correlation: &Correlation,
         services: &[Service],
     ) -> Result<Self, ConfigError> {
-        check_later(agents, correlation)?;
+        let threshold = correlation.similarity_threshold;
+        within("correlation.similarity_threshold", threshold, 0.0..=1.0)?;
         let max_payload_size = agents.capture.max_payload_size;
         within("agents.capture.max_payload_size", f64::from(max_payload_size), 0.0..=16_384.0)?;
         Ok(Self {
@@ -143,8 +146,9 @@ impl Config {
             hook: hook(&agents.capture.hook)?,
             max_payload_size,
             redaction: redaction(&agents.capture)?,
+            sampling: Sampling::new(&agents.trace)?,
             correlation: parents(correlation)?,
-            threshold: correlation.similarity_threshold as f32,
+            threshold: threshold as f32,
             budget: budget(&agents.limits)?,
             evidence: evidence(correlation)?,
             sender: Sending::new(&agents.sender, agents.capture.enable_compression)?,
@@ -180,23 +184,6 @@ fn evidence(correlation: &Correlation) -> Result<Evidence, ConfigError> {
         off: off.map(|(name, _)| name.clone()).collect(),
         budget_us_per_s: correlation.probe_budget_us_per_s,
     })
-}
-
-/// Keys without effect yet are checked all the same, so that a file stays right when they get one.
-fn check_later(agents: &Agents, correlation: &Correlation) -> Result<(), ConfigError> {
-    let trace = &agents.trace;
-    within("agents.trace.sampling_rate", trace.sampling_rate, 0.0..=1.0)?;
-    for (service, rate) in &trace.sampling_by_service {
-        within(&format!("agents.trace.sampling_by_service.{service}"), *rate, 0.0..=1.0)?;
-    }
-    for (index, rule) in trace.always_keep.iter().enumerate() {
-        let slow = rule.strip_prefix("slow:").map(parse_duration);
-        if rule != "errors" && !matches!(slow, Some(Ok(_))) {
-            let key = format!("agents.trace.always_keep[{index}]");
-            return Err(ConfigError::at(&key, "give `errors`, or `slow:` with a duration"));
-        }
-    }
-    within("correlation.similarity_threshold", correlation.similarity_threshold, 0.0..=1.0)
 }
 
 fn rules(trace: &Trace) -> Result<Rules, ConfigError> {
@@ -321,6 +308,8 @@ mod tests {
             ("agents.trace.always_keep[1]", |a, _| {
                 a.trace.always_keep = vec!["slow:1s".into(), "slow".into()]
             }),
+            ("agents.trace.sampling_wait_ms", |a, _| a.trace.sampling_wait_ms = 99),
+            ("agents.trace.sampling_buffer_size", |a, _| a.trace.sampling_buffer_size = 0),
             ("agents.trace.sampling_by_service.cart", |a, _| {
                 a.trace.sampling_by_service.insert("cart".into(), -1.0);
             }),

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod live;
 pub mod pipeline;
 pub mod redacting;
+pub mod sampling;
 pub mod sender;
 pub mod sink;
 pub mod status;

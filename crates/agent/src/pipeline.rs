@@ -96,6 +96,7 @@ impl Pipeline {
         self.contexts.tick(now, &mut self.evidence);
         self.spans(out, |spans, finished| spans.tick(now, finished));
         self.correlator.tick(now, &mut out.links);
+        out.roots.append(self.correlator.roots());
         self.swap_spans(out);
     }
 
@@ -172,6 +173,7 @@ impl Pipeline {
         for span in &self.finished.spans[known..] {
             self.correlator.feed(CorrelateInput::Span(span), &mut out.links);
         }
+        out.roots.append(self.correlator.roots());
         if !self.finished.gaps.is_empty() {
             out.gaps.append(&mut self.finished.gaps);
         }

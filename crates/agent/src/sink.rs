@@ -1,6 +1,6 @@
 //! Where finished spans go: the store of the same process, or a server elsewhere.
 
-use deeptrace_model::{Gap, Link, Span};
+use deeptrace_model::{Gap, Link, Span, SpanId};
 
 /// What the pipeline has finished since the last time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +11,9 @@ pub struct Batch {
     pub links: Vec<Link>,
     /// Times in which events are missing.
     pub gaps: Vec<Gap>,
+    /// Calls that no request of their process made, as far as was seen: traces begin with them. Not for
+    /// sinks.
+    pub roots: Vec<SpanId>,
 }
 
 impl Batch {

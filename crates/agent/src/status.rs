@@ -32,6 +32,7 @@ struct Inner {
     cause: Option<Cause>,
     cpu_share: f64,
     memory_bytes: u64,
+    held: Duration,
     counters: BTreeMap<&'static str, u64>,
     recent: VecDeque<Arc<Span>>,
     rows: BTreeMap<RowKey, Row>,
@@ -79,6 +80,8 @@ pub struct Report {
     pub cpu_share: f64,
     /// Resident memory without what is shared with the kernel.
     pub memory_bytes: u64,
+    /// How long finished spans may be held until sampling decides on their trace; zero where every trace is kept.
+    pub held_ms: u64,
 }
 
 impl Report {
@@ -115,6 +118,11 @@ impl Status {
         inner.memory_bytes = memory_bytes;
     }
 
+    /// Finished spans may be held for so long.
+    pub fn held(&self, held: Duration) {
+        self.lock().held = held;
+    }
+
     /// Replaces the counters with what `collect` gives, about once a second. Two stages that give
     /// the same name are added up.
     pub fn count(&self, collect: impl FnOnce(&mut dyn FnMut(&'static str, u64))) {
@@ -145,6 +153,7 @@ impl Status {
             step_cause: inner.cause,
             cpu_share: inner.cpu_share,
             memory_bytes: inner.memory_bytes,
+            held_ms: inner.held.0 / 1_000_000,
         }
     }
 

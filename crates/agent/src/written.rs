@@ -35,13 +35,15 @@ pub struct Trace {
     pub exclude_processes: Vec<String>,
     /// Whether processes in containers are watched.
     pub monitor_containers: bool,
-    /// Share of traces kept, 0 to 1.
+    /// Share of traces kept, 0 to 1. The same on all agents.
     pub sampling_rate: f64,
-    /// How long a trace waits for its verdict.
+    /// Milliseconds for which spans wait for the verdict on their trace, 100 to 600000.
     pub sampling_wait_ms: u64,
+    /// Megabytes of spans that wait, at most.
+    pub sampling_buffer_size: u64,
     /// Traces kept whatever the rate: `errors`, `slow:1s`.
     pub always_keep: Vec<String>,
-    /// Rates of services.
+    /// Rates of traces that enter with a service, by its name.
     pub sampling_by_service: BTreeMap<String, f64>,
 }
 
@@ -154,6 +156,7 @@ impl Default for Trace {
             monitor_containers: true,
             sampling_rate: 1.0,
             sampling_wait_ms: 10_000,
+            sampling_buffer_size: 32,
             always_keep: Vec::new(),
             sampling_by_service: BTreeMap::new(),
         }

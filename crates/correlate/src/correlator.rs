@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use deeptrace_model::{
-    BootTime, Direction, Duration, Evidence, Link, Message, MessageRole, Pid, Span, SpanKind,
-    Value, hash_bytes, hash64,
+    BootTime, Direction, Duration, Evidence, Link, Message, MessageRole, Pid, Span, SpanId,
+    SpanKind, Value, hash_bytes, hash64,
 };
 
 use crate::AUTO;
@@ -57,12 +57,14 @@ pub struct Correlator {
     links: u64,
     shed: u64,
     passed_over: u64,
+    roots: Vec<SpanId>,
 }
 
 impl Correlator {
     /// An empty stage.
     pub fn new(options: Options) -> Self {
-        Self { options, processes: BTreeMap::new(), links: 0, shed: 0, passed_over: 0 }
+        let (processes, roots) = (BTreeMap::new(), Vec::new());
+        Self { options, processes, links: 0, shed: 0, passed_over: 0, roots }
     }
 
     /// Changes how long calls wait for their links, and who answers where nothing was observed; what was
@@ -99,8 +101,15 @@ impl Correlator {
             process.infer(now, &rules, out);
             self.passed_over += process.passed_over();
             self.shed += std::mem::take(&mut process.shed);
+            self.roots.append(&mut process.roots);
         }
         self.links += (out.len() - before) as u64;
+    }
+
+    /// Calls that no request of their process made, as far as was seen, since they were taken last. To be taken
+    /// after each [`feed`](Self::feed) and [`tick`](Self::tick).
+    pub fn roots(&mut self) -> &mut Vec<SpanId> {
+        &mut self.roots
     }
 
     /// Tells each counter with its value since the start.
@@ -149,6 +158,8 @@ impl Correlator {
         }
         let before = out.len();
         process.decide(last.time, &rules, out);
+        let roots = std::mem::take(&mut process.roots);
+        self.roots.extend(roots);
         self.links += (out.len() - before) as u64;
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Process {
     next_sweep: BootTime,
     background: Background,
     inferred: Inferred,
+    /// Calls that none of its requests made, since they were taken last.
+    pub(crate) roots: Vec<SpanId>,
     pub(crate) shed: u64,
 }
 
@@ -82,6 +84,7 @@ impl Process {
             next_sweep: BootTime(0),
             background: Background::default(),
             inferred: Inferred::new(algorithm),
+            roots: Vec::new(),
             shed: 0,
         }
     }
@@ -259,8 +262,12 @@ impl Process {
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
         let is_final = !is_open || self.strong.is_certain(&call);
-        let Some(guess) = self.strong.choose(&call, &candidates, rules.is_auto) else { return };
-        let Some(parent) = candidates.get(guess.candidate).copied() else { return };
+        let guess = self.strong.choose(&call, &candidates, rules.is_auto);
+        let parent = guess.and_then(|guess| candidates.get(guess.candidate).copied());
+        let (Some(guess), Some(parent)) = (guess, parent) else {
+            self.roots.push(call.span);
+            return;
+        };
         let (start, parent) = (parent.start, parent.span);
         let link = Link {
             child: call.span,

@@ -131,7 +131,7 @@ fn run(case: &Case) -> (u64, Duration, Duration) {
         stages += begun.elapsed();
         if batch.spans.len() >= BATCH || round + 1 == ROUNDS / case.together {
             let next = Batch { spans: std::mem::take(&mut room), ..Batch::default() };
-            let Batch { spans: done, links, gaps } = std::mem::replace(&mut batch, next);
+            let Batch { spans: done, links, gaps, .. } = std::mem::replace(&mut batch, next);
             spans += done.len() as u64;
             let begun = Instant::now();
             let mut whole = deeptrace_store::Batch { spans: done, links, gaps };

@@ -203,8 +203,11 @@ pub enum GapCause {
     /// The store refused what it was given (disk full); spans of this time were dropped.
     StoreFull,
     /// The server could not be reached for longer than the agent's buffers hold; spans of this time
-    /// were dropped.
+    /// were dropped; or more waited for sampling to decide on them than it may hold.
     BufferFull,
+    /// Sampling dropped spans of traces that are kept, or may have: their verdict came too late, or not at
+    /// all, because the agents could not hear each other.
+    SampledOut,
 }
 
 /// Spans that were dropped, and when they were: what becomes a [`Gap`].

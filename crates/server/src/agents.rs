@@ -23,6 +23,8 @@ const LOST: Duration = Duration::from_secs(30);
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Agents of one store.
 const AGENTS_MAX: usize = 10_000;
+/// The longest that an agent may say it holds spans: somewhat more than the longest `sampling_wait_ms`.
+const HELD_MAX_MS: u64 = 660_000;
 /// Bytes of an id.
 const ID_MAX: usize = 64;
 const PAGE_MAX: usize = 1_000;
@@ -176,8 +178,17 @@ fn absence(known: &Seen, heartbeat: &Heartbeat, now: WallTime) -> Option<Gap> {
     }
     let runs_for = heartbeat.sent_unix_nano.saturating_sub(heartbeat.started_unix_nano);
     let started = now.minus(Duration(runs_for));
-    let (from, cause) = (WallTime(known.last_seen), GapCause::AgentDown);
-    (started > from).then_some(Gap { from, to: started, cause, events: 0, bytes: 0 })
+    // What it held for sampling is gone as well.
+    let held = before.status.get("held_ms").and_then(Value::as_u64).unwrap_or_default();
+    let from = WallTime(known.last_seen).minus(Duration::from_millis(held.min(HELD_MAX_MS)));
+    let cause = GapCause::AgentDown;
+    (started > WallTime(known.last_seen)).then_some(Gap {
+        from,
+        to: started,
+        cause,
+        events: 0,
+        bytes: 0,
+    })
 }
 
 /// Whether one more agent can be remembered; forgets those that were lost long ago.
@@ -290,6 +301,16 @@ mod tests {
             let gap = absence(&known, &next, WallTime(now));
             assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), expected);
         }
+    }
+
+    #[test]
+    fn what_an_agent_held_for_sampling_is_missing_too() {
+        let second = 1_000_000_000;
+        let mut known = Seen { last_seen: 20 * second, heartbeat: heartbeat("x", 0, 20 * second) };
+        known.heartbeat.status.insert("held_ms".to_owned(), 12_000.into());
+        let next = heartbeat("x", 25 * second, 26 * second);
+        let gap = absence(&known, &next, WallTime(26 * second));
+        assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((8 * second, 25 * second)));
     }
 
     #[test]

@@ -86,8 +86,12 @@ struct Counts {
 
 impl Ingest {
     /// Starts the writer of `store`. If the agent is in this process and was away since the last
-    /// heartbeat of this boot, that is written as a gap first.
-    pub fn start(store: Arc<dyn Store>, with_agent: bool) -> std::io::Result<(Self, Writer)> {
+    /// heartbeat of this boot, that is written as a gap first: from that on, or from so long before as `agent`
+    /// says that its spans may have waited in it.
+    pub fn start(
+        store: Arc<dyn Store>,
+        agent: Option<Duration>,
+    ) -> std::io::Result<(Self, Writer)> {
         let (queue, batches) = sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             live: broadcast::Sender::new(LIVE_MAX),
@@ -105,11 +109,11 @@ impl Ingest {
             waiting: VecDeque::new(),
             committing: Committing::default(),
             missed: Missed::default(),
-            is_gentle: with_agent,
+            is_gentle: agent.is_some(),
             retry: None,
         };
-        if with_agent {
-            work.note_absence();
+        if let Some(held) = agent {
+            work.note_absence(held);
         }
         let thread = std::thread::Builder::new()
             .name("deeptrace-store".to_owned())
@@ -380,13 +384,14 @@ impl Work {
     }
 
     /// The agent was away between the last heartbeat of this boot and now.
-    fn note_absence(&mut self) {
+    fn note_absence(&mut self, held: Duration) {
         let now = clock::now();
         let last = self.store.last_alive().ok().flatten();
         let Some(last) = last.filter(|last| *last >= clock::booted()) else { return };
         if now.since(last) > deeptrace_model::Duration::from_secs(2) {
             let cause = GapCause::AgentDown;
-            let gap = Gap { from: last, to: now, cause, events: 0, bytes: 0 };
+            let held = deeptrace_model::Duration(held.as_nanos() as u64);
+            let gap = Gap { from: last.minus(held), to: now, cause, events: 0, bytes: 0 };
             self.keep(Batch { gaps: vec![gap], ..Batch::default() });
         }
     }

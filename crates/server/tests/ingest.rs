@@ -136,7 +136,7 @@ fn events(store: &dyn Store) -> Vec<u64> {
 fn everything_sent_before_the_end_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
+    let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
     (1..=20).for_each(|events| ingest.send(batch(events)));
     // A clone that somebody still holds does not keep the writer from ending.
     writer.finish();
@@ -153,7 +153,7 @@ fn what_a_full_disk_refuses_is_written_when_there_is_room() {
         is_full: AtomicBool::new(true),
     });
     let store: Arc<dyn Store> = disk.clone();
-    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    let (ingest, writer) = Ingest::start(store, None).unwrap();
     ingest.send(batch(1));
     let begun = Instant::now();
     while ingest.error().is_none() {
@@ -182,7 +182,7 @@ fn a_batch_is_committed_or_given_back() {
         is_full: AtomicBool::new(false),
     });
     let store: Arc<dyn Store> = disk.clone();
-    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    let (ingest, writer) = Ingest::start(store, None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         assert_eq!(ingest.commit(batch(1)).await, Ok(()));
@@ -216,7 +216,7 @@ fn who_sends_what_is_never_taken_is_told_and_nobody_else() {
         is_full: AtomicBool::new(false),
     });
     let store: Arc<dyn Store> = disk.clone();
-    let (ingest, writer) = Ingest::start(store, false).unwrap();
+    let (ingest, writer) = Ingest::start(store, None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (one, unfit, other) = runtime.block_on(async {
         tokio::join!(ingest.commit(batch(1)), ingest.commit(batch(UNFIT)), ingest.commit(batch(2)))
@@ -231,21 +231,23 @@ fn who_sends_what_is_never_taken_is_told_and_nobody_else() {
 #[test]
 fn an_absence_of_the_agent_is_a_gap() {
     let cases = [
-        (Duration::from_secs(5), true, 1),
-        (Duration::from_secs(1), true, 0),
-        (Duration::from_secs(5), false, 0),
+        (Duration::from_secs(5), Some(Duration::ZERO), 1),
+        (Duration::from_secs(5), Some(Duration::from_secs(12)), 1),
+        (Duration::from_secs(1), Some(Duration::ZERO), 0),
+        (Duration::from_secs(5), None, 0),
     ];
-    for (absence, with_agent, gaps) in cases {
+    for (absence, agent, gaps) in cases {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         let last = clock::now().minus(deeptrace_model::Duration(absence.as_nanos() as u64));
         store.heartbeat(last).unwrap();
-        let (_ingest, writer) = Ingest::start(Arc::clone(&store), with_agent).unwrap();
+        let (_ingest, writer) = Ingest::start(Arc::clone(&store), agent).unwrap();
         writer.finish();
         let found = store.gaps(Window::ALL, 10).unwrap();
-        assert_eq!(found.len(), gaps, "{absence:?} {with_agent}: {found:?}");
+        assert_eq!(found.len(), gaps, "{absence:?} {agent:?}: {found:?}");
         if let Some(gap) = found.first() {
-            assert_eq!((gap.cause, gap.from), (GapCause::AgentDown, last));
+            let held = deeptrace_model::Duration(agent.unwrap_or_default().as_nanos() as u64);
+            assert_eq!((gap.cause, gap.from), (GapCause::AgentDown, last.minus(held)));
         }
     }
 }

@@ -78,7 +78,7 @@ impl Server {
         };
         let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
         let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
+        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
         let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), spans_per_second).unwrap();
         let (stop, stopped) = watch::channel(false);
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);

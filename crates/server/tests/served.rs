@@ -76,7 +76,7 @@ impl Served {
         };
         let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
         let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
+        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
         let (stop, stopped) = watch::channel(false);

@@ -161,7 +161,7 @@ impl Work {
     }
 
     fn take(&mut self, batch: Batch) {
-        let Batch { mut spans, mut links, gaps } = batch;
+        let Batch { mut spans, mut links, gaps, .. } = batch;
         for tombstone in &self.tombstones {
             let erased = erasing::strip(&mut spans, &mut links, tombstone);
             self.shared.counts.erased.fetch_add(erased, Relaxed);

@@ -90,7 +90,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     store_options.max_bytes = u64::MAX;
     let store = deeptrace_store::open("embedded", &store_options, Mode::Write)?;
     let ended = feed(&mut *source, pipeline, &mut |batch| {
-        let Batch { spans, links, gaps } = batch;
+        let Batch { spans, links, gaps, .. } = batch;
         Ok(store.write(&deeptrace_store::Batch { spans, links, gaps })?)
     })?;
     let limits = Limits { similarity_threshold: loaded.server.threshold, ..Limits::default() };

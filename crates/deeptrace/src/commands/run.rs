@@ -310,13 +310,18 @@ fn capture(
     sink: Box<dyn Sink>,
 ) -> Result<EndCapture> {
     use deeptrace_agent::capturing::{Capturing, Parts};
+    use deeptrace_agent::sampling::{Alone, Relay, Unheard};
 
     let OtlpDoors { grpc, http } = &doors.otlp;
     let listeners = [&doors.agent, &doors.server, grpc, http].into_iter().flatten();
     let server = loaded.agent.sender.as_ref().map(|sending| sending.port);
     let own_ports = listeners.map(|listener| listener.address().port()).chain(server).collect();
     let handlers = custom::handlers()?;
-    let parts = Parts { orders, status, sink, handlers };
+    let relay: Box<dyn Relay> = match (&doors.server, &loaded.agent.sender) {
+        (None, Some(_)) => Box::new(Unheard),
+        _ => Box::new(Alone),
+    };
+    let parts = Parts { orders, status, sink, relay, handlers };
     let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
     tracing::info!(hook = capturing.hook().as_str(), "capturing");
     Ok(Box::new(move || capturing.finish()))
@@ -440,7 +445,8 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
     let store: Arc<dyn Store> = guarded;
     let orders = Arc::new(orders::Orders::new(Arc::clone(&store), tombstones, is_shared));
-    let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent)
+    let held = std::time::Duration::from_nanos(loaded.agent.sampling.held().0);
+    let (ingest, writer) = Ingest::start(Arc::clone(&store), roles.agent.then_some(held))
         .context("cannot start the writer of the store")?;
     let per_second = loaded.server.otlp.spans_per_second;
     let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
@@ -453,7 +459,7 @@ struct ToStore(Ingest);
 
 impl Sink for ToStore {
     fn send(&mut self, batch: sink::Batch) {
-        let sink::Batch { spans, links, gaps } = batch;
+        let sink::Batch { spans, links, gaps, .. } = batch;
         self.0.send(deeptrace_store::Batch { spans, links, gaps });
     }
 

@@ -81,7 +81,7 @@ impl Server {
         };
         let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
         let store: Arc<dyn Store> = guarded;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), false).unwrap();
+        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
         let (stop, stopped) = watch::channel(false);
         let jobs = Arc::new(Jobs::new(Arc::clone(&store), stopped.clone(), false));
         let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));

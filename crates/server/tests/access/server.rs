@@ -203,7 +203,7 @@ pub fn api(
     admin: &Token,
     rules: Rules,
 ) -> (Api, Ingest, Writer, watch::Sender<bool>) {
-    let (ingest, writer) = Ingest::start(Arc::clone(store), false).unwrap();
+    let (ingest, writer) = Ingest::start(Arc::clone(store), None).unwrap();
     // So that who polls for orders has something to fetch and need not wait.
     let config = br#"{"generation": 1, "config": {}}"#;
     store.put_document("agents/config", Some(config), Expected::Any).unwrap();

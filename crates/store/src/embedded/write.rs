@@ -177,12 +177,13 @@ pub(super) fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Resu
 }
 
 /// Causes as numbers; a number never changes its meaning.
-const CAUSES: [GapCause; 5] = [
+const CAUSES: [GapCause; 6] = [
     GapCause::AgentDown,
     GapCause::RingFull,
     GapCause::Paused,
     GapCause::StoreFull,
     GapCause::BufferFull,
+    GapCause::SampledOut,
 ];
 
 fn insert_gap(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
