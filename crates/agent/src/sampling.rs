@@ -13,7 +13,7 @@ mod room;
 use deeptrace_model::{BootTime, Clock, Duration};
 
 pub use rates::Sampling;
-pub use relay::{Alone, Reach, Relay, Unheard};
+pub use relay::{Alone, Reach, Relay};
 
 use crate::sink::Batch;
 use room::Room;

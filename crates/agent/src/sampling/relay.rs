@@ -40,14 +40,3 @@ impl Relay for Alone {
         Reach::Alone
     }
 }
-
-/// Other agents that are never heard: each decides alone after a while, and says so.
-pub struct Unheard;
-
-impl Relay for Unheard {
-    fn publish(&mut self, _: &[u64]) {}
-
-    fn receive(&mut self, _: &mut dyn FnMut(u64)) -> Reach {
-        Reach::Apart
-    }
-}

@@ -49,6 +49,8 @@ const LIFE_WAITS: u64 = 6;
 const GUESS_SETTLES: Duration = Duration::from_secs(3);
 /// How much later than `link_wait` a link may come.
 const LINK_SLACK: Duration = Duration::from_secs(1);
+/// For how long nobody may notice that the others are not heard: pings find that out.
+const UNNOTICED: Duration = Duration::from_secs(10);
 /// How long the room stands still while the other agents cannot be heard; after that each decides alone.
 const APART_MAX: Duration = Duration::from_secs(60);
 
@@ -265,12 +267,12 @@ impl Room {
         }
     }
 
-    /// Verdicts may be missing since then: whatever waited, and waits.
+    /// Verdicts may be missing since then: of whatever waited, and waits.
     fn unheard(&mut self, since: Clock, until: Clock) {
         if self.fragments.is_empty() {
             return;
         }
-        let from = since.wall.minus(self.sampling.wait);
+        let from = since.wall.minus(UNNOTICED).minus(self.sampling.wait);
         let (to, cause) = (until.wall, GapCause::SampledOut);
         self.ready.gaps.push(Gap { from, to, cause, events: 0, bytes: 0 });
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use deeptrace_erase::Tombstone;
 use deeptrace_wire::{
-    ANSWERS_MEDIA_TYPE, Answer, Configuration, KEYS_MAX, Order, Place, decode_orders,
+    ANSWERS_MEDIA_TYPE, Answer, Configuration, KEYS_MAX, Order, Orders, Place, decode_orders,
     encode_answers,
 };
 use serde_json::{Value, json};
@@ -52,17 +52,22 @@ impl Polling {
 
     async fn poll(&self) {
         let (mut place, mut failures) = (Place::default(), 0_u32);
+        // The first time, and after a failure, it wants to know at once whether it is heard.
+        let mut is_heard = false;
         loop {
             let oldest = match self.shared.oldest.load(Relaxed) {
                 0 => String::new(),
                 oldest => format!("&oldest_unix_nano={oldest}"),
             };
             let Place { epoch, last } = place;
-            let path =
-                format!("/agents/{}/orders?epoch={epoch}&after={last}{oldest}", self.agent_id);
+            let wait = if is_heard { "" } else { "&wait_ms=0" };
+            let id = &self.agent_id;
+            let path = format!("/agents/{id}/orders?epoch={epoch}&after={last}{oldest}{wait}");
             let polled = self.shared.transport().get(&path).await;
+            is_heard = polled.is_ok();
             let why = match polled.map(|body| decode_orders(&body)) {
                 Ok(Ok(orders)) => {
+                    self.shared.keeping.polled(true, has_missed(place, &orders));
                     (place, failures) = (orders.place, 0);
                     self.shared.counts.orders.fetch_add(orders.orders.len() as u64, Relaxed);
                     self.shared.counts.orders_omitted.fetch_add(orders.omitted as u64, Relaxed);
@@ -75,6 +80,7 @@ impl Polling {
                 Err(Outcome::Later(why, _) | Outcome::Never(why)) => why,
                 Err(Outcome::Done) => continue,
             };
+            self.shared.keeping.polled(false, false);
             if failures == 0 {
                 tracing::debug!(why, "the server is not heard");
             }
@@ -129,6 +135,14 @@ impl Polling {
     }
 }
 
+/// Whether the server had more for this agent since `before` than `orders`: its numbers have no holes, but it has
+/// room for so many only, and another process begins anew.
+fn has_missed(before: Place, orders: &Orders) -> bool {
+    let came = (orders.orders.len() + orders.omitted) as u64;
+    let is_next = orders.place.last == before.last.saturating_add(came);
+    before.epoch != 0 && !(before.epoch == orders.place.epoch && is_next)
+}
+
 /// The changes, if they are such as the server may make.
 fn allowed(text: &str) -> Result<Value, String> {
     let changes: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -179,6 +193,26 @@ async fn publish(agent_id: String, shared: Arc<Shared>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hole_in_the_numbers_and_another_server_are_seen() {
+        let orders = |epoch, last, came: usize| Orders {
+            place: Place { epoch, last },
+            orders: vec![Order::Keep(Vec::new()); came],
+            omitted: 0,
+        };
+        let before = Place { epoch: 7, last: 10 };
+        for (before, now, is_missed) in [
+            (Place::default(), orders(7, 3, 3), false),
+            (before, orders(7, 10, 0), false),
+            (before, orders(7, 13, 3), false),
+            (before, orders(7, 15, 3), true),
+            (before, orders(7, 2, 2), true),
+            (before, orders(8, 2, 2), true),
+        ] {
+            assert_eq!(has_missed(before, &now), is_missed, "{before:?} {now:?}");
+        }
+    }
 
     #[test]
     fn a_server_may_change_what_is_captured_and_nothing_else() {

@@ -11,6 +11,7 @@ use axum::Router;
 use clap::Args;
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
+use deeptrace_agent::sampling::{Alone, Relay};
 use deeptrace_agent::sender::{self, Doing, Sends, Teller};
 use deeptrace_agent::sink::{self, Sink};
 use deeptrace_agent::status::Status;
@@ -154,9 +155,9 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let (mut duties_end, mut orders_end) = (None, None);
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
     let ingest = opened.as_ref().map(|opened| &opened.ingest);
-    let (sink, sends) = sink(&loaded, ingest, doors.agent.is_some(), teller, &settings)?;
+    let (way, sends) = way(&loaded, ingest, doors.agent.is_some(), teller, &settings)?;
     let end_capture = match doors.agent {
-        Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), sink)?),
+        Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), way)?),
         None => None,
     };
     // Whoever has read what they wanted and closed the pipe must not end us.
@@ -272,28 +273,36 @@ fn auditor(
     started.map(Arc::new).context("cannot start the audit log")
 }
 
-/// Where finished spans go: the store of this process, a server elsewhere, or nowhere.
-fn sink(
+/// Where finished spans go, and what agents tell each other of those that are kept.
+struct Way {
+    sink: Box<dyn Sink>,
+    relay: Box<dyn Relay>,
+}
+
+/// To the store of this process, to a server elsewhere, or to nowhere.
+fn way(
     loaded: &Loaded,
     ingest: Option<&Ingest>,
     has_agent: bool,
     teller: Teller,
     settings: &Arc<dyn Settings>,
-) -> Result<(Box<dyn Sink>, Option<Sends>)> {
+) -> Result<(Way, Option<Sends>)> {
+    let alone = |sink| Way { sink, relay: Box::new(Alone) };
     match (ingest, &loaded.agent.sender) {
         (Some(ingest), sending) => {
             if has_agent && sending.is_some() {
                 tracing::info!("agents.sender: not used, because the store is in this process");
             }
-            Ok((Box::new(ToStore(ingest.clone())), None))
+            Ok((alone(Box::new(ToStore(ingest.clone()))), None))
         }
         (None, Some(sending)) => {
             let settings = sending.accepts_config.then(|| Arc::clone(settings));
             let (sender, sends) = sender::start(sending, teller, Doing { settings })?;
             tracing::info!(server = sending.url, "sending");
-            Ok((Box::new(sender), Some(sends)))
+            let relay = Box::new(sender.keeping());
+            Ok((Way { sink: Box::new(sender), relay }, Some(sends)))
         }
-        (None, None) => Ok((Box::new(Kept), None)),
+        (None, None) => Ok((alone(Box::new(Kept)), None)),
     }
 }
 
@@ -307,20 +316,16 @@ fn capture(
     doors: &Doors,
     orders: Orders,
     status: Arc<Status>,
-    sink: Box<dyn Sink>,
+    way: Way,
 ) -> Result<EndCapture> {
     use deeptrace_agent::capturing::{Capturing, Parts};
-    use deeptrace_agent::sampling::{Alone, Relay, Unheard};
 
     let OtlpDoors { grpc, http } = &doors.otlp;
     let listeners = [&doors.agent, &doors.server, grpc, http].into_iter().flatten();
     let server = loaded.agent.sender.as_ref().map(|sending| sending.port);
     let own_ports = listeners.map(|listener| listener.address().port()).chain(server).collect();
     let handlers = custom::handlers()?;
-    let relay: Box<dyn Relay> = match (&doors.server, &loaded.agent.sender) {
-        (None, Some(_)) => Box::new(Unheard),
-        _ => Box::new(Alone),
-    };
+    let Way { sink, relay } = way;
     let parts = Parts { orders, status, sink, relay, handlers };
     let capturing = Capturing::start(&loaded.agent, own_ports, parts)?;
     tracing::info!(hook = capturing.hook().as_str(), "capturing");
@@ -328,13 +333,7 @@ fn capture(
 }
 
 #[cfg(not(feature = "live"))]
-fn capture(
-    _: &Loaded,
-    _: &Doors,
-    _: Orders,
-    _: Arc<Status>,
-    _: Box<dyn Sink>,
-) -> Result<EndCapture> {
+fn capture(_: &Loaded, _: &Doors, _: Orders, _: Arc<Status>, _: Way) -> Result<EndCapture> {
     anyhow::bail!("this build has no live capture; build it with the feature `live`")
 }
 

@@ -49,6 +49,9 @@ struct Poll {
     after: u64,
     /// Start of the oldest span that it has.
     oldest_unix_nano: Option<u64>,
+    /// How long to wait for something to answer, at most 20 s. An agent that was not answered lately does not
+    /// wait: it wants to know whether it is heard.
+    wait_ms: Option<u64>,
 }
 
 async fn poll(
@@ -61,16 +64,17 @@ async fn poll(
     let Some((queue, is_new)) = orders.queue(&agent) else {
         return Err(ApiError::too_many("this server has as many agents as it can have", 60));
     };
-    if is_new || poll.epoch != orders.epoch {
-        queue.polled(0);
+    let is_first = is_new || poll.epoch != orders.epoch;
+    // Numbers of another server, or of a queue that is gone, say nothing.
+    let after = if is_first { 0 } else { poll.after };
+    queue.polled(after);
+    if is_first {
         let (orders, queue) = (Arc::clone(&orders), Arc::clone(&queue));
         let oldest = poll.oldest_unix_nano.map(WallTime);
         blocking(move || orders.greet(&queue, oldest).map_err(ApiError::internal)).await?;
-    } else {
-        queue.polled(poll.after);
     }
     let mut stop = api.stop.clone();
-    let end = Instant::now() + POLL;
+    let end = Instant::now() + poll.wait_ms.map_or(POLL, Duration::from_millis).min(POLL);
     let taken = loop {
         if let Some(taken) = queue.take() {
             break Some(taken);
@@ -80,7 +84,7 @@ async fn poll(
             () = live::ended(&mut stop) => break None,
         }
     };
-    let (last, records) = taken.map_or((poll.after, Vec::new()), |it| (it.last, it.records));
+    let (last, records) = taken.map_or((after, Vec::new()), |it| (it.last, it.records));
     orders.counts.sent.fetch_add(records.len() as u64, Relaxed);
     let place = Place { epoch: orders.epoch, last };
     let body = deeptrace_wire::encode_orders(place, records.iter().map(|it| &**it));
