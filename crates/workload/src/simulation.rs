@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use crate::plan::{Call, Server, Step, Workload};
 use crate::random::Random;
 
+/// Microseconds that a worker needs at least to take up what is next.
+const READING: f64 = 2.0;
+
 /// An exchange as it was: what each side would see.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
@@ -45,6 +48,8 @@ struct Task {
     /// What is left, last first.
     steps: Vec<Step>,
     waits: u32,
+    /// The call whose answer it goes on with.
+    answered: Option<usize>,
     worker: Option<u32>,
     is_open: bool,
 }
@@ -139,7 +144,8 @@ impl Simulation<'_> {
             served: [0; 2],
             served_by: [0; 2],
         });
-        self.tasks.push(Task { steps: Vec::new(), waits: 0, worker: None, is_open: false });
+        let steps = Vec::new();
+        self.tasks.push(Task { steps, waits: 0, answered: None, worker: None, is_open: false });
         self.exchanges.len() - 1
     }
 
@@ -207,12 +213,17 @@ impl Simulation<'_> {
             let is_new = self.exchanges[task].served_by[1] == 0;
             self.tasks[task].worker = Some(worker);
             self.exchanges[task].served_by[1] = worker + 1;
+            // It is read when a worker gets to it, which is a little after that has left the last.
+            let reading = READING * (1.0 + self.random.share());
+            let read = self.now + (reading * 1e3) as u64;
             if is_new {
-                // It is read when a worker gets to it.
                 self.exchanges[task].served_by[0] = worker + 1;
-                self.exchanges[task].served[0] = self.now;
+                self.exchanges[task].served[0] = read;
             }
-            self.next_step(task);
+            if let Some(call) = self.tasks[task].answered.take() {
+                self.exchanges[call].sent[1] = read;
+            }
+            self.at(read, Event::Worked(task));
         }
     }
 
@@ -316,6 +327,7 @@ impl Simulation<'_> {
             return;
         }
         self.tasks[task].waits -= 1;
+        self.tasks[task].answered = Some(call);
         if self.tasks[task].waits == 0 && self.tasks[task].is_open {
             self.at(self.now, Event::Ready(task));
         }
