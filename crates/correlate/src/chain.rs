@@ -7,6 +7,7 @@ mod lattice;
 mod learn;
 mod meeting;
 mod model;
+mod order;
 mod search;
 mod state;
 mod timeline;
@@ -19,11 +20,14 @@ use learn::{Start, fresh, learn, start};
 use meeting::Joined;
 pub(crate) use model::Ingredients;
 use model::Model;
+use order::Order;
 use search::{Found, search};
 use timeline::{Moment, timeline};
 
 /// Rounds of learning.
 const ROUNDS: usize = 5;
+/// Rounds more, where requests in the same state are seen to keep their order.
+const ROUNDS_IN_ORDER: usize = 2;
 /// Parts of the first window, each of which is decided with what was learned of the others.
 const PARTS: usize = 4;
 /// Hypotheses at a time: while learning, and for the answer.
@@ -53,52 +57,86 @@ fn solve(
     moments: &[Moment],
     ingredients: Ingredients,
 ) -> Found {
+    let width = ingredients.width(WIDTH);
     let (found, mut next) = match model.take() {
         Some(mut known) => {
-            let models = std::slice::from_ref(&known);
-            let found = search(models, window, moments, ingredients.width(WIDTH), ingredients);
+            let found = search(std::slice::from_ref(&known), window, moments, width, ingredients);
+            let order = if known.has_order() {
+                let delays = ingredients.without_order();
+                known.freeze(delays);
+                let width = ingredients.width(WIDTH_LEARNING);
+                let models = std::slice::from_ref(&known);
+                order_of(window, moments, &search(models, window, moments, width, delays))
+            } else {
+                order_of(window, moments, &found)
+            };
             known.decay(DECAY);
+            known.order.join(&order);
             (found, known)
         }
         None => {
-            let models = first_models(window, moments, ingredients);
-            let found = search(&models, window, moments, ingredients.width(WIDTH), ingredients);
-            (found, Model::of(window))
+            let (models, order) = first_models(window, moments, ingredients);
+            let found = search(&models, window, moments, width, ingredients);
+            let mut next = Model::of(window);
+            next.order = order;
+            (found, next)
         }
     };
-    learn(std::slice::from_mut(&mut next), window, moments, &found.parents, None);
+    learn(std::slice::from_mut(&mut next), window, moments, &found.parents, None, None);
     next.freeze(ingredients);
     *model = Some(next);
     found
 }
 
+/// Whether order holds, by what was found from delays alone: in its own order an assignment always is.
+fn order_of(window: &Window, moments: &[Moment], by_delays: &Found) -> Order {
+    let mut model = Model::of(window);
+    let Found { parents, confidence, .. } = by_delays;
+    learn(std::slice::from_mut(&mut model), window, moments, parents, None, Some(confidence));
+    model.order
+}
+
 /// Learns from nothing: from several first assignments, the likeliest outcome. What a model says is
 /// tried on what it did not learn from: on its own answers it would be surer than it is right.
-fn first_models(window: &Window, moments: &[Moment], ingredients: Ingredients) -> Vec<Model> {
-    let mut best: Option<(f64, Vec<u32>)> = None;
+fn first_models(
+    window: &Window,
+    moments: &[Moment],
+    ingredients: Ingredients,
+) -> (Vec<Model>, Order) {
+    let mut best: Option<Found> = None;
     let has_units = ingredients.units && window.calls.iter().any(|call| call.units[0].is_some());
     let starts = [Start::Alone, Start::First, Start::Latest, Start::Unit];
+    let width = ingredients.width(WIDTH_LEARNING);
+    let delays = ingredients.without_order();
     for how in starts.into_iter().filter(|how| has_units || *how != Start::Unit) {
         let Some((mut parents, only)) = start(window, moments, how) else { continue };
         let mut only = only.as_deref();
-        let mut likelihood = f64::MIN;
+        let mut last = Found { likelihood: f64::MIN, ..Found::default() };
         for _ in 0..if ingredients.learning { ROUNDS } else { 1 } {
-            let models = fresh(window, moments, &parents, only, PARTS, ingredients);
+            let models = fresh(window, moments, &parents, only, PARTS, &Order::default(), delays);
             only = None;
-            let found =
-                search(&models, window, moments, ingredients.width(WIDTH_LEARNING), ingredients);
-            likelihood = found.likelihood;
-            if found.parents == parents {
+            let found = search(&models, window, moments, width, delays);
+            last = found;
+            if last.parents == parents {
                 break;
             }
-            parents = found.parents;
+            parents.clone_from(&last.parents);
         }
-        if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
-            best = Some((likelihood, parents));
+        if best.as_ref().is_none_or(|best| last.likelihood > best.likelihood) {
+            best = Some(last);
         }
     }
-    let parents = best.map_or_else(|| vec![NOBODY; window.calls.len()], |(_, parents)| parents);
-    fresh(window, moments, &parents, None, PARTS, ingredients)
+    let best = best.unwrap_or_else(|| Found::nothing(window.calls.len()));
+    let order = order_of(window, moments, &best);
+    let mut parents = best.parents;
+    for _ in 0..if ingredients.order && ingredients.learning { ROUNDS_IN_ORDER } else { 0 } {
+        let models = fresh(window, moments, &parents, None, PARTS, &order, ingredients);
+        if !models.iter().any(Model::has_order) {
+            break;
+        }
+        parents = search(&models, window, moments, width, ingredients).parents;
+    }
+    (fresh(window, moments, &parents, None, PARTS, &order, ingredients), order)
 }
 
 impl Algorithm for Chain {

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::fields::shares;
 use super::lattice::NOBODY;
 use super::model::{Ingredients, Model};
+use super::order::Order;
 use super::state::{JOINED, LEFT, RETURNED, State};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
@@ -125,13 +126,15 @@ pub(super) fn part(place: usize, places: usize, parts: usize) -> usize {
 }
 
 /// Counts what `parents` say. `only`: learn delays from these requests. Of several models each learns
-/// from all [`part`]s of the time but its own.
+/// from all [`part`]s of the time but its own. `sure`: how sure delays alone are of each of them, to
+/// learn whether order holds.
 pub(super) fn learn(
     models: &mut [Model],
     window: &Window,
     moments: &[Moment],
     parents: &[u32],
     only: Option<&[bool]>,
+    sure: Option<&[f32]>,
 ) {
     let is_learned = |request: u32| only.is_none_or(|only| only[request as usize]);
     // By arrival, so that sums are made in the same order each time.
@@ -175,10 +178,16 @@ pub(super) fn learn(
                     each(&mut |model| model.add_background(call.class, 1.0));
                     continue;
                 };
-                for (other, state) in open.iter().enumerate() {
-                    let contains = window.requests[state.request as usize].end >= call.end;
-                    if other != slot && contains && state.is_level_with(&open[slot]) {
-                        each(&mut |model| model.add_order(other > slot));
+                if let Some(sure) = sure.filter(|_| call.known.is_none()) {
+                    let is_level = |state: &State| {
+                        let contains = window.requests[state.request as usize].end >= call.end;
+                        contains && state.is_level_with(&open[slot])
+                    };
+                    let before = open[..slot].iter().filter(|state| is_level(state)).count();
+                    let behind = open[slot + 1..].iter().filter(|state| is_level(state)).count();
+                    if before + behind > 0 {
+                        let (many, sure) = (before + behind + 1, sure[at as usize]);
+                        each(&mut |model| model.order.add(before == 0, many, sure));
                     }
                 }
                 let request = &window.requests[parent as usize];
@@ -218,17 +227,21 @@ pub(super) fn learn(
     }
 }
 
-/// Models of `parents` alone: one for each of so many parts of the time, of the other parts.
+/// Models of `parents` alone: one for each of so many parts of the time, of the other parts. All of them
+/// have the same `order`.
 pub(super) fn fresh(
     window: &Window,
     moments: &[Moment],
     parents: &[u32],
     only: Option<&[bool]>,
     parts: usize,
+    order: &Order,
     ingredients: Ingredients,
 ) -> Vec<Model> {
-    let mut models = vec![Model::of(window); parts];
-    learn(&mut models, window, moments, parents, only);
+    let mut model = Model::of(window);
+    model.order = order.clone();
+    let mut models = vec![model; parts];
+    learn(&mut models, window, moments, parents, only, None);
     models.iter_mut().for_each(|model| model.freeze(ingredients));
     models
 }

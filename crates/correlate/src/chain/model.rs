@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::density::{BINS, Delay, Density};
 use super::fields::shares;
+use super::order::Order;
 use super::state::{END, RETURNED, State};
 use crate::algorithm::{Call, Request, Window};
 
@@ -68,6 +69,11 @@ impl Ingredients {
         learning: true,
     };
 
+    /// The same, by delays alone where requests are in the same state.
+    pub(super) fn without_order(self) -> Self {
+        Self { order: false, ..self }
+    }
+
     /// Hypotheses at a time, where all are in use.
     pub(super) fn width(self, all: usize) -> usize {
         if self.beam { all } else { 1 }
@@ -87,8 +93,8 @@ pub(super) struct Model {
     units: [(f32, f32); 2],
     /// The same for whether the two share a rare value.
     fields: [(f32, f32); 2],
-    /// Among requests in the same state: how often the earlier went first, of how often.
-    order: (f32, f32),
+    /// Whether the first of those in the same state goes first.
+    pub(super) order: Order,
     /// Calls that ended after their request, of all, and by how much.
     overrun: (f32, f32),
     overruns: Density,
@@ -122,7 +128,7 @@ impl Model {
             resolution,
             units: [(1.0, 2.0); 2],
             fields: [(1.0, 2.0); 2],
-            order: (0.0, 0.0),
+            order: Order::default(),
             overrun: (0.0, 0.0),
             overruns: Density::default(),
             background: FxHashMap::default(),
@@ -233,12 +239,6 @@ impl Model {
         }
     }
 
-    /// Of two requests in the same state one went first; `is_earlier`: it had come first.
-    pub(super) fn add_order(&mut self, is_earlier: bool) {
-        self.order.0 += f32::from(u8::from(is_earlier));
-        self.order.1 += 1.0;
-    }
-
     /// What the order says for a request that overtakes some, and leaves others behind.
     pub(super) fn order(&self, overtaken: usize, behind: usize) -> f32 {
         overtaken as f32 * self.factors.overtaken + behind as f32 * self.factors.in_order
@@ -311,10 +311,11 @@ impl Model {
             }
         }
         let pairs = self.units.iter_mut().chain(&mut self.fields);
-        for (some, all) in pairs.chain([&mut self.order, &mut self.overrun]) {
+        for (some, all) in pairs.chain([&mut self.overrun]) {
             *some *= factor;
             *all *= factor;
         }
+        self.order.scale(factor);
         self.overruns.scale(factor);
         self.background.retain(|_, count| {
             *count *= factor;
@@ -342,8 +343,8 @@ impl Model {
             self.factors.same_field = (right / wrong).ln();
             self.factors.other_field = ((1.0 - right) / (1.0 - wrong)).ln();
         }
-        let kept = ((self.order.0 + 0.5) / (self.order.1 + 1.0)).clamp(0.5, SURE);
-        if ingredients.order && self.order.1 >= ORDER_EXAMPLES && kept >= ORDER_MIN {
+        let kept = self.order.kept();
+        if ingredients.order && self.order.weight() >= ORDER_EXAMPLES && kept >= ORDER_MIN {
             self.factors.in_order = (2.0 * kept).ln();
             self.factors.overtaken = (2.0 * (1.0 - kept)).ln();
         }
@@ -353,7 +354,7 @@ impl Model {
     pub(super) const END: u64 = END;
 }
 
-/// Share of pairs in order from which on the order is used.
+/// Share of calls in order from which on the order is used.
 const ORDER_MIN: f32 = 0.9;
-/// Pairs without which it is not.
+/// Calls without which it is not.
 const ORDER_EXAMPLES: f32 = 30.0;

@@ -31,6 +31,13 @@ pub(super) struct Found {
     pub(super) likelihood: f64,
 }
 
+impl Found {
+    /// No answer to any of so many calls.
+    pub(super) fn nothing(calls: usize) -> Self {
+        Self { parents: vec![NOBODY; calls], confidence: vec![0.0; calls], likelihood: 0.0 }
+    }
+}
+
 /// The states of all open requests, as indices; in the order of `open`.
 #[derive(Clone, Debug)]
 struct Hypothesis {
@@ -108,11 +115,7 @@ pub(super) fn search(
         answers: Vec::new(),
         asked: 0,
         lattice: Lattice::default(),
-        found: Found {
-            parents: vec![NOBODY; calls],
-            confidence: vec![0.0; calls],
-            likelihood: 0.0,
-        },
+        found: Found::nothing(calls),
         choices: Vec::new(),
         spare: Vec::new(),
         seen: FxHashMap::default(),
