@@ -66,6 +66,11 @@ const STEPS: &[Step] = &[
     },
     Step {
         root: true,
+        long: true,
+        ..step("sampling", "three hosts: whole traces or nothing, or marked", fleet::sampling)
+    },
+    Step {
+        root: true,
         ..step("processes", "what is watched, changed by hand and by rules", processes::processes)
     },
     Step {

@@ -29,13 +29,14 @@ pub struct Sampler {
     /// `None` while every trace is kept.
     room: Option<Room>,
     passed: BootTime,
+    published: BootTime,
 }
 
 impl Sampler {
     /// `link_wait` is the pipeline's: when links come at the latest.
     pub fn new(sampling: Sampling, link_wait: Duration, relay: Box<dyn Relay>) -> Self {
         let room = (!sampling.keeps_all()).then(|| Room::new(sampling, link_wait));
-        Self { relay, room, passed: BootTime(0) }
+        Self { relay, room, passed: BootTime(0), published: BootTime(0) }
     }
 
     /// Other rates from now on. What waits is kept when all is kept from now on.
@@ -67,7 +68,9 @@ impl Sampler {
         let reach = self.relay.receive(&mut |key| room.hear(key, clock));
         room.tick(clock, reach);
         room.feed(batch, clock);
-        if reach != Reach::Apart && !room.publish().is_empty() {
+        let is_time = clock.boot.since(self.published) >= room.publish_every();
+        if reach != Reach::Apart && is_time && !room.publish().is_empty() {
+            self.published = clock.boot;
             self.relay.publish(room.publish());
             room.publish().clear();
         }

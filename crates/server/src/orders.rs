@@ -5,6 +5,7 @@
 //! server tells it to the agents that poll it. The rest lives in the queues of connected agents; of
 //! agents that poll another server over the same store it goes through the [relay].
 
+mod local;
 mod queue;
 mod relay;
 mod routes;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::duties::Tombstones;
 
+pub use self::local::Local;
 use self::queue::Queue;
 use self::relay::Relay;
 pub(crate) use self::routes::routes;

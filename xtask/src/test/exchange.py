@@ -41,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.behind:
             self.ask_behind()
         answer = f"{self.path} {os.getpid()}".encode()
-        self.send_response(500 if self.path.startswith("/fail") else 200)
+        fails = "/fail" if self.server.behind else ("/fail", "/last-fails")
+        self.send_response(500 if self.path.startswith(fails) else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

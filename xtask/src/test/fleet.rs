@@ -9,6 +9,7 @@
 //! told which are its own.
 
 mod network;
+mod sampling;
 mod score;
 
 use std::fs::{self, File};
@@ -26,6 +27,7 @@ use super::watcher::LIMITS;
 use crate::child::Kept;
 use crate::{build, packages, root};
 use network::{Network, SERVER, SERVER_PORT};
+pub use sampling::sampling;
 use score::Score;
 
 /// Requests of a round, and the pause between two of them.
@@ -49,6 +51,8 @@ struct Fleet {
     agents: Vec<Option<Kept>>,
     pids: [u32; 3],
     asked: usize,
+    /// Further lines of the agents' `[agents.trace]`.
+    trace: &'static str,
 }
 
 /// Does it.
@@ -56,7 +60,7 @@ pub fn fleet() -> Result<()> {
     let binary = build::binary()?;
     packages::ensure(packages::NETWORK)?;
     packages::ensure(packages::TLS)?;
-    let mut fleet = Fleet::start(binary)?;
+    let mut fleet = Fleet::start(binary, "test-fleet", "")?;
     let mut wrong = Vec::new();
 
     fleet.load()?;
@@ -101,8 +105,9 @@ pub fn fleet() -> Result<()> {
 }
 
 impl Fleet {
-    fn start(binary: PathBuf) -> Result<Self> {
-        let folder = root().join("out/test-fleet");
+    /// With its files in a folder of this name.
+    fn start(binary: PathBuf, name: &str, trace: &'static str) -> Result<Self> {
+        let folder = root().join("out").join(name);
         fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder)?;
         let network = Network::make()?;
@@ -124,6 +129,7 @@ impl Fleet {
             agents: vec![None, None, None],
             pids,
             asked: 0,
+            trace,
         };
         fleet.start_server()?;
         for host in 0..3 {
@@ -156,9 +162,10 @@ impl Fleet {
     fn start_agent(&mut self, host: usize) -> Result<()> {
         let buffer = self.folder.join(format!("buffer-{host}"));
         let config = format!(
-            "{LIMITS}[agents.trace]\npids = [{}]\n[agents.sender]\nserver_url = \"{}\"\n\
+            "{LIMITS}[agents.trace]\npids = [{}]\n{}\n[agents.sender]\nserver_url = \"{}\"\n\
              token_file = \"server/token\"\nca_file = \"ca.pem\"\ndisk_buffer_path = {buffer:?}\n",
             self.pids[host],
+            self.trace,
             network::url(),
         );
         let mut command = self.command(host, &format!("agent-{host}"), &config)?;
@@ -225,8 +232,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every agent has handed over what it has, and holds what the store has to the truth.
-    fn judge(&mut self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) -> Result<()> {
+    /// Waits until the agents have sent all that they have.
+    fn settle(&self) -> Result<()> {
         std::thread::sleep(Duration::from_secs(3));
         self.until("the agents' buffers are empty", |fleet| {
             for host in 0..3 {
@@ -236,7 +243,12 @@ impl Fleet {
                 }
             }
             Ok(true)
-        })?;
+        })
+    }
+
+    /// Waits until every agent has handed over what it has, and holds what the store has to the truth.
+    fn judge(&mut self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) -> Result<()> {
+        self.settle()?;
         let text = self.ask(2, &["export", "--format", "json", "--output", "-"])?;
         let spans: Vec<Value> = serde_json::from_str(&text).context("the export is no array")?;
         let score = Score::new(&spans, self.asked - ROUND..self.asked);

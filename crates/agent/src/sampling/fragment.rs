@@ -1,6 +1,8 @@
 //! Fragment: what this host has of one trace, as far as its parts were found to belong together.
 
-use deeptrace_model::{BootTime, Link, Span, SpanId, SpanKind, TraceContext, WallTime, hash64};
+use deeptrace_model::{
+    BootTime, ConnectionId, Link, Span, SpanId, SpanKind, TraceContext, WallTime, hash64,
+};
 use rustc_hash::FxHashMap;
 
 /// A part of a trace on this host.
@@ -37,6 +39,8 @@ pub(super) struct Entry {
     pub keys: [u64; 2],
     /// Whether its caller may be on another host.
     pub is_receiver: bool,
+    /// Its socket.
+    pub connection: ConnectionId,
     /// Of a call: whether it is known that no request made it.
     pub is_root: bool,
     /// Whether another agent was heard to see its caller.

@@ -4,7 +4,8 @@
 //! here, and by the application's trace ids. One host decides on a trace: the one where it begins.
 //! - A span without a parent on this host draws by its rate, unless another agent claims its exchange: that one
 //!   sees the caller, so the verdict comes from there. Claims come with the caller's span; a quarter of the
-//!   wait is time enough for them.
+//!   wait is time enough for them. A connection of which one exchange was claimed has its other end at that
+//!   agent, so that claims that are lost do not have parts of traces drawn.
 //! - A fragment that is kept publishes the keys by which other hosts know it. Whoever has a fragment with one of
 //!   them keeps it and publishes its others: the verdict spreads up and down.
 //! - An error or a slow span keeps its fragment, whatever was drawn.
@@ -49,6 +50,8 @@ const LIFE_WAITS: u64 = 6;
 const GUESS_SETTLES: Duration = Duration::from_secs(3);
 /// How much later than `link_wait` a link may come.
 const LINK_SLACK: Duration = Duration::from_secs(1);
+/// How long a connection is known to be watched at its other end, after the last claim, at least.
+const WATCHED_FOR: Duration = Duration::from_secs(60);
 /// For how long nobody may notice that the others are not heard: pings find that out.
 const UNNOTICED: Duration = Duration::from_secs(10);
 /// How long the room stands still while the other agents cannot be heard; after that each decides alone.
@@ -72,6 +75,8 @@ pub(super) struct Room {
     guesses: VecDeque<(BootTime, SpanId, SpanId)>,
     heard: Recent<()>,
     dropped: Recent<Missed>,
+    /// Connections of which another agent was heard to see the other end.
+    watched: Recent<()>,
     publish: Vec<u64>,
     /// Dropped since the last tick because there was no room.
     full: Missed,
@@ -103,6 +108,7 @@ impl Room {
         Self {
             heard: Recent::new(sampling.wait.max(REMEMBERED), HEARD_MAX),
             dropped: Recent::new(sampling.wait.max(REMEMBERED), HEARD_MAX),
+            watched: Recent::new(WATCHED_FOR, HEARD_MAX),
             sampling,
             link_wait,
             keys: FxHashMap::default(),
@@ -188,6 +194,12 @@ impl Room {
         &mut self.ready
     }
 
+    /// How often they are to be told: seldom enough to be cheap, often enough that a verdict gets through a
+    /// dozen hosts before the wait is over.
+    pub(super) fn publish_every(&self) -> Duration {
+        Duration(self.sampling.wait.0 / 20)
+    }
+
     /// What the other agents are to be told.
     pub(super) fn publish(&mut self) -> &mut Vec<u64> {
         &mut self.publish
@@ -206,12 +218,10 @@ impl Room {
         let all: Vec<usize> = self.fragments.iter().map(|(at, _)| at).collect();
         let mut missed = Missed::default();
         for at in all {
-            let Some(fragment) = self.fragments.get(at) else { continue };
-            match fragment.entry() {
-                Some(entry) if !fragment.is_kept && entry.is_drawn && !self.is_claimed(entry) => {
-                    self.keep(at, now);
-                }
-                _ => missed.merge(self.drop(at, now)),
+            if self.is_drawn(at, now) {
+                self.keep(at, now);
+            } else {
+                missed.merge(self.drop(at, now));
             }
         }
         self.counts.undecided += missed.spans;
@@ -288,6 +298,7 @@ impl Room {
             id: span.id,
             keys: names.exchange,
             is_receiver,
+            connection: span.connection,
             is_root: false,
             is_claimed: false,
             is_drawn: self.sampling.keeps(&span, bits),

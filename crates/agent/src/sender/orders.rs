@@ -19,7 +19,8 @@ use super::transport::Outcome;
 use super::{Doing, Shared};
 
 /// Between two polls when one has failed: first and longest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Longer, and agents that sample would not hear each other although the server is back.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 /// What of an agent's configuration its server may change: what takes effect without a restart, and
 /// nothing that says where spans go.
 const MAY_CHANGE: &[&str] =

@@ -115,12 +115,14 @@ impl Shop {
             self.give(SERVICES[5].1, start + 700 * MS, Item::Root(id));
         } else {
             let exchange = self.exchange();
-            self.serve(&mut under, service, start, 0, exchange);
+            // Every caller from outside has a connection of its own.
+            let peer = self.rng.u64(1_000..);
+            self.serve(&mut under, service, start, 0, exchange, peer);
         }
         self.truths.push(under.truth);
     }
 
-    /// A request at a service with all that it causes. When it ends.
+    /// A request at a service with all that it causes, on a connection to `peer`. When it ends.
     fn serve(
         &mut self,
         under: &mut Under,
@@ -128,6 +130,7 @@ impl Shop {
         start: u64,
         depth: usize,
         exchange: Exchange,
+        peer: u64,
     ) -> u64 {
         let id = SpanId(self.rng.u64(1..));
         let (guessed, host) = (self.last[service], SERVICES[service].1);
@@ -168,7 +171,7 @@ impl Shop {
                 self.give(host, now + MS, Item::Link(link));
             }
         }
-        self.span(under, id, service, SpanKind::Server, start, now, depth, exchange);
+        self.span(under, id, service, SpanKind::Server, start, now, depth, exchange, peer);
         now
     }
 
@@ -183,12 +186,15 @@ impl Shop {
     ) -> (SpanId, u64) {
         let (id, exchange) = (SpanId(self.rng.u64(1..)), self.exchange());
         let end = match SERVICES.get(callee) {
-            Some(_) => self.serve(under, callee, start + MS / 5, depth + 1, exchange) + MS / 5,
+            Some(_) => {
+                self.serve(under, callee, start + MS / 5, depth + 1, exchange, 100 + service as u64)
+                    + MS / 5
+            }
             None => start + self.rng.u64(1..10) * MS,
         };
         let given_up = self.rng.f64() < self.mix.unanswered;
         let seen = Exchange { response: exchange.response.filter(|_| !given_up), ..exchange };
-        self.span(under, id, service, SpanKind::Client, start, end, depth + 1, seen);
+        self.span(under, id, service, SpanKind::Client, start, end, depth + 1, seen, callee as u64);
         (id, end)
     }
 
@@ -214,6 +220,7 @@ impl Shop {
         end: u64,
         depth: usize,
         exchange: Exchange,
+        peer: u64,
     ) {
         let is_error = self.rng.f64() < self.mix.errors;
         let end = if self.rng.f64() < self.mix.slow { end.max(start + 1_100 * MS) } else { end };
@@ -240,7 +247,7 @@ impl Shop {
             request_payload: Default::default(),
             response_payload: Default::default(),
             process: ProcessKey { pid: Pid(service as u32 + 1), started: BootTime(1) },
-            connection: ConnectionId(1),
+            connection: ConnectionId(peer),
             exchange,
             request: [touch(start); 2],
             response: exchange.response.map(|_| [touch(end); 2]),

@@ -2,6 +2,7 @@
 //! bound and opened before anything starts, and ends in the opposite order.
 
 mod doors;
+mod way;
 
 use std::sync::Arc;
 
@@ -11,9 +12,7 @@ use axum::Router;
 use clap::Args;
 use deeptrace_agent::control::{self, Ask, Control, Orders};
 use deeptrace_agent::http as agent_http;
-use deeptrace_agent::sampling::{Alone, Relay};
-use deeptrace_agent::sender::{self, Doing, Sends, Teller};
-use deeptrace_agent::sink::{self, Sink};
+use deeptrace_agent::sender::Teller;
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
 use deeptrace_server::access::Access;
@@ -33,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use self::doors::{Doors, OtlpDoors, agent_option, bind, names, otlp_doors};
+use self::way::{Way, way};
 use crate::settings::Running;
 use crate::{Common, custom, duty, span_log};
 
@@ -154,8 +154,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
     let (mut duties_end, mut orders_end) = (None, None);
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
-    let ingest = opened.as_ref().map(|opened| &opened.ingest);
-    let (way, sends) = way(&loaded, ingest, doors.agent.is_some(), teller, &settings)?;
+    let (way, sends) = way(&loaded, opened.as_ref(), doors.agent.is_some(), teller, &settings)?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), way)?),
         None => None,
@@ -271,39 +270,6 @@ fn auditor(
     let (store, spool) = (Arc::clone(store), Some(data_dir.to_owned()));
     let started = Auditor::start(store, name, loaded.server.audit, spool);
     started.map(Arc::new).context("cannot start the audit log")
-}
-
-/// Where finished spans go, and what agents tell each other of those that are kept.
-struct Way {
-    sink: Box<dyn Sink>,
-    relay: Box<dyn Relay>,
-}
-
-/// To the store of this process, to a server elsewhere, or to nowhere.
-fn way(
-    loaded: &Loaded,
-    ingest: Option<&Ingest>,
-    has_agent: bool,
-    teller: Teller,
-    settings: &Arc<dyn Settings>,
-) -> Result<(Way, Option<Sends>)> {
-    let alone = |sink| Way { sink, relay: Box::new(Alone) };
-    match (ingest, &loaded.agent.sender) {
-        (Some(ingest), sending) => {
-            if has_agent && sending.is_some() {
-                tracing::info!("agents.sender: not used, because the store is in this process");
-            }
-            Ok((alone(Box::new(ToStore(ingest.clone()))), None))
-        }
-        (None, Some(sending)) => {
-            let settings = sending.accepts_config.then(|| Arc::clone(settings));
-            let (sender, sends) = sender::start(sending, teller, Doing { settings })?;
-            tracing::info!(server = sending.url, "sending");
-            let relay = Box::new(sender.keeping());
-            Ok((Way { sink: Box::new(sender), relay }, Some(sends)))
-        }
-        (None, None) => Ok((alone(Box::new(Kept)), None)),
-    }
 }
 
 /// Ends capture.
@@ -451,27 +417,6 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
         .context("cannot start what looks for reported spans")?;
     Ok(Some(Opened { store, duties, orders, ingest, writer, otlp }))
-}
-
-/// The store of the same process.
-struct ToStore(Ingest);
-
-impl Sink for ToStore {
-    fn send(&mut self, batch: sink::Batch) {
-        let sink::Batch { spans, links, gaps, .. } = batch;
-        self.0.send(deeptrace_store::Batch { spans, links, gaps });
-    }
-
-    fn room(&mut self) -> Vec<deeptrace_model::Span> {
-        self.0.room()
-    }
-}
-
-/// `agent run` alone: the latest spans stay in [`Status`], for whoever asks the API.
-struct Kept;
-
-impl Sink for Kept {
-    fn send(&mut self, _: sink::Batch) {}
 }
 
 fn log_to_stderr() {

@@ -14,10 +14,18 @@ impl Room {
         Duration(self.sampling.wait.0 / 4)
     }
 
-    /// Whether an agent that sees the caller has said so.
-    pub(super) fn is_claimed(&self, entry: &Entry) -> bool {
-        let is_heard = |key: &u64| self.heard.contains(claim(*key));
-        entry.is_claimed || entry.is_receiver && entry.keys.iter().any(is_heard)
+    /// Whether an agent that sees the caller has said so, of this exchange or lately of another one on the
+    /// connection.
+    pub(super) fn is_claimed(&mut self, entry: &Entry, now: BootTime) -> bool {
+        if entry.is_claimed || !entry.is_receiver {
+            return entry.is_claimed;
+        }
+        let connection = entry.connection.0;
+        if entry.keys.iter().any(|key| self.heard.contains(claim(*key))) {
+            self.watched.insert(connection, (), now);
+            return true;
+        }
+        self.watched.contains(connection)
     }
 
     pub(super) fn schedule(&mut self, at: usize, due: BootTime) {
@@ -55,7 +63,7 @@ impl Room {
             && may_draw
             && entry.is_drawn
         {
-            if !self.is_claimed(&entry) {
+            if !self.is_claimed(&entry, now) {
                 self.keep(at, now);
                 return;
             }
@@ -141,10 +149,15 @@ impl Room {
         Some(fragment)
     }
 
+    /// Whether a fragment would be kept if nothing more were heard.
+    pub(super) fn is_drawn(&mut self, at: usize, now: BootTime) -> bool {
+        let entry = self.fragments.get(at).and_then(Fragment::entry).copied();
+        entry.is_some_and(|entry| entry.is_drawn && !self.is_claimed(&entry, now))
+    }
+
     /// A fragment with more spans than a trace can have ends here; what follows is another.
     pub(super) fn close(&mut self, at: usize, now: BootTime) {
-        let entry = self.fragments.get(at).and_then(Fragment::entry).copied();
-        if entry.is_some_and(|entry| entry.is_drawn && !self.is_claimed(&entry)) {
+        if self.is_drawn(at, now) {
             self.keep(at, now);
             self.forget(at);
         } else {
