@@ -57,4 +57,9 @@ pub const WITHOUT: &[Row] = &[
         title: "learning again from what was found",
         make: || Box::new(Chain::new(Ingredients { learning: false, ..Ingredients::ALL })),
     },
+    Row {
+        name: "tempering",
+        title: "less sure answers where the window as a whole is less sure",
+        make: || Box::new(Chain::new(Ingredients { tempering: false, ..Ingredients::ALL })),
+    },
 ];

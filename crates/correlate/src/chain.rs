@@ -10,6 +10,7 @@ mod model;
 mod order;
 mod search;
 mod state;
+mod temper;
 mod timeline;
 
 use deeptrace_model::Method;
@@ -22,6 +23,7 @@ pub(crate) use model::Ingredients;
 use model::Model;
 use order::Order;
 use search::{Found, search};
+use temper::temper;
 use timeline::{Moment, timeline};
 
 /// Rounds of learning.
@@ -32,7 +34,7 @@ const ROUNDS_IN_ORDER: usize = 2;
 const PARTS: usize = 4;
 /// Hypotheses at a time: while learning, and for the answer.
 const WIDTH_LEARNING: usize = 12;
-const WIDTH: usize = 50;
+const WIDTH: usize = 200;
 /// What an earlier window still counts, once another was learned from.
 const DECAY: f32 = 0.5;
 
@@ -154,6 +156,9 @@ impl Algorithm for Chain {
                 solve(&mut self.joined, &joined.window, &joined.moments, self.ingredients);
             found.parents = joined.requests(window, &meetings.parents);
             found.confidence = meetings.confidence;
+        }
+        if self.ingredients.tempering {
+            temper(&mut found);
         }
         let guess = |(request, confidence): (u32, f32)| {
             (request != NOBODY).then_some(Guess {

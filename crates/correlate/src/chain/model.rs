@@ -53,6 +53,8 @@ pub(crate) struct Ingredients {
     pub(crate) beam: bool,
     /// More than one round of learning.
     pub(crate) learning: bool,
+    /// Less sure answers where the window is less sure.
+    pub(crate) tempering: bool,
 }
 
 impl Ingredients {
@@ -67,6 +69,7 @@ impl Ingredients {
         history: true,
         beam: true,
         learning: true,
+        tempering: true,
     };
 
     /// The same, by delays alone where requests are in the same state.

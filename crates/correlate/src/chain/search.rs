@@ -322,17 +322,15 @@ impl Search<'_> {
     /// Goes on with the best choices.
     fn take(&mut self, at: u32, time: i64) {
         let call = &self.window.calls[at as usize];
+        let most = self.choices.iter().map(|choice| choice.key).fold(f32::MIN, f32::max);
+        self.choices.retain(|choice| choice.key >= most - BEHIND_MAX);
         self.choices.sort_unstable_by(|a, b| {
             b.key.total_cmp(&a.key).then(a.hypothesis.cmp(&b.hypothesis)).then(a.slot.cmp(&b.slot))
         });
-        let least = self.choices[0].key - BEHIND_MAX;
         let old = std::mem::take(&mut self.hypotheses);
         self.seen.clear();
         for c in 0..self.choices.len() {
             let choice = self.choices[c];
-            if choice.key < least {
-                break;
-            }
             let from = &old[choice.hypothesis as usize];
             let (mut hash, mut next, mut request) = (from.hash, 0, NOBODY);
             if choice.slot != NOBODY {
