@@ -55,9 +55,15 @@ impl Joining {
         if span.kind == SpanKind::Internal {
             return;
         }
+        let is_caller = !span.kind.is_receiver();
+        if span.is_reported() {
+            // It has no other side to wait for, and its times are what an application says: others must not be
+            // given up because of them.
+            self.alone += 1;
+            return out(alone(Side::of(span, is_caller)));
+        }
         let exchange = &span.exchange;
         let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
-        let is_caller = !span.kind.is_receiver();
         match self.waiting.get(&key) {
             Some(other) if other.is_caller != is_caller => {
                 if let Some(other) = self.waiting.remove(&key) {

@@ -20,6 +20,11 @@ impl Window {
         Self { from: span.start.minus(slack), to: span.end.plus(slack) }
     }
 
+    /// From the earlier beginning to the later end.
+    pub fn union(self, other: Self) -> Self {
+        Self { from: self.from.min(other.from), to: self.to.max(other.to) }
+    }
+
     /// Whether it shares a moment with `from..=to`.
     pub fn overlaps(&self, from: WallTime, to: WallTime) -> bool {
         self.from <= to && from <= self.to

@@ -59,7 +59,7 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spans.db");
     drop(open(folder.path(), Mode::Write).unwrap());
-    for found in [1, 6] {
+    for found in [1, 7] {
         let connection = rusqlite::Connection::open(&file).unwrap();
         connection.execute_batch(&format!("PRAGMA user_version = {found}")).unwrap();
         drop(connection);
@@ -67,8 +67,8 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
         for mode in [Mode::Write, Mode::Read] {
             let error = open(folder.path(), mode).err().unwrap();
             let is_right = match error {
-                StoreError::Older { found: 1, supported: 5, .. } => found == 1,
-                StoreError::Newer { found: 6, supported: 5, .. } => found == 6,
+                StoreError::Older { found: 1, supported: 6, .. } => found == 1,
+                StoreError::Newer { found: 7, supported: 6, .. } => found == 7,
                 _ => false,
             };
             assert!(is_right, "{error}");
@@ -97,14 +97,18 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
 
 #[test]
 fn stores_of_older_versions_are_read_and_migrated() {
-    for version in [2, 3] {
+    for version in [2, 3, 5] {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path(), Mode::Write).unwrap();
         store.write(&batch(0, 100)).unwrap();
         drop(store);
         let old = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
-        old.execute_batch("DROP TABLE rollup").unwrap();
-        if version == 2 {
+        old.execute_batch("DROP TABLE key_index; DROP TABLE key_slice; DROP TABLE removed")
+            .unwrap();
+        if version < 4 {
+            old.execute_batch("DROP TABLE rollup").unwrap();
+        }
+        if version < 3 {
             old.execute_batch("DROP TABLE document").unwrap();
         }
         old.pragma_update(None, "user_version", version).unwrap();
@@ -113,12 +117,12 @@ fn stores_of_older_versions_are_read_and_migrated() {
         let reader = open(folder.path(), Mode::Read).unwrap();
         assert_eq!(count(&*reader), 100);
         assert_eq!(reader.documents("", None, 9).unwrap(), []);
-        assert_eq!(reader.rollups(Window::ALL, Step::Hour, None).unwrap(), Rollups::default());
+        let rollups = reader.rollups(Window::ALL, Step::Hour, None).unwrap();
+        assert_eq!(rollups == Rollups::default(), version < 4);
         let writer = open(folder.path(), Mode::Write).unwrap();
         writer.put_document("lease/backup", Some(b"us"), Expected::Absent).unwrap().unwrap();
         assert_eq!(count(&*writer), 100);
         assert_eq!(reader.documents("", None, 9).unwrap().len(), 1);
-        // Their batches had counted their operations, so these are known; percentiles are not.
         let rollups = reader.rollups(Window::ALL, Step::Hour, None).unwrap();
         let operations = writer.operations(Window::ALL, None).unwrap();
         assert_eq!(rollups.operations.len(), operations.len());
@@ -126,8 +130,13 @@ fn stores_of_older_versions_are_read_and_migrated() {
             let counted = (operation.spans, operation.errors, operation.total, operation.longest);
             let tally = &rollup.tally;
             assert_eq!((tally.spans, tally.errors, tally.total, tally.longest), counted);
-            assert_eq!(tally.quantile(0.5), None);
+            // Batches had counted their operations before there were sums, but no percentiles.
+            assert_eq!(tally.quantile(0.5).is_none(), version < 4);
         }
+        // What a newer program removes is seen by a reader that knew the older store.
+        let lookup = SpanLookup { key: SpanKey::Id(span(5).id), window: Window::ALL };
+        assert_eq!(writer.remove(Removal::Spans(&[lookup])).unwrap().spans, 1);
+        assert_eq!((count(&*reader), count(&*writer)), (99, 99));
     }
 }
 
@@ -176,16 +185,64 @@ fn settled_batches_are_compacted_once_and_answer_as_before() {
     assert!(before.0 == after.0, "compaction changed an answer");
     assert!(after.1.bytes < before.1.bytes, "{:?} {:?}", before.1, after.1);
     let connection = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
-    let counts = |kind: i64| -> Vec<u64> {
-        let sql = "SELECT count FROM batch WHERE kind = ? ORDER BY min_start";
-        let mut query = connection.prepare(sql).unwrap();
-        let rows = query.query_map([kind], |row| row.get::<_, i64>(0).map(|it| it as u64));
+    let counts = |kinds: &str| -> Vec<u64> {
+        let sql = format!("SELECT count FROM batch WHERE kind IN ({kinds}) ORDER BY min_start");
+        let mut query = connection.prepare(&sql).unwrap();
+        let rows = query.query_map([], |row| row.get::<_, i64>(0).map(|it| it as u64));
         rows.unwrap().map(Result::unwrap).collect()
     };
-    // Links are half as many: two batches of them are merged into a full one first. All are compacted.
-    assert_eq!((counts(2), counts(3)), (vec![4096; 5], vec![4096, 4096, 2048]));
-    assert_eq!((counts(0), counts(1)), (vec![], vec![]));
+    // Links are half as many: two batches of them are merged into a full one first. All are compacted; the
+    // filter of the last one, which is half full, has too few buckets to be cut.
+    assert_eq!((counts("6"), counts("7"), counts("3")), (vec![4096; 5], vec![4096; 2], vec![2048]));
+    assert!(counts("0, 1, 2, 4, 5").is_empty());
     assert_eq!(settle(), 0);
+}
+
+#[test]
+fn keys_are_found_in_an_index_that_goes_with_its_batches() {
+    const DAY: u64 = 24 * 3600 * SECOND;
+    const LINKS: u64 = 64 * 4096;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Mode::Write).unwrap();
+    for from in (0..LINKS).step_by(4096) {
+        let links = (from..from + 4096).map(link).collect();
+        store.write(&Batch { links, ..Batch::default() }).unwrap();
+    }
+    let settle = |store: &dyn Store, now| while store.maintain(WallTime(now)).unwrap().more {};
+    settle(&*store, BEGIN + DAY);
+    let connection = rusqlite::Connection::open(folder.path().join("spans.db")).unwrap();
+    let rows = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((rows("key_index"), rows("key_slice"), rows("filter")), (1, 2048, 0));
+    drop(store);
+
+    let store = open(folder.path(), Mode::Write).unwrap();
+    let asked = (0..LINKS).step_by(997);
+    let lookups: Vec<LinkLookup> = (asked.clone())
+        .flat_map(|n| [LinkKey::Child(span(n).id), LinkKey::Parent(span(n).id)])
+        .map(|key| LinkLookup { key, window: Window::ALL })
+        .collect();
+    let found = store.links(&lookups, usize::MAX).unwrap();
+    let expected: Vec<_> = asked.flat_map(|n| [link(n), link(n + 1)]).collect();
+    assert!(found == expected, "{} links of {}", found.len(), expected.len());
+    assert!(counter(&*store, "store_index_slices_read_total") > 100);
+    assert_eq!(counter(&*store, "store_filters_read_total"), 0);
+    // Of an id that nobody has, no batch is read, but by a rare mistake.
+    let read = counter(&*store, "store_batches_read_total");
+    let lookup = |n: u64| LinkLookup { key: LinkKey::Child(span(n).id), window: Window::ALL };
+    let absent: Vec<LinkLookup> = (LINKS..LINKS + 20).map(lookup).collect();
+    assert_eq!(store.links(&absent, usize::MAX).unwrap(), []);
+    assert!(counter(&*store, "store_batches_read_total") < read + 5);
+
+    let gone = SpanLookup { key: SpanKey::Id(span(5000).id), window: Window::ALL };
+    let removed = store.remove(Removal::Spans(&[gone])).unwrap();
+    assert_eq!((removed.spans, removed.links), (0, 2));
+    let left: Vec<LinkLookup> = (4999..5003).map(lookup).collect();
+    assert_eq!(store.links(&left, usize::MAX).unwrap(), [link(4999), link(5002)]);
+    settle(&*store, BEGIN + 8 * DAY);
+    assert_eq!((rows("batch"), rows("key_index"), rows("key_slice")), (0, 0, 0));
 }
 
 #[test]

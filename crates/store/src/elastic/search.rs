@@ -364,8 +364,7 @@ fn terms(field: &str, values: Vec<String>) -> Option<Value> {
 
 /// All time that is in one of them, and between them.
 fn union(windows: impl Iterator<Item = Window>) -> Window {
-    let union = windows.reduce(|a, b| Window { from: a.from.min(b.from), to: a.to.max(b.to) });
-    union.unwrap_or(Window::ALL)
+    windows.reduce(Window::union).unwrap_or(Window::ALL)
 }
 
 /// The id of a span that was found by start and id.

@@ -1,30 +1,42 @@
 //! Block: the spans of one batch as they were read, each made whole when it is wanted.
+//!
+//! Most questions want a few spans of thousands: keys, times and names are at hand, what else a span has stays in the
+//! bytes of its table until then.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use deeptrace_model::{
-    Attribute, AttributeSet, Attributes, BootTime, EventId, Payload, Span, SpanId, SpanKind,
-    SpanStatus, Text, Touch, WallTime,
+    AttributeKey, AttributeSet, Attributes, BootTime, EventId, Payload, Span, SpanId, SpanKind,
+    SpanStatus, Text, Touch, TraceContext, TraceId, Value, WallTime,
 };
-use serde::de::DeserializeOwned;
+use rustc_hash::FxHashMap;
 
-use super::column::get;
-use super::row::{Common, Extra, NONE, Row};
+use super::column::{Column, get};
+use super::row::{self, Common, Extra, NONE, Row, Rows};
+use super::table::Table;
 use crate::SpanKey;
 
 /// Spans of one batch.
 pub(crate) struct Block {
+    /// The bytes of the tables.
+    plain: Vec<u8>,
     strings: Vec<Text>,
-    sets: Vec<Arc<AttributeSet>>,
-    payloads: Vec<Payload>,
-    commons: Vec<Common>,
-    extras: Vec<Extra>,
-    rows: Vec<Row>,
-    /// Bytes of all but the rows.
-    bytes: usize,
+    sets: Table,
+    payloads: Table,
+    commons: Table,
+    extras: Table,
+    /// Ids of applications' traces, by the number of their extra, one more.
+    contexts: Vec<(u64, TraceContext)>,
+    /// Index into the strings, for each common.
+    services: Vec<u32>,
+    count: usize,
+    rows: Rows,
+    ends: Vec<u64>,
+    /// Hashes of exchange and request of each span, once they were asked for.
+    hashes: OnceLock<(Vec<u64>, Vec<u64>)>,
 }
 
-/// What is asked of many spans to find a few.
+/// What is asked first of many spans to find a few.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) id: SpanId,
@@ -36,160 +48,276 @@ pub(crate) struct Head<'a> {
     pub(crate) name: &'a str,
 }
 
+/// What spans of one block share, made once for all that are taken from it together.
+#[derive(Default)]
+pub(crate) struct Shared {
+    commons: FxHashMap<u64, Arc<Common>>,
+    sets: FxHashMap<u32, Arc<AttributeSet>>,
+    payloads: FxHashMap<u64, Payload>,
+}
+
 impl Block {
-    /// Reads what `Writing` wrote. Indices are checked, so that no later access can miss.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let mut rest = bytes;
-        let strings: Vec<Text> = list(&mut rest)?;
-        let sets: Vec<Vec<Attribute>> = list(&mut rest)?;
-        let payloads: Vec<Payload> = list(&mut rest)?;
-        let commons: Vec<Common> = list(&mut rest)?;
-        let extras: Vec<Extra> = list(&mut rest)?;
-        let bytes = 4 * (bytes.len() - rest.len());
-        let cut = || "its rows are cut".to_owned();
-        let count = get(&mut rest).and_then(|count| usize::try_from(count).ok()).ok_or_else(cut)?;
-        let rows = Row::read(count, &mut rest).ok_or_else(cut)?;
+    /// Reads what `Writing` wrote.
+    pub(crate) fn from_bytes(mut plain: Vec<u8>) -> Result<Self, String> {
+        let mut at = 0;
+        let mut table =
+            |of: &str| Table::read(&plain, &mut at).ok_or_else(|| format!("its {of} are cut"));
+        let strings = table("strings")?;
+        let (sets, payloads) = (table("sets")?, table("payloads")?);
+        let (commons, extras) = (table("commons")?, table("extras")?);
+        let mut rest = plain.get(at..).unwrap_or_default();
+        let contexts = contexts(&mut rest).ok_or("its contexts are cut")?;
+        let count = get(&mut rest).and_then(|count| usize::try_from(count).ok());
+        let read = |count| Some((count, Rows::read(count, &mut rest)?));
+        let (count, rows) = count.and_then(read).ok_or("its rows are cut")?;
         if !rest.is_empty() {
             return Err("there is more in it than its rows".to_owned());
         }
-        let sets = sets.into_iter().map(|set| Arc::new(set.into())).collect();
-        let mut block = Self { strings, sets, payloads, commons, extras, rows, bytes };
+        let all = |table: &Table| 0..table.len();
+        let texts: Option<Vec<Text>> =
+            all(&strings).map(|index| strings.get::<&str>(&plain, index).map(Text::new)).collect();
+        // A common begins with its service.
+        let services: Option<Vec<u32>> =
+            all(&commons).map(|index| commons.get(&plain, index)).collect();
+        let strings = texts.ok_or("its strings are none")?;
+        let services = services.ok_or("its commons have no service")?;
+        plain.truncate(at);
+        plain.shrink_to_fit();
+        let (ends, hashes) = (Vec::new(), OnceLock::new());
+        let mut block = Self {
+            plain,
+            strings,
+            sets,
+            payloads,
+            commons,
+            extras,
+            contexts,
+            services,
+            count,
+            rows,
+            ends,
+            hashes,
+        };
         block.check()?;
         block.add_up();
+        block.ends = (0..count).map(|index| block.rows.end(index)).collect();
         Ok(block)
     }
 
+    /// Holds what [`Block::head`] names against what is there.
     fn check(&self) -> Result<(), String> {
-        let is_string = |index: u64| index < self.strings.len() as u64;
-        let is_set = |index: &u32| *index == NONE || (*index as usize) < self.sets.len();
-        let commons = self.commons.iter().all(|common| {
-            is_string(common.service.into())
-                && is_string(common.protocol.into())
-                && common.sets.iter().all(is_set)
+        let (strings, commons) = (self.strings.len() as u64, self.services.len() as u64);
+        let services = self.services.iter().all(|service| u64::from(*service) < strings);
+        let rows = (0..self.count).all(|index| {
+            self.rows.common.get(index) < commons && self.rows.name.get(index) < strings
         });
-        let payloads = self.payloads.len() as u64;
-        let rows = self.rows.iter().all(|row| {
-            row.common < self.commons.len() as u64
-                && is_string(row.name)
-                && row.request_payload < payloads
-                && row.response_payload < payloads
-                && row.extra <= self.extras.len() as u64
-        });
-        if commons && rows { Ok(()) } else { Err("it names what it does not hold".to_owned()) }
+        if services && rows { Ok(()) } else { Err("it names what it does not hold".to_owned()) }
     }
 
     /// Positions from their differences.
     fn add_up(&mut self) {
-        let mut last = vec![(0_u64, 0_u64); self.commons.len()];
-        for row in &mut self.rows {
-            let (request, response) = &mut last[row.common as usize];
-            *request = request.wrapping_add(row.request);
-            *response = response.wrapping_add(row.response);
-            (row.request, row.response) = (*request, *response);
-        }
+        let Self { rows, .. } = self;
+        let mut last = vec![(0_u64, 0_u64); self.services.len()];
+        let add = |index: usize| {
+            let (request, response) = &mut last[rows.common.get(index) as usize];
+            *request = request.wrapping_add(rows.request.get(index));
+            *response = response.wrapping_add(rows.response.get(index));
+            (*request, *response)
+        };
+        let (requests, responses) = (0..self.count).map(add).unzip();
+        rows.request = Column::Numbers(requests);
+        rows.response = Column::Numbers(responses);
     }
 
     /// Number of spans.
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.count
     }
 
     /// Bytes in memory, about.
     pub(crate) fn weight(&self) -> usize {
-        self.bytes + self.len() * size_of::<Row>()
-    }
-
-    fn common(&self, row: &Row) -> &Common {
-        &self.commons[row.common as usize]
-    }
-
-    fn extra(&self, row: &Row) -> Option<&Extra> {
-        self.extras.get(usize::try_from(row.extra.checked_sub(1)?).ok()?)
+        let tables = [&self.sets, &self.payloads, &self.commons, &self.extras];
+        let strings = self.strings.iter().map(|text| size_of::<Text>() + text.len());
+        // With its ends and the hashes that are made later.
+        let made = self.count * 3 * size_of::<u64>();
+        self.plain.len()
+            + strings.sum::<usize>()
+            + tables.map(Table::weight).iter().sum::<usize>()
+            + self.rows.weight()
+            + made
     }
 
     /// What is asked first of span `index`.
     pub(crate) fn head(&self, index: usize) -> Head<'_> {
-        let row = &self.rows[index];
+        let flags = self.rows.flags.get(index);
+        let service = self.services[self.rows.common.get(index) as usize];
         Head {
-            id: SpanId(row.id),
-            start: WallTime(row.start),
-            end: WallTime(row.end()),
-            kind: row.kind(),
-            status: row.status(),
-            service: &self.strings[self.common(row).service as usize],
-            name: &self.strings[row.name as usize],
+            id: SpanId(self.rows.id.get(index)),
+            start: WallTime(self.rows.start.get(index)),
+            end: WallTime(self.ends[index]),
+            kind: row::kind(flags),
+            status: row::status(flags),
+            service: &self.strings[service as usize],
+            name: &self.strings[self.rows.name.get(index) as usize],
         }
     }
 
-    /// All keys by which span `index` is looked up.
-    pub(crate) fn each_key(&self, index: usize, mut each: impl FnMut(SpanKey)) {
-        let row = &self.rows[index];
-        let exchange = row.exchange(1.0);
-        each(SpanKey::Id(SpanId(row.id)));
-        exchange.key().into_iter().for_each(|key| each(SpanKey::Exchange(key)));
-        each(SpanKey::Request(exchange.request_key()));
-        let context = self.extra(row).and_then(|extra| extra.context);
-        context.into_iter().for_each(|it| each(SpanKey::Application(it.trace)));
+    /// Tells the spans that have that key.
+    pub(crate) fn each_holder(&self, key: &SpanKey, mut each: impl FnMut(usize)) {
+        let mut all = |find: &dyn Fn(usize) -> Option<usize>| {
+            let mut from = 0;
+            while let Some(index) = find(from) {
+                each(index);
+                from = index + 1;
+            }
+        };
+        let position = |hashes: &[u64], hash: u64, from: usize| {
+            hashes.get(from..)?.iter().position(|it| *it == hash).map(|at| from + at)
+        };
+        match *key {
+            SpanKey::Id(id) => all(&|from| self.rows.id.find(id.0, from)),
+            SpanKey::Exchange(key) => {
+                let (exchanges, _) = self.hashes();
+                all(&|from| position(exchanges, key.0, from));
+            }
+            SpanKey::Request(key) => {
+                let (_, requests) = self.hashes();
+                all(&|from| position(requests, key.0, from));
+            }
+            SpanKey::Application(trace) => {
+                let has = |it: &TraceContext| { it.trace } == trace;
+                for (extra, _) in self.contexts.iter().filter(|(_, it)| has(it)) {
+                    all(&|from| self.rows.extra.find(*extra, from));
+                }
+            }
+        }
     }
 
-    /// The whole span `index`.
-    pub(crate) fn span(&self, index: usize) -> Span {
-        let row = &self.rows[index];
-        let (common, head, extra) = (self.common(row), self.head(index), self.extra(row));
+    /// Hashes of exchange and request of each span; an exchange without a response has that of none.
+    fn hashes(&self) -> &(Vec<u64>, Vec<u64>) {
+        self.hashes.get_or_init(|| {
+            let hashes = |index| {
+                let exchange = self.rows.exchange(index, 1.0);
+                (exchange.key().map_or(0, |key| key.0), exchange.request_key().0)
+            };
+            (0..self.count).map(hashes).unzip()
+        })
+    }
+
+    /// The whole span `index`; `None`: what it names is not there.
+    pub(crate) fn span(&self, index: usize, shared: &mut Shared) -> Option<Span> {
+        let row = self.rows.row(index);
+        let common = self.common(row.common, shared)?;
+        let extra: Extra = match usize::try_from(row.extra).ok()?.checked_sub(1) {
+            Some(extra) => self.extras.get(&self.plain, extra)?,
+            None => Extra::default(),
+        };
         let mut attributes = Attributes::new();
         for set in common.sets.iter().filter(|set| **set != NONE) {
-            attributes.share_new(&self.sets[*set as usize]);
+            attributes.share_new(&self.set(*set, shared)?);
         }
-        attributes.extend(extra.into_iter().flat_map(|extra| extra.attributes.own()).cloned());
-        let [a, b, c, d] = self.touches(row);
-        Span {
+        attributes.extend(self.attributes(extra.attributes)?);
+        let head = self.head(index);
+        let [a, b, c, d] = touches(&row, &common);
+        Some(Span {
             id: head.id,
             kind: head.kind,
             name: self.strings[row.name as usize].clone(),
             service: self.strings[common.service as usize].clone(),
-            protocol: self.strings[common.protocol as usize].to_string().into(),
+            protocol: self.strings.get(common.protocol as usize)?.to_string().into(),
             start: head.start,
             end: head.end,
             status: head.status,
-            status_message: extra.and_then(|extra| extra.status_message.clone()),
+            status_message: extra.status_message,
             attributes,
             request_size: row.request_size,
             response_size: row.response_size,
-            request_payload: self.payloads[row.request_payload as usize].clone(),
-            response_payload: self.payloads[row.response_payload as usize].clone(),
+            request_payload: self.payload(row.request_payload, shared)?,
+            response_payload: self.payload(row.response_payload, shared)?,
             process: common.process,
             connection: common.connection,
-            exchange: row.exchange(f32::from_bits(common.confidence)),
+            exchange: self.rows.exchange(index, f32::from_bits(common.confidence)),
             request: [a, b],
             response: row.has_response_calls().then_some([c, d]),
-            trace_context: extra.and_then(|extra| extra.context),
-            unknown: extra.map(|extra| extra.unknown.clone()).unwrap_or_default(),
-            truncated: extra.is_some_and(|extra| extra.truncated),
-            lost_events: extra.map_or(0, |extra| extra.lost_events),
-        }
+            trace_context: self.context(row.extra),
+            unknown: extra.unknown,
+            truncated: extra.truncated,
+            lost_events: extra.lost_events,
+        })
     }
 
-    fn touches(&self, row: &Row) -> [Touch; 4] {
-        let (mut event, mut time) = (row.event, row.start.wrapping_sub(row.clock));
-        let steps = [
-            (0, 0),
-            (row.event_1, row.time_1),
-            (row.event_2, row.time_2),
-            (row.event_3, row.time_3),
-        ];
-        let callers = &self.common(row).callers;
-        std::array::from_fn(|at| {
-            event = event.wrapping_add(steps[at].0);
-            time = time.wrapping_add(steps[at].1);
-            let (pid, tid, unit) = callers.get(at);
-            Touch { event: EventId(event), time: BootTime(time), pid, tid, unit }
-        })
+    /// All of them; `None`: what one names is not there.
+    pub(crate) fn spans(&self) -> Option<Vec<Span>> {
+        let mut shared = Shared::default();
+        (0..self.count).map(|index| self.span(index, &mut shared)).collect()
+    }
+
+    fn common(&self, index: u64, shared: &mut Shared) -> Option<Arc<Common>> {
+        if let Some(common) = shared.commons.get(&index) {
+            return Some(Arc::clone(common));
+        }
+        let common = Arc::new(self.commons.get(&self.plain, usize::try_from(index).ok()?)?);
+        shared.commons.insert(index, Arc::clone(&common));
+        Some(common)
+    }
+
+    fn context(&self, extra: u64) -> Option<TraceContext> {
+        let place = self.contexts.binary_search_by_key(&extra, |(extra, _)| *extra).ok()?;
+        self.contexts.get(place).map(|(_, context)| *context)
+    }
+
+    fn set(&self, index: u32, shared: &mut Shared) -> Option<Arc<AttributeSet>> {
+        if let Some(set) = shared.sets.get(&index) {
+            return Some(Arc::clone(set));
+        }
+        let set: Vec<(u32, Value)> = self.sets.get(&self.plain, index as usize)?;
+        let set = Arc::new(AttributeSet::from(self.attributes(set)?));
+        shared.sets.insert(index, Arc::clone(&set));
+        Some(set)
+    }
+
+    fn payload(&self, index: u64, shared: &mut Shared) -> Option<Payload> {
+        if let Some(payload) = shared.payloads.get(&index) {
+            return Some(payload.clone());
+        }
+        let bytes: &[u8] = self.payloads.get(&self.plain, usize::try_from(index).ok()?)?;
+        let payload = Payload::from(bytes);
+        shared.payloads.insert(index, payload.clone());
+        Some(payload)
+    }
+
+    /// With the names of which they have the numbers.
+    fn attributes(&self, numbered: Vec<(u32, Value)>) -> Option<Vec<(AttributeKey, Value)>> {
+        let named = |(name, value): (u32, Value)| {
+            Some((self.strings.get(name as usize)?.to_string().into(), value))
+        };
+        numbered.into_iter().map(named).collect()
     }
 }
 
-/// Takes a list off the front of `bytes`.
-fn list<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<Vec<T>, String> {
-    let (list, rest) = postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
-    *bytes = rest;
-    Ok(list)
+/// Takes the ids of applications' traces off the front of `rest`.
+fn contexts(rest: &mut &[u8]) -> Option<Vec<(u64, TraceContext)>> {
+    let count = usize::try_from(get(rest)?).ok()?;
+    let mut contexts = Vec::with_capacity(count.min(rest.len()));
+    for _ in 0..count {
+        let extra = get(rest)?;
+        let (trace, after) = rest.split_first_chunk::<16>()?;
+        let (parent, after) = after.split_first_chunk::<8>()?;
+        *rest = after;
+        let (trace, parent) = (u128::from_le_bytes(*trace), u64::from_le_bytes(*parent));
+        contexts.push((extra, TraceContext { trace: TraceId(trace), parent }));
+    }
+    Some(contexts)
+}
+
+fn touches(row: &Row, common: &Common) -> [Touch; 4] {
+    let (mut event, mut time) = (row.event, row.start.wrapping_sub(row.clock));
+    let steps =
+        [(0, 0), (row.event_1, row.time_1), (row.event_2, row.time_2), (row.event_3, row.time_3)];
+    std::array::from_fn(|at| {
+        event = event.wrapping_add(steps[at].0);
+        time = time.wrapping_add(steps[at].1);
+        let (pid, tid, unit) = common.callers.get(at);
+        Touch { event: EventId(event), time: BootTime(time), pid, tid, unit }
+    })
 }

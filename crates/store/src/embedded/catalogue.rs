@@ -1,9 +1,24 @@
 //! Catalogue: what is known of every batch, in memory, without reading it.
 
+use std::collections::BTreeSet;
+
 use deeptrace_model::{Span, SpanStatus, WallTime, hash_bytes};
 use rusqlite::{Connection, Row};
+use rustc_hash::FxHashSet;
 
+use super::{
+    database,
+    index::{self, Index},
+};
 use crate::{Filter, Window};
+
+/// The latest batches that were removed, or replaced by others, so that a catalogue need not be read anew for
+/// each.
+pub(super) const REMOVED: &str = "
+    CREATE TABLE removed (number INTEGER PRIMARY KEY, batch INTEGER NOT NULL);
+";
+/// So many of them: who has missed more reads the whole catalogue.
+pub(super) const REMOVED_KNOWN: i64 = 4096;
 
 /// What a batch holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +34,10 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Whether it is compressed for long.
     pub(super) is_compacted: bool,
+    /// Whether its filter can be taken into an index.
+    pub(super) is_indexable: bool,
+    /// Whether it was, so that it has none of its own any more.
+    pub(super) is_indexed: bool,
     pub(super) min_start: WallTime,
     pub(super) max_start: WallTime,
     pub(super) max_end: WallTime,
@@ -35,6 +54,7 @@ pub(super) struct Entry {
 /// Bits of the column `kind`.
 const KIND: u64 = 1;
 const COMPACTED: u64 = 2;
+const INDEXABLE: u64 = 4;
 
 /// The bit of a text in `services` or `names`.
 fn bit(text: &str) -> u64 {
@@ -48,6 +68,8 @@ impl Entry {
             id: 0,
             kind,
             is_compacted: false,
+            is_indexable: false,
+            is_indexed: false,
             min_start: WallTime(u64::MAX),
             max_start: WallTime(0),
             max_end: WallTime(0),
@@ -96,7 +118,8 @@ impl Entry {
 
     /// What is stored in the column `kind`.
     pub(super) fn kind_bits(&self) -> u64 {
-        self.kind as u64 | if self.is_compacted { COMPACTED } else { 0 }
+        let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+        self.kind as u64 | bit(self.is_compacted, COMPACTED) | bit(self.is_indexable, INDEXABLE)
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -106,6 +129,8 @@ impl Entry {
             id: row.get(0)?,
             kind: if number(1)? & KIND == 0 { Kind::Spans } else { Kind::Links },
             is_compacted: number(1)? & COMPACTED != 0,
+            is_indexable: number(1)? & INDEXABLE != 0,
+            is_indexed: false,
             min_start: WallTime(number(2)?),
             max_start: WallTime(number(3)?),
             max_end: WallTime(number(4)?),
@@ -118,14 +143,22 @@ impl Entry {
     }
 }
 
+/// The entry of that number among `entries`, which are by number.
+pub(super) fn of_number(entries: &[Entry], id: i64) -> Option<&Entry> {
+    entries.binary_search_by_key(&id, |entry| entry.id).ok().and_then(|place| entries.get(place))
+}
+
 /// All batches by id, as of the last refresh.
 #[derive(Default)]
 pub(super) struct Catalogue {
     entries: Vec<Entry>,
+    indices: Vec<Index>,
     /// `PRAGMA data_version` at the last refresh: changes with every commit of others.
     version: Option<i64>,
-    /// How often batches were removed or merged, at the last refresh.
-    removals: i64,
+    /// Number of the last removal that is known here.
+    removed: i64,
+    /// What tells whether the indices are those that are known here; `None` where batches of theirs are gone.
+    indices_known: Option<(i64, i64)>,
 }
 
 impl Catalogue {
@@ -135,10 +168,7 @@ impl Catalogue {
         if self.version == Some(version) {
             return Ok(());
         }
-        let removals = super::read_meta(connection, super::REMOVALS)?.unwrap_or_default();
-        if removals != self.removals {
-            self.entries.clear();
-        }
+        self.take_out_removed(connection)?;
         let last = self.entries.last().map_or(0, |entry| entry.id);
         let mut query = connection.prepare_cached(
             "SELECT id, kind, min_start, max_start, max_end, longest, count, errors, services, names
@@ -147,8 +177,58 @@ impl Catalogue {
         for entry in query.query_map([last], Entry::read)? {
             self.entries.push(entry?);
         }
-        self.removals = removals;
+        self.refresh_indices(connection)?;
         self.version = Some(version);
+        Ok(())
+    }
+
+    /// Takes out what was removed since the last refresh; all, where that is not known.
+    fn take_out_removed(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if !database::has_table(connection, "removed")? {
+            self.clear();
+            return Ok(());
+        }
+        let sql = "SELECT number, batch FROM removed WHERE number > ? ORDER BY number";
+        let mut query = connection.prepare_cached(sql)?;
+        let rows = query.query_map([self.removed], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let removed: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        let (Some(first), Some(last)) = (removed.first(), removed.last()) else { return Ok(()) };
+        if first.0 == self.removed + 1 {
+            let removed: BTreeSet<i64> = removed.iter().map(|(_, batch)| *batch).collect();
+            self.entries.retain(|entry| {
+                let is_removed = removed.contains(&entry.id);
+                if is_removed && entry.is_indexed {
+                    self.indices_known = None;
+                }
+                !is_removed
+            });
+        } else {
+            self.clear();
+        }
+        self.removed = last.0;
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.indices_known = None;
+    }
+
+    fn refresh_indices(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let known = Some(index::known(connection)?);
+        if known == self.indices_known {
+            return Ok(());
+        }
+        self.indices = index::all(connection)?;
+        let indexed: FxHashSet<i64> =
+            self.indices.iter().flat_map(|index| index.batches()).copied().collect();
+        for entry in &mut self.entries {
+            entry.is_indexed = entry.is_indexable && indexed.contains(&entry.id);
+        }
+        for index in &mut self.indices {
+            index.meet(&self.entries);
+        }
+        self.indices_known = known;
         Ok(())
     }
 
@@ -162,8 +242,18 @@ impl Catalogue {
         self.entries.iter().filter(move |entry| entry.kind == kind)
     }
 
-    /// All batches.
+    /// All batches, by number.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The batch of that number, if it is there.
+    pub(super) fn entry(&self, id: i64) -> Option<&Entry> {
+        of_number(&self.entries, id)
+    }
+
+    /// All indices.
+    pub(super) fn indices(&self) -> &[Index] {
+        &self.indices
     }
 }

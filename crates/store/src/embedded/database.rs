@@ -11,7 +11,7 @@ use deeptrace_model::WallTime;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use rustix::fs::{FlockOperation, flock};
 
-use super::rollups;
+use super::{catalogue, index, rollups};
 use crate::{Mode, StoreError};
 
 /// The database in the data folder.
@@ -21,13 +21,14 @@ const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
-pub(super) const SCHEMA_VERSION: u32 = 5;
+pub(super) const SCHEMA_VERSION: u32 = 6;
 /// The oldest version that is read, and brought up to the current one when it is opened for writing.
 const SCHEMA_OLDEST: u32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    -- One row a batch of spans (kind 0) or links (kind 1), with 2 added where it is compacted. Times are nanoseconds since the epoch.
+    -- One row a batch of spans (kind 0) or links (kind 1), with 2 added where it is compacted and 4 where
+    -- its filter can be in an index. Times are nanoseconds since the epoch.
     CREATE TABLE batch (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         kind INTEGER NOT NULL,
@@ -52,6 +53,9 @@ const SCHEMA: &str = "
 
 /// What version 4 added.
 const ROLLUPS: &str = rollups::TABLE;
+/// What version 6 added.
+const INDICES: &str = index::TABLES;
+const REMOVED: &str = catalogue::REMOVED;
 /// What version 3 added.
 const DOCUMENTS: &str = "
     CREATE TABLE document (
@@ -192,7 +196,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
         "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;",
     )?;
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {SCHEMA} {DOCUMENTS} {ROLLUPS}
+        "BEGIN IMMEDIATE; {SCHEMA} {DOCUMENTS} {ROLLUPS} {INDICES} {REMOVED}
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     ))
 }
@@ -218,6 +222,11 @@ fn add(connection: &Connection, version: u32) -> rusqlite::Result<()> {
     if version < 4 {
         connection.execute_batch(ROLLUPS)?;
         rollups::migrate(connection)?;
+    }
+    if version < 6 {
+        connection.execute_batch(INDICES)?;
+        connection.execute_batch(REMOVED)?;
+        connection.execute_batch("DELETE FROM meta WHERE key = 'removals'")?;
     }
     Ok(())
 }

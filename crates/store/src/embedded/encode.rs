@@ -12,6 +12,8 @@ use super::{
     block::Block,
     catalogue::{Entry, Kind},
     filter::{Filter, link_hash},
+    first,
+    links::{self, Links},
     pace::Pace,
     writing::{Room, Writing},
 };
@@ -21,10 +23,12 @@ use crate::{LinkKey, Operation};
 const PLAIN_LEN_MAX: usize = (1 << FORM_SHIFT) - 1;
 /// Where the form is, in the length before a body.
 const FORM_SHIFT: u32 = 28;
-/// Spans, rollups, and links one after the other as version 3 and before wrote them.
+/// Rollups; spans as version 5 and before wrote them, and links one after the other as version 3 and before.
 const FIRST: u32 = 0;
 /// Links by columns.
 const LINK_COLUMNS: u32 = 1;
+/// Spans by columns and tables.
+const SPAN_TABLES: u32 = 2;
 
 /// Level of zstd of what is written: the fastest.
 pub(super) const WRITTEN_LEVEL: i32 = 1;
@@ -93,7 +97,7 @@ pub(super) fn spans(
             filter: Filter::write(&room.keys),
             body: {
                 pace.step();
-                packer.pack(FIRST, &room.plain, pace)?
+                packer.pack(SPAN_TABLES, &room.plain, pace)?
             },
         });
         pace.step();
@@ -135,16 +139,16 @@ impl Summary {
 }
 
 /// Links as a row.
-pub(super) fn links(links: &[&Link], packer: &mut Packer, pace: &mut Pace) -> Result<Row, String> {
+pub(super) fn links(all: &[&Link], packer: &mut Packer, pace: &mut Pace) -> Result<Row, String> {
     let mut entry = Entry::new(Kind::Links);
-    let mut hashes = Vec::with_capacity(links.len() * 2);
-    for link in links {
+    let mut hashes = Vec::with_capacity(all.len() * 2);
+    for link in all {
         entry.add_time(link.child_start, link.child_start);
         hashes.push(link_hash(&LinkKey::Child(link.child)));
         hashes.extend(link.parent.map(|parent| link_hash(&LinkKey::Parent(parent))));
     }
     let mut plain = Vec::new();
-    super::links::write(links, &mut plain, pace).map_err(|error| error.to_string())?;
+    links::write(all, &mut plain, pace).map_err(|error| error.to_string())?;
     pace.step();
     let filter = Filter::write(&hashes);
     pace.step();
@@ -155,18 +159,30 @@ pub(super) fn links(links: &[&Link], packer: &mut Packer, pace: &mut Pace) -> Re
 /// Spans of a body.
 pub(super) fn read_spans(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Block, String> {
     match unpack(body, zstd)? {
-        (FIRST, plain) => Block::from_bytes(&plain),
+        (FIRST, plain) => Block::from_bytes(first::tables(&plain)?),
+        (SPAN_TABLES, plain) => Block::from_bytes(plain),
         (form, _) => Err(format!("its form {form} is not known")),
     }
 }
 
 /// Links of a body.
-pub(super) fn read_links(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Vec<Link>, String> {
+pub(super) fn read_links(body: &[u8], zstd: &mut Decompressor<'_>) -> Result<Links, String> {
     match unpack(body, zstd)? {
-        (FIRST, plain) => postcard::from_bytes(&plain).map_err(|error| error.to_string()),
-        (LINK_COLUMNS, plain) => super::links::read(&plain),
+        (FIRST, plain) => Links::from_bytes(&first::link_columns(&plain)?),
+        (LINK_COLUMNS, plain) => Links::from_bytes(&plain),
         (form, _) => Err(format!("its form {form} is not known")),
     }
+}
+
+/// A body compressed anew: what is in it stays as it is.
+pub(super) fn pack_anew(
+    body: &[u8],
+    packer: &mut Packer,
+    zstd: &mut Decompressor<'_>,
+    pace: &mut Pace,
+) -> Result<Vec<u8>, String> {
+    let (form, plain) = unpack(body, zstd)?;
+    packer.pack(form, &plain, pace)
 }
 
 /// Counts of a batch.
@@ -244,9 +260,10 @@ mod tests {
         let mut packer = Packer::new(WRITTEN_LEVEL).unwrap();
         let (mut zstd, mut pace) = (Decompressor::new().unwrap(), Pace::new(false));
         let body = packer.pack(FIRST, &plain, &mut pace).unwrap();
-        assert_eq!(read_links(&body, &mut zstd), Ok(vec![link.clone()]));
-        let row = links(&[&link], &mut packer, &mut pace).unwrap();
-        assert_eq!(read_links(&row.body, &mut zstd), Ok(vec![link]));
+        let all = |body: &[u8]| read_links(body, &mut Decompressor::new().unwrap()).unwrap().all();
+        assert_eq!(all(&body), Some(vec![link.clone()]));
+        let row = super::links(&[&link], &mut packer, &mut pace).unwrap();
+        assert_eq!(all(&row.body), Some(vec![link]));
         let body = packer.pack(15, &plain, &mut pace).unwrap();
         assert!(read_links(&body, &mut zstd).is_err() && read_spans(&body, &mut zstd).is_err());
     }

@@ -16,7 +16,13 @@ pub(crate) struct Filter {
     buckets: usize,
     /// Where the remainders begin.
     remainders: usize,
+    /// Where the sizes of each [`STRIDE`]th bucket begin, and how many keys are before it: so that not all sizes
+    /// are added up for one key.
+    strides: Vec<(u32, u32)>,
 }
+
+/// Buckets between two places of which is known what is before them.
+const STRIDE: usize = 64;
 
 /// A key as the number that a filter keeps. Keys are hashes themselves; one kind is kept apart from
 /// another by turning it.
@@ -38,13 +44,14 @@ pub(crate) fn link_hash(key: &LinkKey) -> u64 {
 }
 
 impl Filter {
-    /// The bytes of a filter that holds `hashes`, which may repeat.
+    /// The bytes of a filter that holds `hashes`, which may repeat. The number of its buckets is a power of
+    /// two, so that it can be cut.
     pub(crate) fn write(hashes: &[u64]) -> Vec<u8> {
         let mut hashes = hashes.to_vec();
         // Both sides of an exchange have the same keys. Buckets follow the order of the hashes.
         hashes.sort_unstable();
         hashes.dedup();
-        let buckets = hashes.len().div_ceil(4).max(1);
+        let buckets = hashes.len().div_ceil(4).next_power_of_two();
         let mut bytes = Vec::with_capacity(4 + buckets + hashes.len() * 2);
         bytes.extend_from_slice(&(buckets as u32).to_le_bytes());
         let mut rest = hashes.as_slice();
@@ -66,56 +73,82 @@ impl Filter {
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk::<4>()?;
         let buckets = u32::from_le_bytes(*count) as usize;
-        let (mut left, mut keys, mut sizes) = (buckets, 0_usize, 0);
-        while left > 0 {
-            let size = usize::from(*rest.get(sizes)?);
-            (keys, sizes) = (keys + size, sizes + 1);
-            left -= usize::from(size < FULL);
+        let (mut sizes, mut keys, mut strides) = (0, 0, Vec::new());
+        for begun in (0..buckets).step_by(STRIDE) {
+            strides.push((u32::try_from(sizes).ok()?, u32::try_from(keys).ok()?));
+            let (len, count) = measure(rest.get(sizes..)?, STRIDE.min(buckets - begun))?;
+            (sizes, keys) = (sizes + len, keys + count);
         }
         let fits = buckets > 0 && rest.len() == sizes + 2 * keys;
-        fits.then_some(Self { bytes, buckets, remainders: 4 + sizes })
+        fits.then_some(Self { bytes, buckets, remainders: 4 + sizes, strides })
     }
 
     /// Whether `hash` may be in it.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         let bucket = bucket_of(hash, self.buckets);
-        let sizes = &self.bytes[4..self.remainders];
-        let sum = |sizes: &[u8]| sizes.iter().map(|size| usize::from(*size)).sum::<usize>();
-        let (before, here) = if sizes.len() == self.buckets {
-            (sum(&sizes[..bucket]), &sizes[bucket..=bucket])
-        } else {
-            // Some buckets take several bytes, the last of which is not 255.
-            let mut ends = sizes.iter().enumerate().filter(|(_, size)| **size < u8::MAX);
-            let begin = match bucket.checked_sub(1) {
-                Some(last) => ends.nth(last).map_or(sizes.len(), |(at, _)| at + 1),
-                None => 0,
-            };
-            let end = ends.next().map_or(sizes.len(), |(at, _)| at + 1);
-            (sum(&sizes[..begin]), &sizes[begin..end])
-        };
-        let begin = self.remainders + 2 * before;
-        let bucket = self.bytes.get(begin..begin + 2 * sum(here)).unwrap_or_default();
-        bucket.as_chunks::<2>().0.contains(&(hash as u16).to_le_bytes())
+        let Some((sizes, keys)) = self.strides.get(bucket / STRIDE) else { return false };
+        let sizes = self.sizes().get(*sizes as usize..).unwrap_or_default();
+        let remainders = self.remainders().get(2 * *keys as usize..).unwrap_or_default();
+        has(sizes, bucket % STRIDE, remainders, hash)
+    }
+
+    /// Number of buckets.
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    /// Sizes of the buckets, as they are stored.
+    pub(super) fn sizes(&self) -> &[u8] {
+        &self.bytes[4..self.remainders]
+    }
+
+    /// Remainders of all buckets, as they are stored.
+    pub(super) fn remainders(&self) -> &[u8] {
+        &self.bytes[self.remainders..]
     }
 
     /// Bytes in memory, about.
     pub(crate) fn weight(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl Default for Filter {
-    /// One that holds nothing.
-    fn default() -> Self {
-        Self { bytes: vec![1, 0, 0, 0, 0], buckets: 1, remainders: 5 }
+        self.bytes.len() + size_of_val(&self.strides[..])
     }
 }
 
 /// A size that goes on in the next byte.
 const FULL: usize = u8::MAX as usize;
 
-fn bucket_of(hash: u64, buckets: usize) -> usize {
+/// Of so many buckets the one that `hash` is in.
+pub(super) fn bucket_of(hash: u64, buckets: usize) -> usize {
     ((u128::from(hash) * buckets as u128) >> 64) as usize
+}
+
+/// How many bytes the sizes of the first `buckets` take, and how many keys those have; `None`: they are cut.
+pub(super) fn measure(sizes: &[u8], buckets: usize) -> Option<(usize, usize)> {
+    // Nearly always each takes one byte.
+    let plain = sizes.get(..buckets)?;
+    let (full, keys) = plain.iter().fold((false, 0), |(full, keys), size| {
+        (full | (*size == u8::MAX), keys + usize::from(*size))
+    });
+    if !full {
+        return Some((buckets, keys));
+    }
+    let (mut len, mut keys, mut left) = (0, 0, buckets);
+    while left > 0 {
+        let size = usize::from(*sizes.get(len)?);
+        (len, keys) = (len + 1, keys + size);
+        left -= usize::from(size < FULL);
+    }
+    Some((len, keys))
+}
+
+/// Whether `hash` may be in `bucket` of the buckets with those sizes and remainders.
+pub(super) fn has(sizes: &[u8], bucket: usize, remainders: &[u8], hash: u64) -> bool {
+    let found = || {
+        let (len, before) = measure(sizes, bucket)?;
+        let (_, here) = measure(sizes.get(len..)?, 1)?;
+        let bucket = remainders.get(2 * before..2 * (before + here))?;
+        Some(bucket.as_chunks::<2>().0.contains(&(hash as u16).to_le_bytes()))
+    };
+    found().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -130,7 +163,6 @@ mod tests {
             assert!(hashes.iter().all(|hash| filter.may_hold(*hash)));
             let wrong = (0..100_000).filter(|n| filter.may_hold(hash64(&[*n, 1]))).count();
             assert!(wrong < 30, "{wrong} of 100,000 found by mistake among {count}");
-            assert!(!Filter::default().may_hold(hash64(&[count])));
             let twice: Vec<u64> = hashes.iter().chain(&hashes).copied().collect();
             assert_eq!(Filter::write(&twice), Filter::write(&hashes));
         }

@@ -1,4 +1,4 @@
-//! Links: those of one batch by columns, parents and what repeats stored once.
+//! Links: those of one batch by columns, parents and what repeats stored once; each made whole when it is wanted.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,13 @@ use rustc_hash::FxHashMap;
 
 use super::column::{columns, get, put};
 use super::pace::Pace;
+use crate::LinkKey;
 
 columns! {
     /// One link.
-    LinkRow {
+    LinkRow,
+    /// Links.
+    LinkRows {
         child: Fixed,
         /// Index into the parents, one more; zero where there is none.
         parent: Plain,
@@ -67,23 +70,51 @@ fn flags(link: &Link) -> u64 {
         | u64::from(link.is_final) << 5
 }
 
-/// Reads what [`write`] wrote.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Link>, String> {
-    let (kinds, mut rest): (Vec<(u32, Cow<'static, str>)>, _) =
-        postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
-    read_rows(&kinds, &mut rest).filter(|_| rest.is_empty()).ok_or_else(|| "it is cut".to_owned())
+/// Links of one batch.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// Confidence and algorithm.
+    kinds: Vec<(u32, Cow<'static, str>)>,
+    parents: Vec<u64>,
+    count: usize,
+    rows: LinkRows,
 }
 
-fn read_rows(kinds: &[(u32, Cow<'static, str>)], rest: &mut &[u8]) -> Option<Vec<Link>> {
-    let count = usize::try_from(get(rest)?).ok()?;
-    let (parents, after) = rest.split_at_checked(count.checked_mul(8)?)?;
-    let (parents, _) = parents.as_chunks::<8>();
-    *rest = after;
-    let count = usize::try_from(get(rest)?).ok()?;
-    let link = |row: LinkRow| {
-        let (confidence, algorithm) = kinds.get(usize::try_from(row.kind).ok()?)?;
+impl Links {
+    /// Reads what [`write`] wrote.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let (kinds, mut rest): (Vec<(u32, Cow<'static, str>)>, _) =
+            postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
+        let read = Self::read(kinds, &mut rest);
+        read.filter(|_| rest.is_empty()).ok_or_else(|| "it is cut".to_owned())
+    }
+
+    fn read(kinds: Vec<(u32, Cow<'static, str>)>, rest: &mut &[u8]) -> Option<Self> {
+        let count = usize::try_from(get(rest)?).ok()?;
+        let (parents, after) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let parents = parents.as_chunks::<8>().0.iter().map(|id| u64::from_le_bytes(*id)).collect();
+        *rest = after;
+        let count = usize::try_from(get(rest)?).ok()?;
+        Some(Self { kinds, parents, count, rows: LinkRows::read(count, rest)? })
+    }
+
+    /// Bytes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let kinds = self.kinds.iter().map(|kind| size_of_val(kind) + kind.1.len());
+        kinds.sum::<usize>() + size_of_val(&self.parents[..]) + self.rows.weight()
+    }
+
+    /// When the child of link `index` starts.
+    pub(super) fn start(&self, index: usize) -> WallTime {
+        WallTime(self.rows.child_start.get(index))
+    }
+
+    /// The link `index`; `None`: what it names is not there.
+    pub(super) fn link(&self, index: usize) -> Option<Link> {
+        let row = self.rows.row(index);
+        let (confidence, algorithm) = self.kinds.get(usize::try_from(row.kind).ok()?)?;
         let parent = match usize::try_from(row.parent).ok()?.checked_sub(1) {
-            Some(index) => Some(SpanId(u64::from_le_bytes(*parents.get(index)?))),
+            Some(parent) => Some(SpanId(*self.parents.get(parent)?)),
             None => None,
         };
         Some(Link {
@@ -98,8 +129,28 @@ fn read_rows(kinds: &[(u32, Cow<'static, str>)], rest: &mut &[u8]) -> Option<Vec
             generation: row.generation.try_into().ok()?,
             is_final: row.flags >> 5 & 1 == 1,
         })
-    };
-    LinkRow::read(count, rest)?.into_iter().map(link).collect()
+    }
+
+    /// All of them; `None`: what one names is not there.
+    pub(super) fn all(&self) -> Option<Vec<Link>> {
+        (0..self.count).map(|index| self.link(index)).collect()
+    }
+
+    /// Tells the links that have that key.
+    pub(super) fn each_holder(&self, key: &LinkKey, mut each: impl FnMut(usize)) {
+        let (column, number) = match *key {
+            LinkKey::Child(id) => (&self.rows.child, id.0),
+            LinkKey::Parent(id) => {
+                let Some(place) = self.parents.iter().position(|it| *it == id.0) else { return };
+                (&self.rows.parent, place as u64 + 1)
+            }
+        };
+        let mut from = 0;
+        while let Some(index) = column.find(number, from) {
+            each(index);
+            from = index + 1;
+        }
+    }
 }
 
 /// Values in the order in which they came, each once.
@@ -146,9 +197,19 @@ mod tests {
             let links: Vec<Link> = (0..count).map(link).collect();
             let mut bytes = Vec::new();
             write(&links.iter().collect::<Vec<_>>(), &mut bytes, &mut Pace::new(false)).unwrap();
-            assert_eq!(read(&bytes).unwrap(), links);
+            let read = Links::from_bytes(&bytes).unwrap();
+            assert_eq!(read.all().unwrap(), links);
+            for link in &links {
+                let keys = [Some(LinkKey::Child(link.child)), link.parent.map(LinkKey::Parent)];
+                for key in keys.into_iter().flatten() {
+                    let mut told = Vec::new();
+                    read.each_holder(&key, |index| told.push(links[index].clone()));
+                    let held = links.iter().filter(|it| key.matches(it)).cloned();
+                    assert_eq!(told, held.collect::<Vec<_>>());
+                }
+            }
             for len in 0..bytes.len() {
-                assert!(read(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
+                assert!(Links::from_bytes(&bytes[..len]).is_err(), "{len} of {}", bytes.len());
             }
         }
     }

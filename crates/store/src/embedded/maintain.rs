@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use deeptrace_model::{Duration, Link, Span, WallTime};
-use rusqlite::{Transaction, params};
+use rusqlite::Transaction;
 
 use super::{
-    Counters, REMOVALS,
-    catalogue::{Entry, Kind},
+    Counters,
+    catalogue::{Entry, Kind, REMOVED_KNOWN},
     database,
-    encode::{self, BATCH_LEN_MAX, Row, WRITTEN_LEVEL},
+    encode::{self, BATCH_LEN_MAX, Row},
     write::{self, Writer},
 };
 use crate::{Maintained, Options};
@@ -43,6 +43,12 @@ impl Writer {
         if !done.more {
             self.merge(Kind::Spans, &mut done, counters)?;
             self.merge(Kind::Links, &mut done, counters)?;
+        }
+        self.remove_indices()?;
+        for kind in [Kind::Spans, Kind::Links] {
+            if !done.more {
+                self.index(kind, &mut done)?;
+            }
         }
         if !done.more {
             self.compact(Kind::Spans, now, &mut done, counters)?;
@@ -117,28 +123,38 @@ impl Writer {
         let Some(group) = mergeable(&entries, |id| self.unreadable.contains(&id)) else {
             return Ok(());
         };
-        self.replace(kind, &group, WRITTEN_LEVEL, done, counters)
+        self.merge_group(kind, &group, done, counters)
     }
 
-    /// Replaces a group of batches by what is in them, compressed at that level of zstd.
-    pub(super) fn replace(
+    /// Merges a group of batches into as few as hold what is in them.
+    fn merge_group(
         &mut self,
         kind: Kind,
         group: &[Entry],
-        level: i32,
         done: &mut Maintained,
         counters: &Counters,
     ) -> rusqlite::Result<()> {
         let rows = match kind {
-            Kind::Spans => self.merged_spans(group, level)?,
-            Kind::Links => self.merged_links(group, level)?,
+            Kind::Spans => self.merged_spans(group)?,
+            Kind::Links => self.merged_links(group)?,
         };
-        let Some(mut rows) = rows else {
-            // One of them cannot be read: it stays as it is, the others find another group.
-            counters.merge_failures.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
-        };
-        rows.iter_mut().for_each(|row| row.entry.is_compacted = level != WRITTEN_LEVEL);
+        match rows {
+            Some(rows) => self.replace(group, &rows, done),
+            None => {
+                // One of them cannot be read: it stays as it is, the others find another group.
+                counters.merge_failures.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts `rows` in the place of a group of batches.
+    pub(super) fn replace(
+        &mut self,
+        group: &[Entry],
+        rows: &[Row],
+        done: &mut Maintained,
+    ) -> rusqlite::Result<()> {
         let transaction = write::begin(&mut self.connection)?;
         delete(&transaction, group)?;
         rows.iter().try_for_each(|row| write::insert(&transaction, row))?;
@@ -148,28 +164,28 @@ impl Writer {
         self.refresh()
     }
 
-    fn merged_spans(&mut self, group: &[Entry], level: i32) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_spans(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut spans: Vec<Span> = Vec::new();
         for entry in group {
             let block = encode::read_spans(&self.body(entry.id)?, &mut self.decompressor);
-            let Ok(block) = block else {
+            let Some(read) = block.ok().and_then(|block| block.spans()) else {
                 self.unreadable.insert(entry.id);
                 return Ok(None);
             };
-            spans.extend((0..block.len()).map(|index| block.span(index)));
+            spans.extend(read);
         }
         spans.sort_by_key(|span| (span.start, span.id));
         spans.dedup_by_key(|span| span.id);
         let spans: Vec<&Span> = spans.iter().collect();
         let mut pace = self.pace();
-        self.encode(&spans, level, &mut pace).map_err(write::unfit).map(Some)
+        self.encode(&spans, &mut pace).map_err(write::unfit).map(Some)
     }
 
-    fn merged_links(&mut self, group: &[Entry], level: i32) -> rusqlite::Result<Option<Vec<Row>>> {
+    fn merged_links(&mut self, group: &[Entry]) -> rusqlite::Result<Option<Vec<Row>>> {
         let mut links: Vec<Link> = Vec::new();
         for entry in group {
             let read = encode::read_links(&self.body(entry.id)?, &mut self.decompressor);
-            let Ok(read) = read else {
+            let Some(read) = read.ok().and_then(|read| read.all()) else {
                 self.unreadable.insert(entry.id);
                 return Ok(None);
             };
@@ -179,7 +195,7 @@ impl Writer {
         links.dedup();
         let links: Vec<&Link> = links.iter().collect();
         let mut pace = self.pace();
-        self.encode_links(&links, level, &mut pace).map_err(write::unfit).map(Some)
+        self.encode_links(&links, &mut pace).map_err(write::unfit).map(Some)
     }
 
     pub(super) fn body(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
@@ -205,9 +221,11 @@ pub(super) fn delete(transaction: &Transaction<'_>, entries: &[Entry]) -> rusqli
         let mut query = transaction.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?"))?;
         entries.iter().try_for_each(|entry| query.execute([entry.id]).map(drop))?;
     }
-    let sql = "INSERT INTO meta (key, value) VALUES (?, 1)
-               ON CONFLICT (key) DO UPDATE SET value = value + 1";
-    transaction.prepare_cached(sql)?.execute(params![REMOVALS]).map(drop)
+    let mut query = transaction.prepare_cached("INSERT INTO removed (batch) VALUES (?)")?;
+    entries.iter().try_for_each(|entry| query.execute([entry.id]).map(drop))?;
+    let sql = "DELETE FROM removed WHERE number <= ?";
+    let forgotten = transaction.last_insert_rowid() - REMOVED_KNOWN;
+    transaction.prepare_cached(sql)?.execute([forgotten]).map(drop)
 }
 
 /// The earliest neighbours in time of one size class that make a larger batch.

@@ -11,6 +11,8 @@ mod database;
 mod documents;
 mod encode;
 mod filter;
+mod first;
+mod index;
 mod links;
 mod maintain;
 mod pace;
@@ -18,11 +20,13 @@ mod read;
 mod remove;
 mod rollups;
 mod row;
+mod slice;
+mod table;
 mod write;
 mod writing;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::Path,
     sync::{
@@ -51,8 +55,6 @@ pub(crate) const BACKEND: Backend = Backend {
 
 /// Key in `meta`: last heartbeat.
 const LAST_ALIVE: &str = "last_alive";
-/// Key in `meta`: how often batches were removed or merged.
-const REMOVALS: &str = "removals";
 
 /// The embedded store.
 struct Embedded {
@@ -81,6 +83,7 @@ struct Counters {
     batches_damaged: AtomicU64,
     merge_failures: AtomicU64,
     filters_read: AtomicU64,
+    slices_read: AtomicU64,
     rollups_damaged: AtomicU64,
     calls_joined: AtomicU64,
     calls_alone: AtomicU64,
@@ -115,18 +118,19 @@ impl Embedded {
             }
             Removal::Spans(lookups) => lookups,
         };
-        let ids = |lookups: &[SpanLookup]| -> Result<BTreeSet<SpanId>, StoreError> {
-            Ok(self.spans(lookups, usize::MAX)?.iter().map(|span| span.id).collect())
+        let find = |lookups: &[SpanLookup]| -> Result<BTreeMap<SpanId, Window>, StoreError> {
+            let found = self.spans(lookups, usize::MAX)?;
+            Ok(found.iter().map(|span| (span.id, remove::Doomed::window(span))).collect())
         };
-        let mut found = ids(lookups)?;
+        let mut found = find(lookups)?;
         // A removal that broke off may have left links of spans that are gone.
         let absent: Vec<SpanLookup> = (lookups.iter())
-            .filter(|it| matches!(it.key, SpanKey::Id(id) if !found.contains(&id)))
+            .filter(|it| matches!(it.key, SpanKey::Id(id) if !found.contains_key(&id)))
             .map(|it| SpanLookup { window: Window::ALL, ..*it })
             .collect();
-        let elsewhere = ids(&absent)?;
+        let elsewhere = find(&absent)?;
         found.extend(absent.iter().filter_map(|it| match it.key {
-            SpanKey::Id(id) if !elsewhere.contains(&id) => Some(id),
+            SpanKey::Id(id) if !elsewhere.contains_key(&id) => Some((id, it.window)),
             _ => None,
         }));
         Ok(remove::Doomed::spans(lookups, found))
@@ -278,7 +282,13 @@ impl Store for Embedded {
             loop {
                 let before = removed.spans;
                 // The lock is let go between pieces: others write.
-                let piece = self.writer()?.remove_piece(kind, behind, &mut doomed, &mut removed);
+                let counters = &self.counters;
+                let piece = self.writer()?.remove_piece(
+                    (kind, behind),
+                    &mut doomed,
+                    &mut removed,
+                    counters,
+                );
                 let count = removed.spans - before;
                 self.counters.spans_removed.fetch_add(count, Ordering::Relaxed);
                 match piece.map_err(&failed)? {
@@ -348,6 +358,7 @@ impl Store for Embedded {
             ("store_batches_damaged_total", &counters.batches_damaged),
             ("store_merge_failures_total", &counters.merge_failures),
             ("store_filters_read_total", &counters.filters_read),
+            ("store_index_slices_read_total", &counters.slices_read),
             ("store_rollups_damaged_total", &counters.rollups_damaged),
             ("store_calls_joined_total", &counters.calls_joined),
             ("store_calls_alone_total", &counters.calls_alone),

@@ -3,6 +3,7 @@
 //! Batches are chosen by time, then by filter; only those that may hold an answer are unpacked.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
     sync::{Arc, atomic::Ordering},
 };
@@ -13,24 +14,24 @@ use zstd::bulk::Decompressor;
 
 use super::{
     Counters,
-    block::{Block, Head},
+    block::{Block, Head, Shared},
     cache::Cache,
     catalogue::{Catalogue, Entry, Kind},
     database, encode,
-    filter::{Filter as KeyFilter, link_hash, span_hash},
+    filter::{link_hash, span_hash},
+    index::{Candidate, Keys},
+    links::Links,
     write,
 };
-use crate::{
-    Cursor, Filter, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window, lookup::Wanted,
-};
+use crate::{Cursor, Filter, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window};
 
 /// A connection for reading, with what is known and cached of the batches.
 pub(super) struct Reader {
     connection: Connection,
     catalogue: Catalogue,
-    filters: Cache<KeyFilter>,
+    keys: Keys,
     blocks: Cache<Block>,
-    links: Cache<Vec<Link>>,
+    links: Cache<Links>,
     /// Batches that could not be read, so that each is counted once.
     damaged: BTreeSet<i64>,
 }
@@ -40,13 +41,13 @@ type Found = (WallTime, SpanId, i64, usize);
 
 impl Reader {
     pub(super) fn new(connection: Connection, options: &Options) -> Self {
-        // A lookup within a minute on a busy host asks more filters than batches.
+        // A search asks the same ten batches and more at each depth, and a filter is a fiftieth of a batch.
         let part = options.cache_bytes / 8;
         Self {
             connection,
             catalogue: Catalogue::default(),
-            filters: Cache::new(4 * part),
-            blocks: Cache::new(3 * part),
+            keys: Keys::new(part, part),
+            blocks: Cache::new(5 * part),
             links: Cache::new(part),
             damaged: BTreeSet::new(),
         }
@@ -58,7 +59,7 @@ impl Reader {
 
     /// Forgets what it keeps of batches.
     pub(super) fn forget(&mut self) {
-        self.filters.clear();
+        self.keys.clear();
         self.blocks.clear();
         self.links.clear();
     }
@@ -81,27 +82,48 @@ impl Reader {
         counters: &Counters,
     ) -> rusqlite::Result<Vec<Arc<Span>>> {
         let asked: Vec<_> = lookups.iter().map(|it| (span_hash(&it.key), it.window)).collect();
-        let mut found: BTreeMap<(WallTime, SpanId), (Arc<Block>, usize)> = BTreeMap::new();
+        let mut found: BTreeMap<(WallTime, SpanId), (i64, usize)> = BTreeMap::new();
         let mut ids = BTreeSet::new();
         for (entry, hits) in self.candidates(Kind::Spans, &asked, counters)? {
             let Some(block) = self.block(entry.id, counters)? else { continue };
-            let wanted =
-                Wanted::new(hits.iter().map(|hit| (lookups[*hit].key, lookups[*hit].window)));
-            for index in 0..block.len() {
-                let head = block.head(index);
-                let mut matches = false;
-                block.each_key(index, |key| {
-                    matches |= wanted.any(key, |window| window.overlaps(head.start, head.end));
-                });
-                if matches && ids.insert(head.id) {
-                    found.insert((head.start, head.id), (Arc::clone(&block), index));
-                    if found.len() > limit {
-                        found.pop_last();
+            for SpanLookup { key, window } in hits.iter().map(|hit| &lookups[*hit]) {
+                block.each_holder(key, |index| {
+                    let head = block.head(index);
+                    if window.overlaps(head.start, head.end) && ids.insert(head.id) {
+                        found.insert((head.start, head.id), (entry.id, index));
+                        if found.len() > limit {
+                            found.pop_last();
+                        }
                     }
-                }
+                });
             }
         }
-        Ok(found.into_values().map(|(block, index)| Arc::new(block.span(index))).collect())
+        // By batch, so that what its spans share is made once.
+        let mut places: Vec<(i64, usize)> = found.into_values().collect();
+        places.sort_unstable();
+        let mut spans = Vec::with_capacity(places.len());
+        for places in places.chunk_by(|one, other| one.0 == other.0) {
+            self.make(places, &mut spans, counters)?;
+        }
+        spans.sort_unstable_by_key(|span| (span.start, span.id));
+        Ok(spans)
+    }
+
+    /// Appends the spans at those places of one batch.
+    fn make(
+        &mut self,
+        places: &[(i64, usize)],
+        out: &mut Vec<Arc<Span>>,
+        counters: &Counters,
+    ) -> rusqlite::Result<()> {
+        let Some((batch, _)) = places.first() else { return Ok(()) };
+        let Some(block) = self.block(*batch, counters)? else { return Ok(()) };
+        let mut shared = Shared::default();
+        for (batch, index) in places {
+            let span = block.span(*index, &mut shared).ok_or_else(|| "it is cut".to_owned());
+            out.extend(self.sound(*batch, span, counters));
+        }
+        Ok(())
     }
 
     pub(super) fn links(
@@ -114,15 +136,24 @@ impl Reader {
         let mut found = Vec::new();
         for (entry, hits) in self.candidates(Kind::Links, &asked, counters)? {
             let Some(links) = self.link_batch(entry.id, counters)? else { continue };
-            let wanted =
-                Wanted::new(hits.iter().map(|hit| (lookups[*hit].key, lookups[*hit].window)));
-            found.extend(links.iter().filter(|link| wanted.has_link(link)).cloned());
+            let mut places = BTreeSet::new();
+            for LinkLookup { key, window } in hits.iter().map(|hit| &lookups[*hit]) {
+                links.each_holder(key, |index| {
+                    if window.contains(links.start(index)) {
+                        places.insert(index);
+                    }
+                });
+            }
+            for index in places {
+                let link = links.link(index).ok_or_else(|| "it is cut".to_owned());
+                found.extend(self.sound(entry.id, link, counters));
+            }
         }
         let order = |link: &Link| (link.child_start, link.child, link.parent, link.generation);
-        found.sort_by_key(order);
+        found.sort_by_key(|link| order(link));
         found.dedup();
         found.truncate(limit);
-        Ok(found)
+        Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     /// Batches that may hold an answer, with the places of what was asked of each.
@@ -131,28 +162,9 @@ impl Reader {
         kind: Kind,
         asked: &[(u64, Window)],
         counters: &Counters,
-    ) -> rusqlite::Result<Vec<(Entry, Vec<usize>)>> {
-        let Some(all) = asked
-            .iter()
-            .map(|(_, window)| *window)
-            .reduce(|a, b| Window { from: a.from.min(b.from), to: a.to.max(b.to) })
-        else {
-            return Ok(Vec::new());
-        };
-        let entries: Vec<Entry> =
-            self.catalogue.of(kind).filter(|entry| entry.overlaps(all)).copied().collect();
-        let mut candidates = Vec::new();
-        for entry in entries {
-            let Some(filter) = self.filter(entry.id, counters)? else { continue };
-            let may_answer =
-                |(hash, window): &(u64, Window)| entry.overlaps(*window) && filter.may_hold(*hash);
-            let hits: Vec<usize> =
-                (0..asked.len()).filter(|place| may_answer(&asked[*place])).collect();
-            if !hits.is_empty() {
-                candidates.push((entry, hits));
-            }
-        }
-        Ok(candidates)
+    ) -> rusqlite::Result<Vec<Candidate>> {
+        let all = (kind, 0, i64::MAX);
+        self.keys.candidates(&self.connection, &self.catalogue, all, asked, counters)
     }
 
     pub(super) fn scan(
@@ -175,12 +187,13 @@ impl Reader {
         entries.sort_by_key(|entry| (entry.max_start, entry.id));
         let mut heap: BinaryHeap<Found> = BinaryHeap::new();
         let mut seen = BTreeSet::new();
-        let mut page = Page::default();
-        while page.spans.len() < limit {
+        let mut next = None;
+        let mut places: Vec<(i64, usize)> = Vec::new();
+        while places.len() < limit {
             // The latest candidate is next once no unread batch can hold a later one.
             let unread = entries.last().map(|entry| entry.max_start);
             match (heap.peek(), unread) {
-                (None, None) => return Ok(page),
+                (None, None) => break,
                 (Some((start, ..)), unread) if unread.is_none_or(|unread| *start > unread) => {}
                 _ => {
                     if let Some(entry) = entries.pop() {
@@ -190,17 +203,20 @@ impl Reader {
                 }
             }
             let Some((start, id, batch, index)) = heap.pop() else { continue };
-            if !seen.insert(id) {
-                continue;
+            if seen.insert(id) {
+                places.push((batch, index));
+                next = Some(Cursor { start, id });
             }
-            let Some(block) = self.block(batch, counters)? else { continue };
-            let span = Arc::new(block.span(index));
-            page.spans.push(span);
-            page.next = Some(Cursor { start, id });
         }
-        if heap.is_empty() && entries.is_empty() {
-            page.next = None;
+        let is_end = heap.is_empty() && entries.is_empty();
+        let mut page = Page { spans: Vec::with_capacity(places.len()), next };
+        page.next.take_if(|_| is_end);
+        // By batch, so that what its spans share is made once.
+        places.sort_unstable();
+        for places in places.chunk_by(|one, other| one.0 == other.0) {
+            self.make(places, &mut page.spans, counters)?;
         }
+        page.spans.sort_unstable_by_key(|span| Reverse((span.start, span.id)));
         Ok(page)
     }
 
@@ -281,22 +297,6 @@ impl Reader {
         })
     }
 
-    fn filter(
-        &mut self,
-        batch: i64,
-        counters: &Counters,
-    ) -> rusqlite::Result<Option<Arc<KeyFilter>>> {
-        if let Some(filter) = self.filters.get(batch) {
-            return Ok(Some(filter));
-        }
-        counters.filters_read.fetch_add(1, Ordering::Relaxed);
-        let bytes = self.blob("SELECT data FROM filter WHERE id = ?", batch)?;
-        let filter = KeyFilter::from_bytes(bytes).ok_or_else(|| "its filter is cut".to_owned());
-        Ok(self.sound(batch, filter, counters).inspect(|filter| {
-            self.filters.put(batch, filter, filter.weight());
-        }))
-    }
-
     fn block(&mut self, batch: i64, counters: &Counters) -> rusqlite::Result<Option<Arc<Block>>> {
         if let Some(block) = self.blocks.get(batch) {
             counters.batches_cached.fetch_add(1, Ordering::Relaxed);
@@ -310,15 +310,13 @@ impl Reader {
         &mut self,
         batch: i64,
         counters: &Counters,
-    ) -> rusqlite::Result<Option<Arc<Vec<Link>>>> {
+    ) -> rusqlite::Result<Option<Arc<Links>>> {
         if let Some(links) = self.links.get(batch) {
             counters.batches_cached.fetch_add(1, Ordering::Relaxed);
             return Ok(Some(links));
         }
         let links = self.unpack(batch, encode::read_links, counters)?;
-        Ok(links.inspect(|links| {
-            self.links.put(batch, links, links.len() * size_of::<Link>());
-        }))
+        Ok(links.inspect(|links| self.links.put(batch, links, links.weight())))
     }
 
     fn unpack<T>(

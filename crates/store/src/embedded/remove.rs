@@ -3,16 +3,20 @@
 //! A batch that holds some of what goes is written anew without it, in the transaction that removes it.
 //! Going by rising batch numbers meets each batch once: what is written meanwhile gets higher ones.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use deeptrace_model::{Link, Span, SpanId, Text, WallTime};
-use rusqlite::OptionalExtension;
+use deeptrace_model::{Duration, Link, Span, SpanId, Text, WallTime};
 
 use super::{
+    Counters,
     catalogue::{Entry, Kind},
     database,
-    encode::{self, Row, WRITTEN_LEVEL},
-    filter::{Filter, link_hash, span_hash},
+    encode::{self, Row},
+    filter::{link_hash, span_hash},
+    index::Keys,
     maintain, write,
     write::Writer,
 };
@@ -23,12 +27,17 @@ const PIECE_LEN: usize = 16;
 /// Batches of one piece whose filters are asked, at most.
 const PIECE_ASKED: usize = 512;
 
+/// Bytes of slices that one piece remembers: those of the last keys, which are asked in order.
+const SLICES_BYTES: usize = 1 << 20;
+/// A span that was written twice may have times that differ so much.
+const SLACK: Duration = Duration::from_secs(1);
+
 /// What goes.
 pub(super) enum Doomed {
     /// These spans, and links from and to them.
     Spans {
-        /// Those that are there.
-        ids: BTreeSet<SpanId>,
+        /// Those that are there, with the time of each.
+        ids: BTreeMap<SpanId, Window>,
         /// Keys under which they were looked up, for batches that cannot be read.
         asked: Vec<(u64, Window)>,
         /// Services and names of those that are gone.
@@ -43,6 +52,7 @@ pub(super) enum Doomed {
 }
 
 /// What is done with one batch.
+#[derive(Clone, Copy, PartialEq)]
 enum Verdict {
     Stays,
     Goes,
@@ -52,33 +62,45 @@ enum Verdict {
 
 impl Doomed {
     /// Spans of `lookups`, of which `found` are there.
-    pub(super) fn spans(lookups: &[SpanLookup], found: BTreeSet<SpanId>) -> Self {
+    pub(super) fn spans(lookups: &[SpanLookup], found: BTreeMap<SpanId, Window>) -> Self {
         let keys = lookups.iter().map(|it| (span_hash(&it.key), it.window));
-        let ids = found.iter().map(|id| (span_hash(&SpanKey::Id(*id)), Window::ALL));
+        let ids = found.iter().map(|(id, window)| (span_hash(&SpanKey::Id(*id)), *window));
         Self::Spans { asked: keys.chain(ids).collect(), ids: found, names: BTreeSet::new() }
     }
 
-    fn verdict(&self, entry: &Entry, filter: impl FnOnce() -> Filter) -> Verdict {
-        match (self, entry.kind) {
-            (Self::Spans { asked, .. }, Kind::Spans) => {
-                let in_time: Vec<u64> = (asked.iter())
-                    .filter(|(_, window)| entry.overlaps(*window))
-                    .map(|(hash, _)| *hash)
-                    .collect();
-                perhaps(&in_time, filter)
-            }
+    /// When a span of that time may have been in any of its records.
+    pub(super) fn window(span: &Span) -> Window {
+        Window::around(span, SLACK)
+    }
+
+    /// Hashes of keys, with their windows, that decide on batches of a kind.
+    fn asked(&self, kind: Kind) -> Vec<(u64, Window)> {
+        let always = |key: LinkKey| (link_hash(&key), Window::ALL);
+        match (self, kind) {
+            (Self::Spans { asked, .. }, Kind::Spans) => asked.clone(),
             (Self::Spans { ids, .. }, Kind::Links) => {
-                let keys = ids.iter().flat_map(|id| [LinkKey::Child(*id), LinkKey::Parent(*id)]);
-                perhaps(&keys.map(|key| link_hash(&key)).collect::<Vec<_>>(), filter)
+                let keys = ids.keys().flat_map(|id| [LinkKey::Child(*id), LinkKey::Parent(*id)]);
+                keys.map(always).collect()
             }
+            (Self::Before { .. }, Kind::Spans) => Vec::new(),
+            (Self::Before { staying, .. }, Kind::Links) => {
+                staying.iter().map(|id| always(LinkKey::Child(*id))).collect()
+            }
+        }
+    }
+
+    /// `may_hold`: whether it may hold something of what was asked.
+    fn verdict(&self, entry: &Entry, may_hold: bool) -> Verdict {
+        match (self, entry.kind) {
+            (Self::Spans { .. }, _) if may_hold => Verdict::Perhaps,
+            (Self::Spans { .. }, _) => Verdict::Stays,
             (Self::Before { limit, .. }, _) if entry.min_start >= *limit => Verdict::Stays,
             (Self::Before { limit, .. }, Kind::Spans) if entry.max_end < *limit => Verdict::Goes,
             (Self::Before { .. }, Kind::Spans) => Verdict::Perhaps,
-            (Self::Before { limit, staying }, Kind::Links) => {
-                let keys = staying.iter().map(|id| link_hash(&LinkKey::Child(*id)));
-                match perhaps(&keys.collect::<Vec<_>>(), filter) {
-                    Verdict::Stays if entry.max_start < *limit => Verdict::Goes,
-                    _ => Verdict::Perhaps,
+            (Self::Before { limit, .. }, Kind::Links) => {
+                match !may_hold && entry.max_start < *limit {
+                    true => Verdict::Goes,
+                    false => Verdict::Perhaps,
                 }
             }
         }
@@ -87,7 +109,7 @@ impl Doomed {
     fn has_span(&mut self, span: &Span) -> bool {
         match self {
             Self::Spans { ids, names, .. } => {
-                let is_it = ids.contains(&span.id);
+                let is_it = ids.contains_key(&span.id);
                 if is_it {
                     names.insert((span.service.clone(), span.name.clone()));
                 }
@@ -106,7 +128,7 @@ impl Doomed {
     fn has_link(&self, link: &Link) -> bool {
         match self {
             Self::Spans { ids, .. } => {
-                ids.contains(&link.child) || link.parent.is_some_and(|it| ids.contains(&it))
+                ids.contains_key(&link.child) || link.parent.is_some_and(|it| ids.contains_key(&it))
             }
             Self::Before { limit, staying } => {
                 link.child_start < *limit && !staying.contains(&link.child)
@@ -120,31 +142,29 @@ impl Doomed {
     }
 }
 
-fn perhaps(hashes: &[u64], filter: impl FnOnce() -> Filter) -> Verdict {
-    if hashes.is_empty() {
-        return Verdict::Stays;
-    }
-    let filter = filter();
-    match hashes.iter().any(|hash| filter.may_hold(*hash)) {
-        true => Verdict::Perhaps,
-        false => Verdict::Stays,
-    }
-}
-
 impl Writer {
     /// Removes what goes out of some batches of a kind with numbers above `behind`, and counts it.
     /// Returns the number that it came to; `None` at the end.
     pub(super) fn remove_piece(
         &mut self,
-        kind: Kind,
-        behind: i64,
+        (kind, behind): (Kind, i64),
         doomed: &mut Doomed,
         removed: &mut Removed,
+        counters: &Counters,
     ) -> rusqlite::Result<Option<i64>> {
         self.refresh()?;
         let next = |entry: &&Entry| entry.id > behind;
         let entries: Vec<Entry> =
             self.catalogue.of(kind).filter(next).take(PIECE_ASKED).copied().collect();
+        let Some(last) = entries.last() else { return Ok(None) };
+        let candidates = Keys::new(0, SLICES_BYTES).candidates(
+            &self.connection,
+            &self.catalogue,
+            (kind, behind, last.id),
+            &doomed.asked(kind),
+            counters,
+        )?;
+        let holders: BTreeSet<i64> = candidates.iter().map(|(entry, _)| entry.id).collect();
         let (mut gone, mut rows, mut reached) = (Vec::new(), Vec::new(), None);
         let mut count = Removed::default();
         let mut looked_at = 0;
@@ -153,14 +173,8 @@ impl Writer {
                 break;
             }
             reached = Some(entry.id);
-            let filter = self.filter(entry.id)?;
-            let is_readable = filter.is_some();
-            let all = || filter.unwrap_or_default();
-            let verdict = match doomed.verdict(&entry, all) {
-                Verdict::Stays if !is_readable && doomed.takes_unreadable() => Verdict::Perhaps,
-                verdict => verdict,
-            };
-            if matches!(verdict, Verdict::Stays) {
+            let verdict = doomed.verdict(&entry, holders.contains(&entry.id));
+            if verdict == Verdict::Stays {
                 continue;
             }
             looked_at += 1;
@@ -206,20 +220,20 @@ impl Writer {
         };
         match entry.kind {
             Kind::Spans => {
-                let Ok(block) = encode::read_spans(&body, &mut self.decompressor) else {
+                let block = encode::read_spans(&body, &mut self.decompressor).ok();
+                let Some(all) = block.and_then(|block| block.spans()) else {
                     return Ok(unreadable(count));
                 };
-                let all = (0..block.len()).map(|index| block.span(index));
-                let left: Vec<Span> = all.filter(|span| !doomed.has_span(span)).collect();
-                if left.len() == block.len() {
+                let left: Vec<&Span> = all.iter().filter(|span| !doomed.has_span(span)).collect();
+                if left.len() == all.len() {
                     return Ok(None);
                 }
-                let left: Vec<&Span> = left.iter().collect();
                 let mut pace = self.pace();
-                self.encode(&left, WRITTEN_LEVEL, &mut pace).map_err(write::unfit).map(Some)
+                self.encode(&left, &mut pace).map_err(write::unfit).map(Some)
             }
             Kind::Links => {
-                let Ok(links) = encode::read_links(&body, &mut self.decompressor) else {
+                let links = encode::read_links(&body, &mut self.decompressor).ok();
+                let Some(links) = links.and_then(|links| links.all()) else {
                     return Ok(unreadable(count));
                 };
                 let left: Vec<&Link> = links.iter().filter(|it| !doomed.has_link(it)).collect();
@@ -227,16 +241,9 @@ impl Writer {
                     return Ok(None);
                 }
                 let mut pace = self.pace();
-                self.encode_links(&left, WRITTEN_LEVEL, &mut pace).map_err(write::unfit).map(Some)
+                self.encode_links(&left, &mut pace).map_err(write::unfit).map(Some)
             }
         }
-    }
-
-    /// The filter of a batch; `None` if it cannot be read.
-    fn filter(&self, id: i64) -> rusqlite::Result<Option<Filter>> {
-        let mut query = self.connection.prepare_cached("SELECT data FROM filter WHERE id = ?")?;
-        let data: Option<Vec<u8>> = query.query_row([id], |row| row.get(0)).optional()?;
-        Ok(data.and_then(Filter::from_bytes))
     }
 
     /// Removes gaps that ended before `limit`.

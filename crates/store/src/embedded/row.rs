@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use deeptrace_model::{
-    Attributes, ConnectionId, Exchange, ExchangeKind, Pid, ProcessKey, Span, SpanKind, SpanStatus,
-    Tid, Touch, TraceContext, UnitId,
+    ConnectionId, Exchange, ExchangeKind, Pid, ProcessKey, Span, SpanKind, SpanStatus, Tid, Touch,
+    UnitId, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use super::column::columns;
 /// What spans of one connection, side and set of threads have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Common {
-    /// Index into the strings.
+    /// Index into the strings; the first, as it is read alone.
     pub(super) service: u32,
     /// Index into the strings.
     pub(super) protocol: u32,
@@ -88,9 +88,9 @@ impl Common {
 /// What few spans have at all.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Extra {
-    pub(super) attributes: Attributes,
+    /// Names by their index into the strings.
+    pub(super) attributes: Vec<(u32, Value)>,
     pub(super) status_message: Option<String>,
-    pub(super) context: Option<TraceContext>,
     pub(super) unknown: Vec<Cow<'static, str>>,
     pub(super) truncated: bool,
     pub(super) lost_events: u32,
@@ -105,7 +105,9 @@ pub(super) fn touches(span: &Span) -> [Touch; 4] {
 
 columns! {
     /// One span.
-    Row {
+    Row,
+    /// Spans.
+    Rows {
         id: Fixed,
         /// Nanoseconds since the epoch.
         start: Delta,
@@ -165,6 +167,16 @@ fn flags(span: &Span) -> u64 {
         | u64::from(span.response.is_some()) << 8
 }
 
+/// The kind that flags say.
+pub(super) fn kind(flags: u64) -> SpanKind {
+    KINDS[((flags & 7) as usize).min(KINDS.len() - 1)]
+}
+
+/// The status that flags say.
+pub(super) fn status(flags: u64) -> SpanStatus {
+    STATUSES[((flags >> 3 & 3) as usize).min(STATUSES.len() - 1)]
+}
+
 impl Row {
     /// Of a span, without the indices.
     pub(super) fn of(span: &Span, touches: &[Touch; 4]) -> Self {
@@ -194,31 +206,28 @@ impl Row {
         }
     }
 
-    pub(super) fn kind(&self) -> SpanKind {
-        KINDS[((self.flags & 7) as usize).min(KINDS.len() - 1)]
-    }
-
-    pub(super) fn status(&self) -> SpanStatus {
-        STATUSES[((self.flags >> 3 & 3) as usize).min(STATUSES.len() - 1)]
-    }
-
-    /// Nanoseconds since the epoch.
-    pub(super) fn end(&self) -> u64 {
-        let calls = self.time_1.wrapping_add(self.time_2).wrapping_add(self.time_3);
-        self.start.wrapping_add(calls).wrapping_add(self.rest)
-    }
-
     pub(super) fn has_response_calls(&self) -> bool {
         self.flags >> 8 & 1 == 1
     }
+}
 
-    pub(super) fn exchange(&self, confidence: f32) -> Exchange {
+impl Rows {
+    /// When span `index` ends, in nanoseconds since the epoch.
+    pub(super) fn end(&self, index: usize) -> u64 {
+        let steps = [&self.time_1, &self.time_2, &self.time_3, &self.rest];
+        let start = self.start.get(index);
+        steps.iter().fold(start, |end, step| end.wrapping_add(step.get(index)))
+    }
+
+    /// The exchange of span `index`.
+    pub(super) fn exchange(&self, index: usize, confidence: f32) -> Exchange {
+        let flags = self.flags.get(index);
         Exchange {
-            kind: EXCHANGES[((self.flags >> 5 & 3) as usize).min(EXCHANGES.len() - 1)],
-            request: self.request,
-            response: (self.flags >> 7 & 1 == 1).then_some(self.response),
-            stream: self.stream,
-            request_hash: self.request_hash,
+            kind: EXCHANGES[((flags >> 5 & 3) as usize).min(EXCHANGES.len() - 1)],
+            request: self.request.get(index),
+            response: (flags >> 7 & 1 == 1).then(|| self.response.get(index)),
+            stream: self.stream.get(index),
+            request_hash: self.request_hash.get(index),
             confidence,
         }
     }

@@ -68,31 +68,21 @@ impl Writer {
         Pace::new(self.is_gentle && !is_behind)
     }
 
-    /// Spans, by start, as rows compressed at that level of zstd.
-    pub(super) fn encode(
-        &mut self,
-        spans: &[&Span],
-        level: i32,
-        pace: &mut Pace,
-    ) -> Result<Vec<Row>, String> {
-        let mut other = None;
-        let packer = packer(&mut self.packer, &mut other, level)?;
-        let rows = encode::spans(spans, packer, &mut self.room, pace);
+    /// Spans, by start, as rows.
+    pub(super) fn encode(&mut self, spans: &[&Span], pace: &mut Pace) -> Result<Vec<Row>, String> {
+        let rows = encode::spans(spans, &mut self.packer, &mut self.room, pace);
         self.encoded = Some(Instant::now());
         rows
     }
 
-    /// Links, by start of their child, as rows compressed at that level of zstd.
+    /// Links, by start of their child, as rows.
     pub(super) fn encode_links(
         &mut self,
         links: &[&Link],
-        level: i32,
         pace: &mut Pace,
     ) -> Result<Vec<Row>, String> {
-        let mut other = None;
-        let packer = packer(&mut self.packer, &mut other, level)?;
         let rows = links.chunks(BATCH_LEN_MAX);
-        rows.map(|links| encode::links(links, packer, pace)).collect()
+        rows.map(|links| encode::links(links, &mut self.packer, pace)).collect()
     }
 
     /// Writes all of `batch` or nothing.
@@ -107,10 +97,10 @@ impl Writer {
         // One for all of it: that spans were encoded just now does not mean that more is waiting.
         let mut pace = self.pace();
         let minutes = rollups::minutes(&spans, &mut self.joining, &mut pace);
-        rows.extend(self.encode(&spans, WRITTEN_LEVEL, &mut pace).map_err(unfit)?);
+        rows.extend(self.encode(&spans, &mut pace).map_err(unfit)?);
         let mut links: Vec<_> = batch.links.iter().collect();
         links.sort_by_key(|link| (link.child_start, link.child));
-        rows.extend(self.encode_links(&links, WRITTEN_LEVEL, &mut pace).map_err(unfit)?);
+        rows.extend(self.encode_links(&links, &mut pace).map_err(unfit)?);
         let transaction = begin(&mut self.connection)?;
         rows.iter().try_for_each(|row| insert(&transaction, row))?;
         batch.gaps.iter().try_for_each(|gap| insert_gap(&transaction, gap))?;
@@ -121,18 +111,6 @@ impl Writer {
     pub(super) fn heartbeat(&mut self, now: WallTime) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)";
         self.connection.prepare_cached(sql)?.execute(params![LAST_ALIVE, now.0 as i64]).map(drop)
-    }
-}
-
-/// The one at hand, or one that is made for a higher level: its memory is given back after it.
-fn packer<'a>(
-    written: &'a mut Packer,
-    other: &'a mut Option<Packer>,
-    level: i32,
-) -> Result<&'a mut Packer, String> {
-    match level {
-        WRITTEN_LEVEL => Ok(written),
-        level => Ok(other.insert(Packer::new(level).map_err(|error| error.to_string())?)),
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use deeptrace_model::{AttributeSet, ConnectionId, Payload, Span, Text, Touch};
+use deeptrace_model::{AttributeSet, ConnectionId, Payload, Span, Text, Touch, TraceContext};
 use rustc_hash::FxHashMap;
 
 use super::column::put;
 use super::filter::span_hash;
 use super::pace::Pace;
 use super::row::{Common, Extra, NONE, Row, is_common, touches};
+use super::table;
 use crate::SpanKey;
 
 /// Room that one block after the other is written in: fresh memory would cost as much as writing.
@@ -33,6 +34,8 @@ pub(super) struct Writing<'a> {
     /// The last span of each connection: the next one is mostly like it.
     latest: Numbered<ConnectionId, Option<Latest<'a>>>,
     extras: Vec<Extra>,
+    /// Ids of applications' traces, with the number of their extra, one more.
+    contexts: Vec<(u64, TraceContext)>,
     /// Positions of the last span of each common.
     last: Vec<(u64, u64)>,
     bytes: usize,
@@ -84,6 +87,7 @@ impl<'a> Writing<'a> {
             commons: Numbered::default(),
             latest: Numbered::default(),
             extras: Vec::new(),
+            contexts: Vec::new(),
             last: Vec::new(),
             bytes: 0,
             room,
@@ -183,7 +187,7 @@ impl<'a> Writing<'a> {
         number
     }
 
-    fn extra(&mut self, span: &Span) -> u64 {
+    fn extra(&mut self, span: &'a Span) -> u64 {
         let own = span.attributes.own();
         let is_plain = own.is_empty()
             && span.status_message.is_none()
@@ -195,15 +199,18 @@ impl<'a> Writing<'a> {
             return 0;
         }
         self.bytes += size_of::<Extra>() + size(own);
+        let attributes = own.iter().map(|(name, value)| (self.string(name), value.clone()));
+        let attributes = attributes.collect();
         self.extras.push(Extra {
-            attributes: own.to_vec().into(),
+            attributes,
             status_message: span.status_message.clone(),
-            context: span.trace_context,
             unknown: span.unknown.clone(),
             truncated: span.truncated,
             lost_events: span.lost_events,
         });
-        self.extras.len() as u64
+        let number = self.extras.len() as u64;
+        self.contexts.extend(span.trace_context.map(|context| (number, context)));
+        number
     }
 
     /// Spans in it.
@@ -219,19 +226,40 @@ impl<'a> Writing<'a> {
     /// Ends the block: its bytes and keys are in the room.
     pub(super) fn finish(self, pace: &mut Pace) -> postcard::Result<()> {
         debug_assert!(self.commons.values.iter().all(|common| common.service != NONE));
-        let sets: Vec<_> = self.sets.values.iter().map(|set| set.as_slice()).collect();
-        let Room { rows, plain, .. } = self.room;
+        let Self {
+            mut strings, sets, payloads, commons, extras, contexts: of_contexts, room, ..
+        } = self;
+        let mut numbered = Vec::with_capacity(sets.values.len());
+        for set in sets.values {
+            let named = set.as_slice().iter();
+            let names: Vec<_> =
+                named.map(|(name, value)| (strings.number(name, |it| it), value)).collect();
+            numbered.push(names);
+        }
+        let Room { rows, plain, .. } = room;
         let mut out = std::mem::take(plain);
-        out = postcard::to_extend(&self.strings.values, out)?;
-        out = postcard::to_extend(&sets, out)?;
-        out = postcard::to_extend(&self.payloads.values, out)?;
-        out = postcard::to_extend(&self.commons.values, out)?;
-        out = postcard::to_extend(&self.extras, out)?;
+        table::write(strings.values.iter(), &mut out)?;
+        table::write(numbered.iter(), &mut out)?;
+        table::write(payloads.values.iter(), &mut out)?;
+        pace.step();
+        table::write(commons.values.iter(), &mut out)?;
+        table::write(extras.iter(), &mut out)?;
+        contexts(&of_contexts, &mut out);
         put(rows.len() as u64, &mut out);
         pace.step();
         Row::write(rows, &mut out, pace);
         *plain = out;
         Ok(())
+    }
+}
+
+/// Appends ids of applications' traces, each with the number of its extra, one more.
+pub(super) fn contexts(contexts: &[(u64, TraceContext)], out: &mut Vec<u8>) {
+    put(contexts.len() as u64, out);
+    for (extra, context) in contexts {
+        put(*extra, out);
+        out.extend_from_slice(&{ context.trace }.0.to_le_bytes());
+        out.extend_from_slice(&context.parent.to_le_bytes());
     }
 }
 

@@ -1,5 +1,8 @@
 //! Sums of minutes and hours, by operation and by calls between services.
 
+use deeptrace_model::{Exchange, REPORTED};
+use deeptrace_store::EdgeRollup;
+
 use super::*;
 
 #[test]
@@ -133,5 +136,25 @@ fn who_takes_an_item_is_called_by_who_put_it() {
         let [row] = &edges[..] else { panic!("{edges:?}") };
         assert_eq!(row.edge.caller, Some(put));
         assert_eq!(row.edge.callee, Callee::Service(taken));
+    });
+}
+
+#[test]
+fn a_time_that_an_application_made_up_separates_no_two_sides() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        // Between the two by its start, and long after them by its end.
+        let (start, end) = (WallTime(span(2).start.0 + 1), WallTime(BEGIN + 1_000_000 * SECOND));
+        let (id, protocol) = (SpanId(77), REPORTED.into());
+        let exchange = Exchange::unseen(id);
+        let reported = Span { id, protocol, start, end, exchange, ..span(9) };
+        store
+            .write(&Batch { spans: vec![span(2), reported, span(3)], ..Batch::default() })
+            .unwrap();
+        let edges = store.rollups(Window::ALL, Step::Whole, None).unwrap().edges;
+        let is_joined = |row: &&EdgeRollup| {
+            row.edge.caller.is_some() && matches!(row.edge.callee, Callee::Service(_))
+        };
+        assert_eq!(edges.iter().filter(is_joined).count(), 1, "{edges:?}");
     });
 }
