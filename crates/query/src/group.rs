@@ -98,6 +98,7 @@ impl Told {
         needs: impl Iterator<Item = &'a Lookups>,
     ) -> Result<(), StoreError> {
         let (mut spans, mut links, mut limit) = (Vec::new(), Vec::new(), 0_usize);
+        let mut windows: Vec<Window> = Vec::new();
         for need in needs {
             limit = limit.saturating_add(need.limit);
             for it in &need.spans {
@@ -114,12 +115,9 @@ impl Told {
                     links.push(*it);
                 }
             }
-            if let Some(window) = need.gaps
-                && self.gaps.iter().all(|(other, _)| *other != window)
-            {
-                self.gaps.push((window, store.gaps(window, GAPS_MAX)?));
-            }
+            windows.extend(need.gaps);
         }
+        self.ask_gaps(store, &windows)?;
         if !spans.is_empty() {
             let found = store.spans(&spans, limit)?;
             self.take_spans(&spans, &found);
@@ -127,6 +125,23 @@ impl Told {
         if !links.is_empty() {
             let found = store.links(&links, limit)?;
             self.take_links(&links, &found);
+        }
+        Ok(())
+    }
+
+    /// Asks once for all windows; for each of them where there are too many gaps in all.
+    fn ask_gaps(&mut self, store: &dyn Store, windows: &[Window]) -> Result<(), StoreError> {
+        let Some(all) = windows.iter().copied().reduce(Window::union) else { return Ok(()) };
+        let gaps = store.gaps(all, GAPS_MAX)?;
+        let is_whole = gaps.len() < GAPS_MAX;
+        for window in windows {
+            let gaps = match is_whole {
+                true => {
+                    gaps.iter().filter(|gap| window.overlaps(gap.from, gap.to)).cloned().collect()
+                }
+                false => store.gaps(*window, GAPS_MAX)?,
+            };
+            self.gaps.push((*window, gaps));
         }
         Ok(())
     }
@@ -176,8 +191,8 @@ impl Told {
                 answers.links.extend(asked.found.iter().cloned());
             }
         }
-        let gaps = self.gaps.iter().filter(|(window, _)| need.gaps == Some(*window));
-        answers.gaps.extend(gaps.flat_map(|(_, gaps)| gaps.iter().cloned()));
+        let gaps = self.gaps.iter().find(|(window, _)| need.gaps == Some(*window));
+        answers.gaps.extend(gaps.into_iter().flat_map(|(_, gaps)| gaps.iter().cloned()));
         answers
     }
 }
