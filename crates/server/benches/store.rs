@@ -190,11 +190,32 @@ fn told(trace: &Value) -> Told {
         .collect()
 }
 
-/// The time that 99 of 100 questions take at most, and half of them, in milliseconds.
-fn tell_times(name: &str, mut times: Vec<f64>) {
-    times.sort_by(f64::total_cmp);
-    tell(&format!("{name} p50"), times[times.len() / 2]);
-    tell(&format!("{name} p99"), times[times.len() * 99 / 100]);
+/// Milliseconds that questions took, and how many of them this process worked.
+#[derive(Default)]
+struct Times {
+    all: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Times {
+    fn take<T>(&mut self, ask: impl FnOnce() -> T) -> T {
+        let (clock, cpu) = (Instant::now(), cpu_seconds());
+        let answer = ask();
+        self.cpu.push((cpu_seconds() - cpu) * 1e3);
+        self.all.push(clock.elapsed().as_secs_f64() * 1e3);
+        answer
+    }
+
+    /// The time that 99 of 100 questions take at most, and half of them.
+    fn tell(mut self, name: &str) {
+        for (name, times) in
+            [(name.to_owned(), &mut self.all), (format!("{name} CPU"), &mut self.cpu)]
+        {
+            times.sort_by(f64::total_cmp);
+            tell(&format!("{name} p50"), times[times.len() / 2]);
+            tell(&format!("{name} p99"), times[times.len() * 99 / 100]);
+        }
+    }
 }
 
 fn ask(demo: &Demo, data: &Path, rounds: u64) {
@@ -205,33 +226,32 @@ fn ask(demo: &Demo, data: &Path, rounds: u64) {
     tell("open", clock.elapsed().as_secs_f64() * 1e3);
     assert!(stats.spans > 0);
     let limits = Limits { similarity_threshold: 0.0, ..Limits::default() };
-    let (mut times, mut traces) = (Vec::new(), Vec::new());
+    let (mut times, mut traces) = (Times::default(), Vec::new());
     for trace in chosen(demo, rounds) {
         let id = trace.id.to_string();
-        let clock = Instant::now();
-        let answer =
-            serde_json::to_vec(&answers::trace(&*store, &id, &View::ALL, limits).unwrap()).unwrap();
-        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let answer = times.take(|| {
+            let answer = answers::trace(&*store, &id, &View::ALL, limits).unwrap();
+            serde_json::to_vec(&answer).unwrap()
+        });
         let told = told(&serde_json::from_slice(&answer).unwrap());
         assert_eq!(told.len(), trace.spans.len(), "trace {id}");
         traces.push((id, told));
     }
-    tell_times("trace", times);
-    let (mut times, mut searches) = (Vec::new(), Vec::new());
+    times.tell("trace");
+    let (mut times, mut searches) = (Times::default(), Vec::new());
     for window in windows(demo, rounds) {
         let filter = Filter {
             service: Some(demo.entry()),
             min_duration: Some(LONG),
             ..Filter::in_window(window)
         };
-        let clock = Instant::now();
-        let page = deeptrace_query::search(&*store, &filter, None, LIMIT, limits).unwrap();
-        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let search = || deeptrace_query::search(&*store, &filter, None, LIMIT, limits).unwrap();
+        let page = times.take(search);
         let ids: BTreeSet<String> = page.traces.iter().map(|it| it.id.to_string()).collect();
         searches.push(ids);
     }
     tell("found", searches.iter().map(BTreeSet::len).sum::<usize>() as f64 / QUESTIONS as f64);
-    tell_times("search", times);
+    times.tell("search");
     let clock = Instant::now();
     let rollups = store.rollups(Window::ALL, Step::Whole, None).unwrap();
     tell("rollups", clock.elapsed().as_secs_f64() * 1e3);
@@ -293,39 +313,34 @@ fn ask_jaeger(demo: &Demo, data: &Path, url: &str, rounds: u64) {
     let answers = fs::read(data.with_extension("answers")).unwrap();
     let (traces, searches): (Vec<(String, Told)>, Vec<BTreeSet<String>>) =
         serde_json::from_slice(&answers).unwrap();
-    let (mut times, mut equal) = (Vec::new(), 0);
+    let (mut times, mut equal) = (Times::default(), 0);
     for (id, expected) in traces {
-        let clock = Instant::now();
-        let answer = get(&format!("/api/traces/{id}"));
-        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        let answer = times.take(|| get(&format!("/api/traces/{id}")));
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         equal += usize::from(told_by_jaeger(&answer["data"][0]) == expected);
     }
-    tell_times("trace", times);
+    times.tell("trace");
     tell("equal traces", equal as f64);
-    let (mut times, mut equal) = (Vec::new(), 0);
+    let (mut times, mut equal) = (Times::default(), 0);
     for (window, expected) in windows(demo, rounds).zip(searches) {
         let (from, to) = (window.from.0 / 1000, window.to.0 / 1000);
         let (service, long) = (demo.entry(), LONG.0 / 1000);
-        let clock = Instant::now();
-        let answer = get(&format!(
+        let path = format!(
             "/api/traces?service={service}&start={from}&end={to}&minDuration={long}us&limit={LIMIT}"
-        ));
-        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        );
+        let answer = times.take(|| get(&path));
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         let traces = answer["data"].as_array().cloned().unwrap_or_default();
         let id = |trace: &Value| trace["traceID"].as_str().unwrap_or_default().to_owned();
         equal += usize::from(traces.iter().map(id).collect::<BTreeSet<_>>() == expected);
     }
-    tell_times("search", times);
+    times.tell("search");
     tell("equal searches", equal as f64);
-    let mut times = Vec::new();
+    let mut times = Times::default();
     for _ in 0..QUESTIONS {
-        let clock = Instant::now();
-        get("/api/services");
-        times.push(clock.elapsed().as_secs_f64() * 1e3);
+        times.take(|| get("/api/services"));
     }
-    tell_times("least answer", times);
+    times.tell("least answer");
 }
 
 fn told_by_jaeger(trace: &Value) -> Told {

@@ -54,8 +54,12 @@ fn ours(bench: &Bench, table: &mut Table) -> Result<Figures> {
     row("opening", "open", "ms", Aim::AtMost(1_000.0));
     row("trace by id, p50", "trace p50", "ms", Aim::None);
     row("trace by id, p99", "trace p99", "ms", Aim::AtMost(10.0));
+    row("  of that CPU, p50", "trace CPU p50", "ms", Aim::None);
+    row("  of that CPU, p99", "trace CPU p99", "ms", Aim::None);
     row("search by service, duration and time, p50", "search p50", "ms", Aim::None);
     row("search by service, duration and time, p99", "search p99", "ms", Aim::AtMost(150.0));
+    row("  of that CPU, p50", "search CPU p50", "ms", Aim::None);
+    row("  of that CPU, p99", "search CPU p99", "ms", Aim::None);
     row("sums of all time", "rollups", "ms", Aim::None);
     row("memory for these answers", "asked MiB", "MiB", Aim::None);
     row("dropping the oldest seventh", "drop", "s", Aim::AtMost(1.0));
