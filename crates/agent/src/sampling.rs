@@ -10,7 +10,7 @@ mod recent;
 mod relay;
 mod room;
 
-use deeptrace_model::{BootTime, Clock, Duration};
+use deeptrace_model::{BootTime, Clock, Duration, Gap, GapCause};
 
 pub use rates::Sampling;
 pub use relay::{Alone, Reach, Relay};
@@ -25,6 +25,7 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// Lets traces pass that are kept.
 pub struct Sampler {
+    sampling: Sampling,
     relay: Box<dyn Relay>,
     /// `None` while every trace is kept.
     room: Option<Room>,
@@ -35,8 +36,8 @@ pub struct Sampler {
 impl Sampler {
     /// `link_wait` is the pipeline's: when links come at the latest.
     pub fn new(sampling: Sampling, link_wait: Duration, relay: Box<dyn Relay>) -> Self {
-        let room = (!sampling.keeps_all()).then(|| Room::new(sampling, link_wait));
-        Self { relay, room, passed: BootTime(0), published: BootTime(0) }
+        let room = (!sampling.keeps_all()).then(|| Room::new(sampling.clone(), link_wait));
+        Self { sampling, relay, room, passed: BootTime(0), published: BootTime(0) }
     }
 
     /// Other rates from now on. What waits is kept when all is kept from now on.
@@ -50,6 +51,14 @@ impl Sampler {
             Some(room) => room.set(sampling.clone(), link_wait),
             None if sampling.keeps_all() => {}
             None => self.room = Some(Room::new(sampling.clone(), link_wait)),
+        }
+        if *sampling != self.sampling {
+            // Parts of traces that are under way went by the old rates, and agents change one after the other.
+            let around =
+                Duration(sampling.wait.max(self.sampling.wait).0.saturating_add(TOGETHER.0));
+            let (from, to) = (clock.wall.minus(around), clock.wall.plus(around));
+            out.gaps.push(Gap { from, to, cause: GapCause::SampledOut, events: 0, bytes: 0 });
+            self.sampling = sampling.clone();
         }
     }
 

@@ -40,6 +40,11 @@ enum Fault {
         at: u64,
         back: u64,
     },
+    /// Other rates from then on, at one agent after the other.
+    Changed {
+        at: u64,
+        config: &'static str,
+    },
     /// A share of what is relayed is lost, of which those know who should have heard it.
     Lost {
         share: f64,
@@ -140,6 +145,30 @@ const CASES: &[Case] = &[
         mix: Mix { errors: 0.01, ..MIX },
         fault: Fault::Killed { host: 1, at: 90 * SECOND, back: 95 * SECOND },
         share: 0.1,
+        by_service: &[],
+    },
+    Case {
+        name: "a rate that falls",
+        config: "sampling_rate = 0.5",
+        mix: MIX,
+        fault: Fault::Changed { at: 100 * SECOND, config: TENTH },
+        share: 0.26,
+        by_service: &[],
+    },
+    Case {
+        name: "sampling switched on",
+        config: "",
+        mix: MIX,
+        fault: Fault::Changed { at: 150 * SECOND, config: TENTH },
+        share: 0.68,
+        by_service: &[],
+    },
+    Case {
+        name: "sampling switched off",
+        config: TENTH,
+        mix: MIX,
+        fault: Fault::Changed { at: 150 * SECOND, config: "" },
+        share: 0.44,
         by_service: &[],
     },
     Case {
@@ -292,6 +321,13 @@ fn run(case: &Case, shop: &Shop) -> Stored {
                     *sampler_of = sampler(case.config, host, &hub);
                 }
                 continue;
+            }
+            if let Fault::Changed { at, config } = case.fault
+                && now == at + host as u64 * 2 * SECOND
+            {
+                let wait = Correlation::default().link_wait_ms;
+                let (sampling, wait) = (meant(config).sampling, Duration::from_millis(wait));
+                sampler_of.set(&sampling, wait, clock(now), &mut batches[host]);
             }
             sampler_of.pass(&mut batches[host], clock(now));
             stored.take(&mut batches[host]);
