@@ -12,7 +12,9 @@ use deeptrace_agent::config::Config;
 use deeptrace_agent::sampling::{Reach, Relay, Sampler};
 use deeptrace_agent::sink::Batch;
 use deeptrace_agent::written::{Agents, Correlation};
-use deeptrace_model::{BootTime, Clock, Duration, Gap, GapCause, SpanId, WallTime};
+use deeptrace_model::{
+    BootTime, Clock, Duration, Gap, GapCause, SpanId, TraceContext, TraceId, WallTime,
+};
 use fastrand::Rng;
 use shop::{BOOT, Item, MS, Mix, SECOND, Shop};
 
@@ -257,6 +259,8 @@ struct Stored {
     twice: usize,
     published: u64,
     counters: BTreeMap<&'static str, u64>,
+    /// Bytes that waited at all hosts together, at most.
+    waiting_max: u64,
 }
 
 impl Stored {
@@ -332,6 +336,13 @@ fn run(case: &Case, shop: &Shop) -> Stored {
             sampler_of.pass(&mut batches[host], clock(now));
             stored.take(&mut batches[host]);
         }
+        let mut waiting = 0;
+        for sampler in &samplers {
+            sampler.counters(&mut |name, value| {
+                waiting += if name == "sampling_waiting_bytes" { value } else { 0 };
+            });
+        }
+        stored.waiting_max = stored.waiting_max.max(waiting);
     }
     for sampler in &mut samplers {
         let mut batch = Batch::default();
@@ -341,6 +352,52 @@ fn run(case: &Case, shop: &Shop) -> Stored {
     }
     stored.published = hub.lock().unwrap().published;
     stored
+}
+
+#[test]
+fn one_trace_id_for_everything_takes_no_more_room() {
+    let mix = Mix { errors: 0.01, ..MIX };
+    let mut shop = Shop::new(9, 8_000, SECONDS, mix);
+    let context = TraceContext { trace: TraceId(1), parent: 1 };
+    for made in &mut shop.made {
+        if let Item::Span(span) = &mut made.item {
+            span.trace_context = Some(context);
+        }
+    }
+    let case = Case {
+        name: "one id",
+        config: WANTED,
+        mix,
+        fault: Fault::None,
+        share: 1.0,
+        by_service: &[],
+    };
+    let stored = run(&case, &shop);
+    let all: usize = shop.truths.iter().map(|truth| truth.spans.len()).sum();
+    assert_eq!(stored.spans.len(), all);
+    // Each host began anew several times.
+    assert_eq!(stored.counters["sampling_dropped_full_spans_total"], 0);
+    assert!(stored.counters["sampling_fragments"] <= HOSTS as u64, "{:?}", stored.counters);
+}
+
+#[test]
+fn what_waits_has_a_limit_and_a_gap_tells_what_was_dropped() {
+    let shop = Shop::new(11, TRACES, 20, MIX);
+    let case = Case {
+        name: "full",
+        config: "sampling_rate = 0.1\nsampling_buffer_size = 1",
+        mix: MIX,
+        fault: Fault::None,
+        share: 0.1,
+        by_service: &[],
+    };
+    let stored = run(&case, &shop);
+    let dropped = stored.counters["sampling_dropped_full_spans_total"];
+    let told: u64 = (stored.gaps.iter().filter(|gap| gap.cause == GapCause::BufferFull))
+        .map(|gap| gap.events)
+        .sum();
+    assert!(dropped > 0 && told == dropped, "{dropped} dropped, gaps tell of {told}");
+    assert!(stored.waiting_max <= HOSTS as u64 * ((1 << 20) + 4_096), "{}", stored.waiting_max);
 }
 
 #[test]

@@ -35,6 +35,10 @@ use crate::sink::Batch;
 const KEYS_MAX: usize = 1 << 19;
 /// Spans of one fragment, at most: as many as a trace can have.
 const FRAGMENT_MAX: usize = 10_000;
+/// Keys of one fragment that is kept, at most: an application may give everything the same trace id.
+const FRAGMENT_KEYS_MAX: usize = 4 * FRAGMENT_MAX;
+/// What a span's place in a fragment takes in memory, roughly.
+const PLACE_BYTES: usize = 512;
 /// Keys of other agents, and of what was dropped, that are remembered: each of two generations.
 const HEARD_MAX: usize = 1 << 18;
 /// Keys that wait to be published.
@@ -312,10 +316,11 @@ impl Room {
         let Some(fragment) = self.fragments.get_mut(at) else { return };
         fragment.last = now;
         fragment.spans.push(slot);
-        if has_other_side {
+        if has_other_side && !fragment.is_kept {
             fragment.joined(names.exchange);
         }
-        if !(has_other_side && is_receiver) {
+        // Once it is kept nothing is drawn; that calls have no link yet is asked all the same.
+        if !(is_receiver && (has_other_side || fragment.is_kept)) {
             fragment.entries.push(entry);
         }
         if is_new_trace {
@@ -325,9 +330,14 @@ impl Room {
         if is_door {
             fragment.doors.push(names.exchange[0]);
         }
-        let (is_kept, spans) = (fragment.is_kept, fragment.spans.len());
-        if is_kept || is_wanted || is_heard {
+        let (spans, keys) = (fragment.spans.len(), fragment.keys.len());
+        if fragment.is_kept || is_wanted || is_heard {
             self.keep(at, now);
+            if keys > FRAGMENT_KEYS_MAX {
+                // What follows of it is kept all the same.
+                self.heard.insert(names.trace, (), now);
+                self.forget(at);
+            }
             return;
         }
         if is_door && !is_receiver && self.sampling.may_keep(bits) {
@@ -434,6 +444,7 @@ impl Room {
 /// What a span takes in memory, roughly: payloads and attributes are most of it.
 fn bytes(span: &Span) -> usize {
     size_of::<Span>()
+        + PLACE_BYTES
         + span.request_payload.len()
         + span.response_payload.len()
         + span.attributes.own().len() * 96

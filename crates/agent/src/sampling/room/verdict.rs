@@ -100,7 +100,9 @@ impl Room {
     /// The fragment is kept: what waits goes on, and the others are told.
     pub(super) fn keep(&mut self, at: usize, now: BootTime) {
         let Some(fragment) = self.fragments.get_mut(at) else { return };
-        fragment.is_kept = true;
+        if !std::mem::replace(&mut fragment.is_kept, true) {
+            fragment.entries.retain(|entry| !entry.is_receiver);
+        }
         let doors = std::mem::take(&mut fragment.doors);
         let slots = std::mem::take(&mut fragment.spans);
         self.ready.links.append(&mut fragment.links);
@@ -141,7 +143,7 @@ impl Room {
         missed
     }
 
-    fn forget(&mut self, at: usize) -> Option<Fragment> {
+    pub(super) fn forget(&mut self, at: usize) -> Option<Fragment> {
         let fragment = self.fragments.try_remove(at)?;
         for key in &fragment.keys {
             self.keys.remove(key);
