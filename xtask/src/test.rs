@@ -8,6 +8,7 @@ mod metrics;
 mod namespaces;
 mod network;
 mod openapi;
+mod overload;
 mod processes;
 mod program;
 mod rough;
@@ -119,6 +120,10 @@ const STEPS: &[Step] = &[
     Step { long: true, ..step("kernels", "Debian's kernels in an emulator", kernels::kernels) },
     Step { root: true, long: true, ..step("rough", "kill -9, SIGSTOP under load", rough::rough) },
     Step { root: true, long: true, ..step("disk", "a full disk under load", rough::disk) },
+    Step {
+        long: true,
+        ..step("overload", "ten minutes of more than a server can take", overload::overload)
+    },
 ];
 
 const fn step(name: &'static str, holds: &'static str, run: fn() -> Result<()>) -> Step {

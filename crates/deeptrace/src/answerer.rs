@@ -36,7 +36,7 @@ impl Answerer {
             .server
             .open_store(&common.data_dir, Mode::Read)
             .context("cannot open the store")?;
-        audited::note_command(common);
+        audited::note_command(common, "ok");
         let similarity_threshold = loaded.server.threshold;
         Ok(Self::Folder(store, Limits { similarity_threshold, ..Limits::default() }))
     }

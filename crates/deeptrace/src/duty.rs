@@ -10,10 +10,10 @@ use deeptrace_server::duties::{Duties, Guarded, Job, JobState, Place};
 use deeptrace_store::{Mode, StoreError};
 use serde::de::DeserializeOwned;
 
-use crate::Common;
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::progress::Progress;
+use crate::{Common, audited};
 
 /// Between two questions how far a job is.
 const POLL: Duration = Duration::from_millis(200);
@@ -50,6 +50,8 @@ impl Doer {
         }
         match open(Mode::Write) {
             Ok(store) => {
+                // Before it is done: whoever is killed meanwhile has been noted.
+                audited::note_command(common, "begun");
                 let guarded = Guarded::new(store).context("cannot read what was erased")?;
                 let duties = Duties::new(Arc::new(guarded), place(&loaded, common));
                 Ok(Self::Folder(Box::new(duties)))

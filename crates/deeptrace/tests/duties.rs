@@ -232,6 +232,12 @@ fn erasing_leaves_nothing_behind_and_nothing_comes_back() {
     let yes = ["--yes", "--format", "json", "--output", "receipt.json"];
     host.run("data", &[&target[..], &yes].concat());
     assert!(!is_there("data"), "bytes of what was erased are still there");
+    let noted = fs::read_to_string(host.path("data/audit.spool")).unwrap();
+    for action in ["import", "backup", "erase"] {
+        let is_noted =
+            |line: &str| line.contains(&format!("deeptrace {action}\"")) && line.contains("begun");
+        assert!(noted.lines().any(is_noted), "{action}: {noted}");
+    }
     let left: Vec<Value> = originals
         .iter()
         .filter(|it| it["attributes"]["enduser.id"] != "anna@shop.example")

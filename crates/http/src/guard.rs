@@ -25,25 +25,17 @@ pub struct Guard {
     names: Vec<String>,
     /// `None`: the routes decide themselves who may call them.
     token: Option<Token>,
-    /// Routes that may change something without the token from loopback (spans from agents).
-    open: &'static [&'static str],
 }
 
 impl Guard {
     /// For a listener on `listen`, which may be called by `names` where that is not loopback.
     pub fn new(listen: SocketAddr, names: Vec<String>, token: Token) -> Self {
-        Self { listen, names, token: Some(token), open: &[] }
+        Self { listen, names, token: Some(token) }
     }
 
     /// For a listener whose routes decide themselves who may call them: Host and Origin only.
     pub fn of_host(listen: SocketAddr, names: Vec<String>) -> Self {
-        Self { listen, names, token: None, open: &[] }
-    }
-
-    /// Lets these paths be posted to without the token, on a loopback listener.
-    pub fn open(mut self, paths: &'static [&'static str]) -> Self {
-        self.open = paths;
-        self
+        Self { listen, names, token: None }
     }
 
     /// Middleware: checks a request before any route sees it.
@@ -69,11 +61,8 @@ impl Guard {
             check_origin(headers, host)?;
         }
         let is_loopback = self.listen.ip().is_loopback();
-        let is_open = self.open.contains(&request.uri().path());
         match &self.token {
-            Some(token) if !(is_loopback && (reads || is_open)) => {
-                check_token(token, headers, reads)
-            }
+            Some(token) if !(is_loopback && reads) => check_token(token, headers, reads),
             _ => Ok(()),
         }
     }
@@ -171,10 +160,9 @@ mod tests {
         ("127.0.0.1:1", "GET /x", &[("host", "10.0.0.1:1")], "FORBIDDEN"),
         ("127.0.0.1:1", "GET /x", &[], "INVALID_REQUEST"),
         ("127.0.0.1:1", "POST /x", &[("host", "localhost:1")], "UNAUTHORIZED"),
-        ("127.0.0.1:1", "POST /open", &[("host", "localhost:1")], ""),
         (
             "127.0.0.1:1",
-            "POST /open",
+            "POST /x",
             &[("host", "localhost:1"), ("origin", "http://evil.example")],
             "FORBIDDEN",
         ),
@@ -210,12 +198,7 @@ mod tests {
         ("0.0.0.0:1", "GET /x", &[("host", "10.0.0.1:1")], "UNAUTHORIZED"),
         ("0.0.0.0:1", "GET /x", &[("host", "traces.example"), ("authorization", "TOKEN")], ""),
         ("0.0.0.0:1", "GET /x", &[("host", "10.0.0.1:1"), ("cookie", "a=b; COOKIE")], ""),
-        (
-            "0.0.0.0:1",
-            "POST /open",
-            &[("host", "10.0.0.1:1"), ("cookie", "COOKIE")],
-            "UNAUTHORIZED",
-        ),
+        ("0.0.0.0:1", "POST /x", &[("host", "10.0.0.1:1"), ("cookie", "COOKIE")], "UNAUTHORIZED"),
         (
             "0.0.0.0:1",
             "GET /x",
@@ -229,7 +212,7 @@ mod tests {
         let token = Token::random().unwrap();
         for (listen, line, headers, expected) in CASES {
             let names = vec!["traces.example".to_owned()];
-            let guard = Guard::new(listen.parse().unwrap(), names, token.clone()).open(&["/open"]);
+            let guard = Guard::new(listen.parse().unwrap(), names, token.clone());
             let (method, path) = line.split_once(' ').unwrap();
             let mut request = Request::builder().method(method).uri(path);
             for (name, value) in *headers {

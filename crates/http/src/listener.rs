@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::HttpBody;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::UPGRADE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +33,8 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a body.
     pub body_bytes: usize,
+    /// Bytes of all bodies that are taken at once; beyond it a request is answered with 429.
+    pub bodies_bytes: usize,
     /// Time for a TLS hand-shake, and for the head of a request to arrive.
     pub head_timeout: Duration,
     /// Time for an answer to be made (not for WebSockets).
@@ -46,6 +49,7 @@ impl Default for Limits {
         Self {
             connections: 128,
             body_bytes: 4 << 20,
+            bodies_bytes: 64 << 20,
             head_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(30),
         }
@@ -248,6 +252,11 @@ async fn connection(
 
 /// Routes with everything around them: errors in our shape, the guard, body limit, time-out.
 fn finish(routes: Router, guard: Guard, limits: Limits) -> Router {
+    let room = Room {
+        kibibytes: Arc::new(Semaphore::new(limits.bodies_bytes >> 10)),
+        body: limits.body_bytes >> 10,
+        all: limits.bodies_bytes >> 10,
+    };
     routes
         .fallback(|request: Request| async move {
             ApiError::not_found("there is no such route").with("path", request.uri().path())
@@ -258,10 +267,36 @@ fn finish(routes: Router, guard: Guard, limits: Limits) -> Router {
                 .with("method", method)
         })
         .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(room, Room::check))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             within(limits.answer_timeout, request, next)
         }))
         .layer(middleware::from_fn_with_state(guard, Guard::check))
+}
+
+/// Room for bodies. Who may not call is refused before its body is read, and so takes none for long.
+#[derive(Clone)]
+struct Room {
+    kibibytes: Arc<Semaphore>,
+    /// Of one body whose length is not told.
+    body: usize,
+    all: usize,
+}
+
+impl Room {
+    /// Middleware: a request has its room until it is answered.
+    async fn check(State(room): State<Self>, request: Request, next: Next) -> Response {
+        let length = request.body().size_hint().upper();
+        let length = length.map_or(room.body, |bytes| (bytes >> 10) as usize);
+        let length = u32::try_from(length.min(room.all)).unwrap_or(u32::MAX);
+        match room.kibibytes.try_acquire_many(length) {
+            Ok(_taken) => next.run(request).await,
+            Err(_) => {
+                let message = "more comes at once than there is room for; try again in a second";
+                ApiError::too_many(message, 1).into_response()
+            }
+        }
+    }
 }
 
 async fn within(limit: Duration, request: Request, next: Next) -> Response {

@@ -5,12 +5,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::get;
-use deeptrace_http::{ClientFiles, Guard, Identity, Limits, Listener, ServerFiles, Tls, Token};
+use axum::routing::{get, post};
+use deeptrace_http::{ClientFiles, Guard, Identity, Limits, Listener, ServerFiles, Tls};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -65,10 +65,11 @@ impl Authority {
 /// A listener that answers with the version of HTTP that it was asked in.
 async fn start(tls: Option<Tls>, limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
     let routes = Router::new()
-        .route("/", get(|request: Request| async move { format!("{:?}", request.version()) }));
+        .route("/", get(|request: Request| async move { format!("{:?}", request.version()) }))
+        .route("/", post(|body: Bytes| async move { body.len().to_string() }));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap().with_tls(tls);
     let address = listener.address();
-    let guard = Guard::new(address, Vec::new(), Token::random().unwrap());
+    let guard = Guard::of_host(address, Vec::new());
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(listener.serve(routes, guard, limits, stopped));
     (address, stop)
@@ -162,6 +163,44 @@ async fn a_bad_file_never_replaces_a_good_one() {
 
 /// A key in PEM that is none.
 const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+
+/// Bodies that are on their way take room; who has no body, or a small one, is let in all the same.
+#[tokio::test]
+async fn bodies_share_a_bounded_room() {
+    let limits = Limits { bodies_bytes: 1 << 20, ..Limits::default() };
+    let (address, _stop) = start(None, limits).await;
+    let post = |length: usize| {
+        format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
+    };
+    // It says what it is going to send, and does not.
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(post(900 << 10).as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for (head, expected) in [
+        (post(200 << 10), "HTTP/1.1 429 "),
+        (post(0), "HTTP/1.1 200 "),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "HTTP/1.1 200 "),
+    ] {
+        let answer = answer(address, &head).await;
+        assert!(answer.starts_with(expected), "{head}{answer}");
+    }
+    drop(slow);
+    let begun = Instant::now();
+    let whole = format!("{}{}", post(200 << 10), "x".repeat(200 << 10));
+    while !answer(address, &whole).await.starts_with("HTTP/1.1 200 ") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "its room is not given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The first bytes of an answer.
+async fn answer(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = [0; 64];
+    let len = stream.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
 
 /// However little they say: the connection is closed by the listener, so that reading ends.
 #[tokio::test]

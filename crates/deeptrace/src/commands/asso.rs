@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::agent::DEFAULT_URL;
 use super::config::{Shown, Target, print_applied};
-use crate::Common;
 use crate::client::{Client, Method};
 use crate::output::{Output, table};
+use crate::{Common, audited};
 
 /// What can be done with correlation.
 #[derive(Subcommand)]
@@ -237,6 +237,7 @@ fn in_folder(options: &RunOptions, common: &Common) -> Result<()> {
         .server
         .open_store(&common.data_dir, Mode::Write)
         .context("cannot open the store; ask the server that has it open with --server")?;
+    audited::note_command(common, "begun");
     let mut told = Ok(());
     let mut watch = |done: &Done| {
         told = progress(done);
