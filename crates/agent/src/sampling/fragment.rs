@@ -1,7 +1,8 @@
 //! Fragment: what this host has of one trace, as far as its parts were found to belong together.
 
 use deeptrace_model::{
-    BootTime, ConnectionId, Link, Span, SpanId, SpanKind, TraceContext, WallTime, hash64,
+    BootTime, ConnectionId, ExchangeKind, Link, Span, SpanId, SpanKind, TraceContext, WallTime,
+    hash64,
 };
 use rustc_hash::FxHashMap;
 
@@ -83,7 +84,7 @@ impl Names {
         Self {
             id: span.id.0,
             exchange: if is_known { [whole, request] } else { [0; 2] },
-            is_remote: is_known && exchange.kind != deeptrace_model::ExchangeKind::Unix,
+            is_remote: is_known && exchange.kind != ExchangeKind::Unix,
             trace: span.trace_context.map_or(0, trace),
         }
     }

@@ -233,8 +233,9 @@ impl Fleet {
 
 impl Spent {
     fn since(&self, before: &Self) -> Self {
+        // Threads that have ended since are not counted.
         let of = |(name, ticks): (&String, &u64)| {
-            (name.clone(), ticks - before.ticks.get(name).unwrap_or(&0))
+            (name.clone(), ticks.saturating_sub(*before.ticks.get(name).unwrap_or(&0)))
         };
         Self {
             bytes: self.bytes - before.bytes,
