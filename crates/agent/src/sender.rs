@@ -14,12 +14,14 @@ mod sending;
 mod transport;
 mod work;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use deeptrace_erase::Tombstone;
 use deeptrace_http::Settings;
-use deeptrace_model::{Missed, Span};
+use deeptrace_model::{Missed, Span, WallTime};
+use deeptrace_wire::{Ask, Found, Summary};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -74,6 +76,24 @@ pub enum SenderError {
 pub struct Doing {
     /// Takes configuration from it; `None`: that is not allowed.
     pub settings: Option<Arc<dyn Settings>>,
+    /// Spans that stay here; `None`: all are sent.
+    pub kept: Option<Arc<dyn Kept>>,
+}
+
+/// Spans that stay on this host. It is asked on threads that may wait.
+pub trait Kept: Send + Sync {
+    /// Answers a question of the server, in parts; the last one MUST say so.
+    fn answer(&self, ask: &Ask, out: &mut dyn FnMut(Found));
+
+    /// What is to be told of the spans that were finished since this was asked last, and whether there is
+    /// more at once.
+    fn summary(&self) -> (Summary, bool);
+
+    /// Erases what `tombstone` covers, also from files; returns how many spans.
+    fn erase(&self, tombstone: &Tombstone) -> Result<u64, String>;
+
+    /// Start of the oldest span.
+    fn oldest(&self) -> Option<WallTime>;
 }
 
 /// Starts to send; what an earlier process left on disk is sent first.
@@ -98,6 +118,7 @@ pub fn start(
         .map_err(SenderError::System)?;
     let (queue, batches) = mpsc::channel(QUEUE_MAX);
     let (erase, erasing) = mpsc::channel(ERASING_MAX);
+    shared.keeps_spans.store(doing.kept.is_some(), Relaxed);
     let polling = Polling::new(teller.agent_id().to_owned(), Arc::clone(&shared), doing, erase);
     let work = Work::new(encoder, buffer, sending.clone(), teller, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
@@ -168,6 +189,7 @@ struct Shared {
     news: Notify,
     /// Start of the oldest span that is here, nanoseconds since the Unix epoch; 0: there is none.
     oldest: AtomicU64,
+    keeps_spans: AtomicBool,
 }
 
 impl Shared {
@@ -181,6 +203,7 @@ impl Shared {
             config: Mutex::default(),
             news: Notify::new(),
             oldest: AtomicU64::new(0),
+            keeps_spans: AtomicBool::new(false),
         }
     }
 
@@ -242,6 +265,13 @@ counts! {
     orders_omitted: "sender_omitted_orders_total",
     /// Keys of kept traces that were told.
     published: "sender_published_keys_total",
+    /// Questions that were answered, those that there was no room for, and bytes of the answers.
+    answers: "sender_answers_total",
+    dropped_questions: "sender_dropped_questions_total",
+    answers_bytes: "sender_answers_bytes_total",
+    /// Bytes of summaries that were told, and summaries that could not be.
+    summaries_bytes: "sender_summaries_bytes_total",
+    dropped_summaries: "sender_dropped_summaries_total",
     /// Spans that waited here and were erased.
     erased: "sender_erased_spans_total",
     /// Failures to write to the disk.

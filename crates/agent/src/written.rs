@@ -93,6 +93,9 @@ pub struct Sender {
     pub disk_buffer_path: String,
     /// Whether the server may change what this agent watches, captures and correlates.
     pub accept_config: bool,
+    /// Whether spans stay on this host, in a store within the bounds of `[storage]`, and the server asks for
+    /// those that are wanted.
+    pub keep_spans: bool,
 }
 
 /// `[agents.limits]` as written.
@@ -191,6 +194,7 @@ impl Default for Sender {
             disk_buffer_size: 100,
             disk_buffer_path: "/var/lib/deeptrace/buffer".to_owned(),
             accept_config: false,
+            keep_spans: false,
         }
     }
 }

@@ -42,6 +42,7 @@ pub mod config;
 mod custom;
 mod duty;
 mod keeper;
+pub mod kept;
 pub mod layers;
 mod output;
 mod progress;

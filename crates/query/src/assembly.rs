@@ -69,9 +69,9 @@ pub enum Step {
 }
 
 /// Stamps of one span may differ so much between its records.
-const SLACK: Duration = Duration::from_secs(1);
+pub(crate) const SLACK: Duration = Duration::from_secs(1);
 /// A child that its parent did not wait for is looked for so long after the parent's end.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A trace in the making.
 #[derive(Clone, Debug)]
@@ -390,7 +390,7 @@ impl Assembly {
 }
 
 /// When the parent of a link was: it overlaps its child, unless the child only followed.
-fn before(link: &Link) -> Window {
+pub(crate) fn before(link: &Link) -> Window {
     let to = link.child_start.plus(SLACK);
     match link.relation {
         Relation::Child => Window { from: link.child_start.minus(join::WITHIN), to },

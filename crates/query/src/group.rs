@@ -118,14 +118,9 @@ impl Told {
             windows.extend(need.gaps);
         }
         self.ask_gaps(store, &windows)?;
-        if !spans.is_empty() {
-            let found = store.spans(&spans, limit)?;
-            self.take_spans(&spans, &found);
-        }
-        if !links.is_empty() {
-            let found = store.links(&links, limit)?;
-            self.take_links(&links, &found);
-        }
+        let (found_spans, found_links) = store.look_up(&spans, &links, limit)?;
+        self.take_spans(&spans, &found_spans);
+        self.take_links(&links, &found_links);
         Ok(())
     }
 

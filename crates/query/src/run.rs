@@ -21,14 +21,7 @@ pub fn run(store: &dyn Store, mut assembly: Assembly) -> Result<Option<Trace>, S
 }
 
 fn ask(store: &dyn Store, lookups: &Lookups) -> Result<Answers, StoreError> {
-    let spans = match lookups.spans.as_slice() {
-        [] => Vec::new(),
-        spans => store.spans(spans, lookups.limit)?,
-    };
-    let links = match lookups.links.as_slice() {
-        [] => Vec::new(),
-        links => store.links(links, lookups.limit)?,
-    };
+    let (spans, links) = store.look_up(&lookups.spans, &lookups.links, lookups.limit)?;
     let gaps = lookups.gaps.map(|window| store.gaps(window, GAPS_MAX)).transpose()?;
     Ok(Answers { spans, links, gaps: gaps.unwrap_or_default() })
 }

@@ -56,6 +56,9 @@ pub struct Heartbeat {
     /// What it sees: services with their spans.
     #[serde(default)]
     pub services: Vec<Value>,
+    /// Whether its spans stay with it, to be asked for.
+    #[serde(default)]
+    pub keeps_spans: bool,
     /// What it did with the configuration that it got from here; absent: it accepts none, or got none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
@@ -121,6 +124,21 @@ pub(crate) fn last_seen(store: &dyn Store) -> Result<Vec<(String, WallTime)>, St
     Ok(seen.map(|seen| (seen.heartbeat.host_name, WallTime(seen.last_seen))).collect())
 }
 
+/// Tells `take` of each agent that keeps its spans: id, host and when it was heard of last.
+pub(crate) fn each_keeper(
+    store: &dyn Store,
+    take: &mut dyn FnMut(&str, &str, WallTime),
+) -> Result<(), StoreError> {
+    for document in store.documents(PREFIX, None, AGENTS_MAX)? {
+        let seen: Option<Seen> = serde_json::from_slice(&document.body).ok();
+        if let Some(Seen { last_seen, heartbeat }) = seen.filter(|seen| seen.heartbeat.keeps_spans)
+        {
+            take(&heartbeat.agent_id, &heartbeat.host_name, WallTime(last_seen));
+        }
+    }
+    Ok(())
+}
+
 /// The routes.
 pub fn routes() -> Router<Api> {
     Router::new().route("/agents", post(hear).get(list))
@@ -131,6 +149,9 @@ async fn hear(
     Body(heartbeat): Body<Heartbeat>,
 ) -> Result<Json<Welcome>, ApiError> {
     check_id(&heartbeat.agent_id)?;
+    if heartbeat.keeps_spans {
+        api.orders.directory().heard(&heartbeat.agent_id, &heartbeat.host_name, clock::now());
+    }
     let store = std::sync::Arc::clone(&api.store);
     let absence = blocking(move || note(&*store, heartbeat, clock::now())).await?;
     if let Some(gap) = absence {
@@ -282,6 +303,7 @@ mod tests {
             status: Map::new(),
             counters: Map::new(),
             services: Vec::new(),
+            keeps_spans: false,
             config: None,
         }
     }

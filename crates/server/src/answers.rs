@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::access::View;
+use crate::asking::Missing;
 
 /// Rows of one page, at most.
 pub const LIMIT_MAX: usize = 1_000;
@@ -52,6 +53,9 @@ pub struct Traces {
     pub traces: Vec<Summary>,
     /// For the next page; absent at the end.
     pub next_cursor: Option<String>,
+    /// Agents that keep their spans and did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
 /// A trace in one line of a list.
@@ -101,6 +105,9 @@ pub struct TraceAnswer {
     /// hosts took them; who shows them beside each other takes `ahead_ns` off.
     #[serde(default)]
     pub clocks: Vec<ClockAnswer>,
+    /// Agents that keep their spans, may have a part of it, and did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
 /// How far a host's clock differs.
@@ -149,6 +156,9 @@ pub struct SpanPage {
     pub spans: Vec<Value>,
     /// For the next page; absent at the end.
     pub next_cursor: Option<String>,
+    /// Agents that keep their spans and did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
 impl Search {
@@ -252,7 +262,8 @@ pub fn traces(
             break;
         }
     }
-    Ok(Traces { traces, next_cursor: next.map(|cursor| cursor.to_string()) })
+    let next_cursor = next.map(|cursor| cursor.to_string());
+    Ok(Traces { traces, next_cursor, missing: Vec::new() })
 }
 
 /// The trace of that trace id, or with that span; [`ApiError::not_found`] if there is none.
@@ -287,6 +298,7 @@ pub fn trace(
         clocks: Clocks::of(&trace).differing().iter().map(ClockAnswer::from).collect(),
         gaps: trace.gaps.into_iter().map(GapAnswer::from).collect(),
         cut_at: trace.cut_at,
+        missing: Vec::new(),
     })
 }
 
@@ -318,6 +330,7 @@ pub fn spans(
     Ok(SpanPage {
         spans: page.spans.iter().filter_map(|span| placed.remove(&span.id)).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
+        missing: Vec::new(),
     })
 }
 

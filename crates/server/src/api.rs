@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::access::{self, Access, View};
 use crate::alerts::Alerts;
 use crate::answers::{self, Search};
+use crate::asking::Asking;
 use crate::correlation::{self, Correlation};
 use crate::duties::{self, Duties};
 use crate::orders::Orders;
@@ -181,8 +182,12 @@ async fn traces(
     Params(search): Params<Search>,
 ) -> Result<Json<answers::Traces>, ApiError> {
     let limits = api.limits();
-    let ask = move || answers::traces(&*api.store, &search, &view, limits, clock::now());
-    blocking(ask).await.map(Json)
+    blocking(move || {
+        let asking = api.asking();
+        let found = answers::traces(&asking, &search, &view, limits, clock::now())?;
+        Ok(Json(answers::Traces { missing: asking.missing(), ..found }))
+    })
+    .await
 }
 
 /// The query of `GET /traces/{trace_id}`.
@@ -210,7 +215,20 @@ async fn trace(
     if let Some(ViewName::Raw) = shown.view {
         limits.view = deeptrace_query::View::Raw;
     }
-    blocking(move || answers::trace(&*api.store, &id, &view, limits)).await.map(Json)
+    blocking(move || {
+        let asking = api.asking();
+        match answers::trace(&asking, &id, &view, limits) {
+            Ok(found) => Ok(Json(answers::TraceAnswer { missing: asking.missing(), ..found })),
+            // Perhaps it is with somebody who did not answer.
+            Err(error) => match serde_json::to_value(asking.missing()) {
+                Ok(Value::Array(missing)) if !missing.is_empty() => {
+                    Err(error.with("missing", missing))
+                }
+                _ => Err(error),
+            },
+        }
+    })
+    .await
 }
 
 async fn spans(
@@ -220,8 +238,12 @@ async fn spans(
 ) -> Result<Json<answers::SpanPage>, ApiError> {
     // What is stored is searched, so that is what is shown.
     let limits = Limits { view: deeptrace_query::View::Raw, ..api.limits() };
-    let ask = move || answers::spans(&*api.store, &search, &view, limits, clock::now());
-    blocking(ask).await.map(Json)
+    blocking(move || {
+        let asking = api.asking();
+        let found = answers::spans(&asking, &search, &view, limits, clock::now())?;
+        Ok(Json(answers::SpanPage { missing: asking.missing(), ..found }))
+    })
+    .await
 }
 
 async fn services(
@@ -229,7 +251,7 @@ async fn services(
     view: View,
     Params(query): Params<analytics::Query>,
 ) -> Result<Json<analytics::Services>, ApiError> {
-    let ask = move || analytics::services(&*api.store, &query, clock::now());
+    let ask = move || analytics::services(&api.asking(), &query, clock::now());
     let mut found = blocking(ask).await?;
     found.services.retain(|row| view.sees(&row.name));
     Ok(Json(found))
@@ -240,7 +262,7 @@ async fn operations(
     view: View,
     Params(query): Params<analytics::Query>,
 ) -> Result<Json<analytics::Operations>, ApiError> {
-    let ask = move || analytics::operations(&*api.store, &query, clock::now());
+    let ask = move || analytics::operations(&api.asking(), &query, clock::now());
     let mut found = blocking(ask).await?;
     found.operations.retain(|row| view.sees(&row.service));
     Ok(Json(found))
@@ -255,6 +277,11 @@ async fn openapi() -> Response {
 const OPENAPI: &str = include_str!("openapi.json");
 
 impl Api {
+    /// What is stored and what agents keep, for one question.
+    pub(crate) fn asking(&self) -> Asking {
+        Asking::new(Arc::clone(&self.store), Arc::clone(&self.orders))
+    }
+
     /// What an assembly may do, and what it believes now.
     pub(crate) fn limits(&self) -> Limits {
         Limits { similarity_threshold: self.threshold.get(), ..Limits::default() }

@@ -84,7 +84,7 @@ async fn answer(
 
 async fn services(State(api): State<Api>) -> Result<Answer, Answer> {
     answer(move || {
-        let services = deeptrace_query::services(&*api.store, Window::ALL).map_err(failed)?;
+        let services = deeptrace_query::services(&api.asking(), Window::ALL).map_err(failed)?;
         Ok(Answer::list(services.into_iter().map(|service| service.name.into()).collect()))
     })
     .await
@@ -95,7 +95,7 @@ async fn operation_names(
     Segment(service): Segment,
 ) -> Result<Answer, Answer> {
     answer(move || {
-        let operations = operations_of(&*api.store, &service, "")?;
+        let operations = operations_of(&api.asking(), &service, "")?;
         let names: BTreeSet<String> = operations.into_iter().map(|it| it.name).collect();
         Ok(Answer::list(names.into_iter().map(Value::from).collect()))
     })
@@ -110,7 +110,7 @@ async fn operations(State(api): State<Api>, RawQuery(query): RawQuery) -> Result
             return Err(ApiError::invalid("parameter 'service' is required"));
         }
         let kind = query.first("spanKind").unwrap_or_default();
-        let operations = operations_of(&*api.store, service, kind)?.into_iter();
+        let operations = operations_of(&api.asking(), service, kind)?.into_iter();
         let shown = operations.map(|it| json!({"name": it.name, "spanKind": it.kind}));
         Ok(Answer::list(shown.collect()))
     })
@@ -131,14 +131,14 @@ async fn traces(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Ans
         let ids: Vec<&str> = query.all("traceID").collect();
         if ids.is_empty() {
             let search = Search::read(&query, clock::now())?;
-            return Ok(Answer::of(Value::Array(search.run(&*api.store, limits)?)));
+            return Ok(Answer::of(Value::Array(search.run(&api.asking(), limits)?)));
         }
         if ids.len() > IDS_MAX {
             return Err(ApiError::invalid("ask for at most 100 traces by id at once"));
         }
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for id in ids {
-            match find(&*api.store, id, limits)? {
+            match find(&api.asking(), id, limits)? {
                 Some(trace) => found.push(shown(&trace)?),
                 None => errors.push(json!({"code": 404, "msg": NOT_FOUND, "traceID": id})),
             }
@@ -153,7 +153,7 @@ const NOT_FOUND: &str = "trace not found";
 async fn trace(State(api): State<Api>, Segment(id): Segment) -> Result<Answer, Answer> {
     let limits = api.limits();
     answer(move || {
-        let trace = find(&*api.store, &id, limits)?;
+        let trace = find(&api.asking(), &id, limits)?;
         let trace = trace.ok_or_else(|| ApiError::not_found(NOT_FOUND))?;
         Ok(Answer::of(Value::Array(vec![shown(&trace)?])))
     })
@@ -181,7 +181,7 @@ async fn dependencies(State(api): State<Api>, RawQuery(query): RawQuery) -> Resu
     let limits = api.limits();
     answer(move || {
         let query = Pairs::read(query.as_deref());
-        let links = dependencies::links(&*api.store, &query, limits, clock::now())?;
+        let links = dependencies::links(&api.asking(), &query, limits, clock::now())?;
         Ok(Answer::of(Value::Array(links)))
     })
     .await

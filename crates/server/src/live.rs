@@ -2,7 +2,6 @@
 //! in one line as soon as it is settled. A listener that is too slow loses some and is told so; the writer
 //! never waits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -175,10 +174,10 @@ async fn send_traces(api: Api, view: View, mut socket: WebSocket, _place: Place)
 
 /// The trace that has this span; `None` where it is gone, or cannot be read.
 pub(crate) async fn assemble(api: &Api, span: SpanId) -> Option<Trace> {
-    let (store, limits) = (Arc::clone(&api.store), api.limits());
+    let (asking, limits) = (api.asking(), api.limits());
     let assembled = blocking(move || {
         let assembly = Assembly::new(Start::Id(span), limits);
-        deeptrace_query::run(&*store, assembly).map_err(crate::answers::failed)
+        deeptrace_query::run(&asking, assembly).map_err(crate::answers::failed)
     });
     assembled.await.ok().flatten()
 }

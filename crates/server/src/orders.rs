@@ -5,6 +5,8 @@
 //! server tells it to the agents that poll it. The rest lives in the queues of connected agents; of
 //! agents that poll another server over the same store it goes through the [relay].
 
+mod asked;
+mod directory;
 mod local;
 mod queue;
 mod relay;
@@ -18,12 +20,16 @@ use std::time::Duration;
 
 use deeptrace_model::WallTime;
 use deeptrace_store::{Store, StoreError};
-use deeptrace_wire::{Configuration, Order};
+use deeptrace_wire::{Ask, Configuration, Found, Order, Question};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::agents;
 use crate::duties::Tombstones;
 
+use self::asked::Asked;
+pub use self::asked::Reply;
+pub use self::directory::{Directory, Keeper};
 pub use self::local::Local;
 use self::queue::Queue;
 use self::relay::Relay;
@@ -39,6 +45,10 @@ const GONE: Duration = Duration::from_secs(60);
 const HERE: Duration = Duration::from_secs(25);
 /// Between two looks at the store.
 const TICK: Duration = Duration::from_millis(500);
+/// Looks after which it is read which agents keep their spans.
+const KEEPERS_TICKS: u64 = 10;
+/// How long agents have to answer, at each depth of a trace.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// What this server has for agents.
 pub struct Orders {
@@ -50,6 +60,9 @@ pub struct Orders {
     is_shared: bool,
     queues: Mutex<BTreeMap<String, Arc<Queue>>>,
     relay: Mutex<Relay>,
+    asked: Asked,
+    answer_time: Duration,
+    directory: Directory,
     counts: Counts,
 }
 
@@ -61,6 +74,10 @@ struct Counts {
     kept: AtomicU64,
     omitted: AtomicU64,
     unasked: AtomicU64,
+    asked: AtomicU64,
+    asked_bytes: AtomicU64,
+    late: AtomicU64,
+    answered_bytes: AtomicU64,
 }
 
 /// Whom an order is for.
@@ -99,8 +116,17 @@ impl Orders {
             is_shared,
             queues: Mutex::default(),
             relay: Mutex::new(Relay::new(epoch)),
+            asked: Asked::default(),
+            answer_time: ANSWER_TIME,
+            directory: Directory::default(),
             counts: Counts::default(),
         }
+    }
+
+    /// The same, where agents have so long to answer.
+    #[must_use]
+    pub fn waiting(self, answer_time: Duration) -> Self {
+        Self { answer_time, ..self }
     }
 
     /// Starts to look, until `stop` turns true, for what agents are to get because it is in the store.
@@ -121,11 +147,12 @@ impl Orders {
         std::thread::Builder::new().name("deeptrace-orders".to_owned()).spawn(work)
     }
 
-    /// Has `order` for agents. Never waits; an agent that is not connected does not get it.
-    pub fn post(&self, to: To<'_>, order: &Order) {
+    /// Has `order` for agents; returns its bytes. Never waits; an agent that is not connected does not get
+    /// it.
+    pub fn post(&self, to: To<'_>, order: &Order) -> usize {
         let Some(record) = order.record() else {
             self.counts.too_large.fetch_add(1, Relaxed);
-            return;
+            return 0;
         };
         let is_here = self.deliver(to, &record.as_slice().into());
         if self.is_shared && !(is_here && matches!(to, To::One(_))) {
@@ -137,16 +164,48 @@ impl Orders {
             let dropped = self.relay().push(one, but, &record);
             self.counts.dropped.fetch_add(dropped, Relaxed);
         }
+        record.len()
     }
 
-    /// Agents that poll this server now.
-    pub fn connected(&self) -> Vec<String> {
-        self.queues().keys().cloned().collect()
+    /// Whether an agent polls this server now.
+    pub fn has(&self, agent: &str) -> bool {
+        self.queues().get(agent).is_some_and(|queue| queue.idle() < HERE)
+    }
+
+    /// Asks agents, each one thing, and waits for their answers.
+    pub fn ask(&self, questions: Vec<(Arc<str>, Question)>) -> Vec<Reply> {
+        self.counts.asked.fetch_add(questions.len() as u64, Relaxed);
+        let begin = |(agent, question): (Arc<str>, Question)| {
+            let id = self.asked.begin(&agent)?;
+            let order = Order::Ask(Ask { epoch: self.epoch, id, question });
+            let bytes = self.post(To::One(&agent), &order);
+            self.counts.asked_bytes.fetch_add(bytes as u64, Relaxed);
+            Some(id)
+        };
+        let numbers: Vec<Option<u64>> = questions.into_iter().map(begin).collect();
+        let replies = self.asked.end(&numbers, self.answer_time);
+        let late = replies.iter().filter(|reply| !matches!(reply, Reply::Parts(_))).count();
+        self.counts.late.fetch_add(late as u64, Relaxed);
+        replies
+    }
+
+    /// Which agents keep their spans, and what is known of these.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// A part of an answer has come.
+    fn answered(&self, agent: &str, found: Found) {
+        self.counts.answered_bytes.fetch_add(found.batch.len() as u64, Relaxed);
+        if found.epoch != self.epoch || !self.asked.hear(agent, found) {
+            self.counts.unasked.fetch_add(1, Relaxed);
+        }
     }
 
     /// What was counted since the start.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
-        let Counts { sent, dropped, too_large, kept, omitted, unasked } = &self.counts;
+        let Counts { sent, dropped, too_large, kept, omitted, unasked, .. } = &self.counts;
+        let Counts { asked, asked_bytes, late, answered_bytes, .. } = &self.counts;
         out("orders_connected_agents", self.queues().len() as u64);
         out("orders_sent_total", sent.load(Relaxed));
         out("orders_dropped_total", dropped.load(Relaxed));
@@ -154,6 +213,11 @@ impl Orders {
         out("orders_kept_keys_total", kept.load(Relaxed));
         out("orders_omitted_answers_total", omitted.load(Relaxed));
         out("orders_unasked_answers_total", unasked.load(Relaxed));
+        out("orders_questions_total", asked.load(Relaxed));
+        out("orders_questions_bytes_total", asked_bytes.load(Relaxed));
+        out("orders_late_answers_total", late.load(Relaxed));
+        out("orders_answers_bytes_total", answered_bytes.load(Relaxed));
+        out("orders_directory_bytes", self.directory.bytes());
     }
 
     /// Puts a record into the queues of agents that poll here; whether one of them polled lately.
@@ -218,6 +282,14 @@ impl Orders {
     /// Agents get what is new in the store, and what other servers have for them.
     fn tick(&self, seen: &mut Seen) -> Result<(), StoreError> {
         self.queues().retain(|_, queue| queue.idle() < GONE);
+        if seen.ticks.is_multiple_of(KEEPERS_TICKS) {
+            // Also those that other servers hear of, and those that are away since before we started.
+            let directory = &self.directory;
+            agents::each_keeper(&*self.store, &mut |agent, host, at| {
+                directory.heard(agent, host, at)
+            })?;
+        }
+        seen.ticks += 1;
         let new: Vec<Order> = {
             let held = self.tombstones.held();
             seen.tombstones.retain(|id| held.all().iter().any(|it| it.id() == id));
@@ -261,6 +333,7 @@ impl Orders {
 struct Seen {
     tombstones: BTreeSet<String>,
     config: Option<u64>,
+    ticks: u64,
 }
 
 impl Seen {
@@ -269,7 +342,7 @@ impl Seen {
         let held = orders.tombstones.held();
         let tombstones = held.all().iter().map(|it| it.id().to_owned()).collect();
         let config = orders.configuration().ok().flatten().map(|(version, _)| version);
-        Self { tombstones, config }
+        Self { tombstones, config, ticks: 0 }
     }
 }
 

@@ -41,6 +41,19 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
+    /// Spans as by [`spans`](Self::spans) and links as by [`links`](Self::links), both at most `limit`: one
+    /// depth of a trace, for stores that are far away and asked once.
+    fn look_up(
+        &self,
+        spans: &[SpanLookup],
+        links: &[LinkLookup],
+        limit: usize,
+    ) -> Result<(Vec<Arc<Span>>, Vec<Link>), StoreError> {
+        let spans = if spans.is_empty() { Vec::new() } else { self.spans(spans, limit)? };
+        let links = if links.is_empty() { Vec::new() } else { self.links(links, limit)? };
+        Ok((spans, links))
+    }
+
     /// Gaps that overlap `window`, by start, at most `limit`.
     fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError>;
 

@@ -9,6 +9,7 @@ use crate::frame;
 use crate::head::WireError;
 use crate::order::KEYS_MAX;
 use crate::question::Key;
+use crate::summary::Summary;
 
 /// The media type of answers.
 pub const ANSWERS_MEDIA_TYPE: &str = "application/vnd.deeptrace.answers";
@@ -18,6 +19,7 @@ pub const PARTS_MAX: u32 = 64;
 const MAGIC: [u8; 4] = *b"DTAN";
 const KEPT: u8 = 1;
 const FOUND: u8 = 2;
+const SUMMARY: u8 = 3;
 
 /// What an agent has for its server.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,8 @@ pub enum Answer {
     Kept(Vec<Key>),
     /// A part of what was found for a question.
     Found(Found),
+    /// What it has finished and keeps.
+    Summary(Summary),
 }
 
 /// A part of the answer to a question.
@@ -43,7 +47,10 @@ pub struct Found {
     pub next: Option<(WallTime, SpanId)>,
     /// Why the question has no whole answer.
     pub error: Option<String>,
-    /// A batch of spans, links and gaps, as `POST /spans` takes it; empty: nothing.
+    /// Whether everything is in it that is linked to what was found, or shares an exchange with it, on
+    /// this agent.
+    pub is_whole: bool,
+    /// A batch of spans and links, as `POST /spans` takes it; empty: nothing.
     pub batch: Vec<u8>,
 }
 
@@ -63,6 +70,7 @@ impl Answer {
             Self::Kept(keys) if keys.len() > KEYS_MAX => None,
             Self::Kept(keys) => frame::record(KEPT, keys),
             Self::Found(found) => frame::record(FOUND, found),
+            Self::Summary(summary) => frame::record(SUMMARY, summary),
         }
     }
 }
@@ -87,6 +95,7 @@ pub fn decode_answers(bytes: &[u8]) -> Result<Answers, WireError> {
             FOUND => {
                 frame::read(record).filter(|it: &Found| it.part < PARTS_MAX).map(Answer::Found)
             }
+            SUMMARY => frame::read(record).map(Answer::Summary),
             _ => None,
         };
         match answer {

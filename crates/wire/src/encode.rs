@@ -16,6 +16,8 @@ use crate::record::{GAPS, GapRecord, LINKS, LinkRecord, SETS, SPANS, SetRecord, 
 const SPLIT: usize = 2 << 20;
 /// The fastest level: most of what repeats is found by it.
 const LEVEL: i32 = 1;
+/// For batches of a few spans, in which little repeats.
+const DENSE: i32 = 12;
 
 /// A batch as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +41,18 @@ pub struct Encoder {
 impl Encoder {
     /// With or without compression.
     pub fn new(is_compressing: bool) -> io::Result<Self> {
-        let zstd = is_compressing.then(|| Compressor::new(LEVEL)).transpose()?;
+        Ok(Self::with(is_compressing.then(|| Compressor::new(LEVEL)).transpose()?))
+    }
+
+    /// As small as can be, for batches of a few spans.
+    pub fn dense() -> io::Result<Self> {
+        Ok(Self::with(Some(Compressor::new(DENSE)?)))
+    }
+
+    fn with(zstd: Option<Compressor<'static>>) -> Self {
         let records = Records::default;
         let (sets, spans, links, gaps) = (records(), records(), records(), records());
-        Ok(Self { zstd, sets, spans, links, gaps, plain: Vec::new() })
+        Self { zstd, sets, spans, links, gaps, plain: Vec::new() }
     }
 
     /// Everything, in as many batches as it takes. Returns how many records could not be written,

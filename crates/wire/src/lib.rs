@@ -30,6 +30,7 @@ mod head;
 mod order;
 mod question;
 mod record;
+mod summary;
 
 pub use answer::{
     ANSWERS_MEDIA_TYPE, Answer, Answers, Found, PARTS_MAX, decode_answers, encode_answers,
@@ -43,6 +44,7 @@ pub use order::{
     decode_orders, encode_orders,
 };
 pub use question::{Between, Key, Lookups, Question, Scan};
+pub use summary::{KeySet, OPERATIONS_MAX, Operation, SUMMARY_KEYS_MAX, Summary};
 
 /// The media type of a batch.
 pub const MEDIA_TYPE: &str = "application/vnd.deeptrace.spans";

@@ -16,10 +16,10 @@ pub enum Key {
     Span(SpanId),
 }
 
-/// What is asked; each variant is answered by spans, links and gaps.
+/// What is asked; each variant is answered by spans and links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
-    /// Spans, links and gaps by key: one depth of a trace.
+    /// Spans and links by key: one depth of a trace.
     Lookups(Lookups),
     /// A page of spans that pass a filter, newest first.
     Scan(Scan),
@@ -34,8 +34,6 @@ pub struct Lookups {
     pub children: Vec<(SpanId, Between)>,
     /// Links whose parent it is.
     pub parents: Vec<(SpanId, Between)>,
-    /// Gaps that overlap the time.
-    pub gaps: Option<Between>,
     /// At most so many spans, and so many links, are of use.
     pub limit: u32,
 }

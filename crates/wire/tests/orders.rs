@@ -3,8 +3,9 @@
 
 use deeptrace_model::{ExchangeKey, RequestKey, SpanId, TraceId, WallTime};
 use deeptrace_wire::{
-    Answer, Ask, Between, Configuration, Found, KEYS_MAX, Key, Lookups, Order, PARTS_MAX, Place,
-    Question, Scan, WireError, decode_answers, decode_orders, encode_answers, encode_orders,
+    Answer, Ask, Between, Configuration, Found, KEYS_MAX, Key, KeySet, Lookups, Order, PARTS_MAX,
+    Place, Question, Scan, Summary, WireError, decode_answers, decode_orders, encode_answers,
+    encode_orders,
 };
 
 const PLACE: Place = Place { epoch: 7, last: 9 };
@@ -16,7 +17,6 @@ fn orders() -> Vec<Order> {
         spans: vec![(Key::Trace(TraceId(u128::MAX)), window), (Key::Span(id), window)],
         children: vec![(id, window)],
         parents: vec![(id, window)],
-        gaps: Some(window),
         limit: 10,
     };
     let scan = Scan {
@@ -48,7 +48,15 @@ fn encoded(orders: &[Order]) -> Vec<u8> {
 fn answers() -> Vec<Answer> {
     let next = Some((WallTime(1), SpanId(2)));
     let found = Found { epoch: 7, id: 8, part: 1, is_last: true, next, ..Found::default() };
-    vec![Answer::Kept(vec![Key::Span(SpanId(1))]), Answer::Found(found)]
+    let summary = Summary {
+        run: WallTime(1),
+        number: 2,
+        made: WallTime(3),
+        keys: KeySet::of(&[Key::Span(SpanId(1)), Key::Trace(TraceId(2))]),
+        ..Summary::default()
+    };
+    let kept = Answer::Kept(vec![Key::Span(SpanId(1))]);
+    vec![kept, Answer::Found(found), Answer::Summary(summary)]
 }
 
 #[test]

@@ -39,7 +39,12 @@ impl Teller {
 
     /// What is told now; `oldest`: start of the oldest span that waits to be sent;
     /// `config`: what became of the server's configuration.
-    pub fn tell(&self, oldest: Option<WallTime>, config: Option<Value>) -> Value {
+    pub fn tell(
+        &self,
+        oldest: Option<WallTime>,
+        config: Option<Value>,
+        keeps_spans: bool,
+    ) -> Value {
         let host = host::host();
         let mut rows = self.status.rows();
         rows.sort_by_key(|row| std::cmp::Reverse(row.span_count));
@@ -56,6 +61,7 @@ impl Teller {
             "counters": self.status.counters(),
             "services": rows,
             "config": config,
+            "keeps_spans": keeps_spans,
         })
     }
 }

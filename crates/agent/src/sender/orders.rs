@@ -1,17 +1,18 @@
 //! Orders: what the server has for this agent. One poll is open all the time, on the connection over
 //! which spans are sent; the server answers it as soon as there is something.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use deeptrace_erase::Tombstone;
 use deeptrace_wire::{
-    ANSWERS_MEDIA_TYPE, Answer, Configuration, KEYS_MAX, Order, Orders, Place, decode_orders,
+    ANSWERS_MEDIA_TYPE, Answer, Ask, Configuration, KEYS_MAX, Order, Orders, Place, decode_orders,
     encode_answers,
 };
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::keeping::INTERVAL;
@@ -21,6 +22,12 @@ use super::{Doing, Shared};
 /// Between two polls when one has failed: first and longest.
 /// Longer, and agents that sample would not hear each other although the server is back.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// Questions that are being answered or wait for it, at most.
+const QUESTIONS_MAX: usize = 64;
+/// Between two summaries.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+/// Summaries that wait while the server is away, at most: an hour of them.
+const SUMMARIES_MAX: usize = 360;
 /// What of an agent's configuration its server may change: what takes effect without a restart, and
 /// nothing that says where spans go.
 const MAY_CHANGE: &[&str] =
@@ -33,6 +40,8 @@ pub struct Polling {
     doing: Doing,
     /// What is to be erased from the buffers.
     erasing: mpsc::Sender<Tombstone>,
+    /// Places for questions.
+    answering: Arc<Semaphore>,
 }
 
 impl Polling {
@@ -42,13 +51,14 @@ impl Polling {
         doing: Doing,
         erasing: mpsc::Sender<Tombstone>,
     ) -> Self {
-        Self { agent_id, shared, doing, erasing }
+        let answering = Arc::new(Semaphore::new(QUESTIONS_MAX));
+        Self { agent_id, shared, doing, erasing, answering }
     }
 
     /// Until the sender ends.
     pub async fn run(self) {
         let publishing = publish(self.agent_id.clone(), Arc::clone(&self.shared));
-        tokio::join!(self.poll(), publishing);
+        tokio::join!(self.poll(), publishing, self.summarise());
     }
 
     async fn poll(&self) {
@@ -56,10 +66,10 @@ impl Polling {
         // The first time, and after a failure, it wants to know at once whether it is heard.
         let mut is_heard = false;
         loop {
-            let oldest = match self.shared.oldest.load(Relaxed) {
-                0 => String::new(),
-                oldest => format!("&oldest_unix_nano={oldest}"),
-            };
+            // Only where the server does not know us it matters what we have.
+            let is_new = place == Place::default() || failures > 0;
+            let oldest = if is_new { self.oldest().await } else { None };
+            let oldest = oldest.map_or(String::new(), |it| format!("&oldest_unix_nano={it}"));
             let Place { epoch, last } = place;
             let wait = if is_heard { "" } else { "&wait_ms=0" };
             let id = &self.agent_id;
@@ -91,19 +101,119 @@ impl Polling {
         }
     }
 
+    /// Start of the oldest span that waits or stays here.
+    async fn oldest(&self) -> Option<u64> {
+        let waiting = Some(self.shared.oldest.load(Relaxed)).filter(|oldest| *oldest > 0);
+        let kept = match self.doing.kept.clone() {
+            Some(kept) => tokio::task::spawn_blocking(move || kept.oldest()).await.ok().flatten(),
+            None => None,
+        };
+        waiting.into_iter().chain(kept.map(|oldest| oldest.0)).min()
+    }
+
     async fn take(&self, order: Order) {
         match order {
             Order::Keep(keys) => self.shared.keeping.hear(keys),
             Order::Config(config) => self.configure(config).await,
             Order::Erase(tombstone) => match serde_json::from_slice(&tombstone) {
-                // At the end nobody takes it any more; the next start is told again.
-                Ok(tombstone) => _ = self.erasing.send(tombstone).await,
+                Ok(tombstone) => self.erase(tombstone).await,
                 Err(error) => {
                     tracing::error!(%error, "a tombstone of the server cannot be read");
                     self.shared.counts.orders_omitted.fetch_add(1, Relaxed);
                 }
             },
-            Order::Ask(_) => _ = self.shared.counts.orders_omitted.fetch_add(1, Relaxed),
+            Order::Ask(ask) => self.answer(ask),
+        }
+    }
+
+    /// Answers on another thread, if there are not too many questions already.
+    fn answer(&self, ask: Ask) {
+        let Some(kept) = self.doing.kept.clone() else {
+            self.shared.counts.orders_omitted.fetch_add(1, Relaxed);
+            return;
+        };
+        let Ok(place) = Arc::clone(&self.answering).try_acquire_owned() else {
+            self.shared.counts.dropped_questions.fetch_add(1, Relaxed);
+            return;
+        };
+        let (shared, agent_id) = (Arc::clone(&self.shared), self.agent_id.clone());
+        tokio::spawn(async move {
+            let path = format!("/agents/{agent_id}/answers");
+            let find = move || {
+                let mut parts = Vec::new();
+                kept.answer(&ask, &mut |part| parts.push(part));
+                parts
+            };
+            for part in tokio::task::spawn_blocking(find).await.unwrap_or_default() {
+                let Some(body) = encode_answers(&[Answer::Found(part)]) else { continue };
+                let bytes = body.len() as u64;
+                // Who asks waits for seconds only; what is late is not worth another attempt.
+                match shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
+                    Outcome::Done => _ = shared.counts.answers_bytes.fetch_add(bytes, Relaxed),
+                    Outcome::Later(why, _) | Outcome::Never(why) => {
+                        tracing::debug!(why, "an answer was not taken");
+                        return;
+                    }
+                }
+            }
+            shared.counts.answers.fetch_add(1, Relaxed);
+            drop(place);
+        });
+    }
+
+    /// Erases from the buffers, and from what stays here.
+    async fn erase(&self, tombstone: Tombstone) {
+        if let Some(kept) = self.doing.kept.clone() {
+            let tombstone = tombstone.clone();
+            let erased = tokio::task::spawn_blocking(move || kept.erase(&tombstone)).await;
+            match erased.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(spans) => _ = self.shared.counts.erased.fetch_add(spans, Relaxed),
+                Err(error) => tracing::error!(error, "what is to be erased may still be kept here"),
+            }
+        }
+        // At the end nobody takes it any more; the next start is told again.
+        let _ = self.erasing.send(tombstone).await;
+    }
+
+    /// Tells every ten seconds what was finished. What cannot be told waits, within a bound.
+    async fn summarise(&self) {
+        let Some(kept) = self.doing.kept.clone() else { return };
+        let path = format!("/agents/{}/answers", self.agent_id);
+        let mut ticks = interval(SUMMARY_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut waiting, counts) = (VecDeque::new(), &self.shared.counts);
+        loop {
+            ticks.tick().await;
+            let mut is_more = true;
+            while is_more {
+                let summary;
+                (summary, is_more) = kept.summary();
+                waiting.push_back(summary);
+                if waiting.len() > SUMMARIES_MAX {
+                    // The server finds out by their numbers.
+                    waiting.pop_front();
+                    counts.dropped_summaries.fetch_add(1, Relaxed);
+                }
+            }
+            while let Some(summary) = waiting.pop_front() {
+                let Some(body) = encode_answers(&[Answer::Summary(summary.clone())]) else {
+                    counts.dropped_summaries.fetch_add(1, Relaxed);
+                    continue;
+                };
+                let bytes = body.len() as u64;
+                match self.shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
+                    Outcome::Done => _ = counts.summaries_bytes.fetch_add(bytes, Relaxed),
+                    Outcome::Never(why) => {
+                        tracing::warn!(why, "the server refuses a summary");
+                        counts.dropped_summaries.fetch_add(1, Relaxed);
+                    }
+                    Outcome::Later(why, _) => {
+                        tracing::debug!(why, "summaries wait");
+                        waiting.push_front(summary);
+                        break;
+                    }
+                }
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Sending {
     pub is_compressing: bool,
     /// Whether the server may change the configuration.
     pub accepts_config: bool,
+    /// Whether spans stay here, and the server asks for them.
+    pub keeps_spans: bool,
 }
 
 /// Where the token comes from.
@@ -96,6 +98,7 @@ impl Sending {
             disk_path: written.disk_buffer_path.clone().into(),
             is_compressing,
             accepts_config: written.accept_config,
+            keeps_spans: written.keep_spans,
         }))
     }
 }

@@ -138,7 +138,8 @@ impl Work {
             return;
         }
         let config = self.shared.config().clone();
-        let told = self.teller.tell(self.buffer.oldest(), config).to_string();
+        let keeps_spans = self.shared.keeps_spans.load(Relaxed);
+        let told = self.teller.tell(self.buffer.oldest(), config, keeps_spans).to_string();
         let transport = self.shared.transport();
         self.telling = Some(tokio::spawn(async move {
             match transport.post("/agents", "application/json", told.into()).await {

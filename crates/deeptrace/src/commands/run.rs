@@ -154,7 +154,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
     let (mut duties_end, mut orders_end) = (None, None);
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
-    let (way, sends) = way(&loaded, opened.as_ref(), doors.agent.is_some(), teller, &settings)?;
+    let (way, sends, kept) = way(&loaded, opened.as_ref(), &doors, teller, &settings)?;
     let end_capture = match doors.agent {
         Some(_) => Some(capture(&loaded, &doors, orders, Arc::clone(&status), way)?),
         None => None,
@@ -249,7 +249,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     if let Some(sends) = sends {
         sends.finish();
     }
-    if let Some(writer) = writer {
+    for writer in [kept, writer].into_iter().flatten() {
         writer.finish();
     }
     if let Some(audit) = audit {

@@ -210,6 +210,7 @@ mod tests {
             spans: Vec::new(),
             gaps: Vec::new(),
             cut_at: Some(1),
+            missing: Vec::new(),
             clocks: vec![ClockAnswer {
                 host_name: "far".to_owned(),
                 ahead_ns: -490_000_000,

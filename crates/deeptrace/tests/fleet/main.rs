@@ -2,5 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
+#[path = "../../../server/benches/store/demo.rs"]
+#[expect(dead_code, reason = "the bench of the store needs more of it")]
+mod demo;
+mod kept;
 mod orders;
 mod server;

@@ -15,9 +15,8 @@ fn keys(numbers: std::ops::Range<u64>) -> Vec<Key> {
 }
 
 fn received(agent: &Agent, heard: &mut Vec<Key>, count: usize) {
-    let keeping = agent.sender.as_ref().unwrap().keeping();
     wait("keys of other agents", || {
-        keeping.received(heard);
+        agent.keys.received(heard);
         heard.len() >= count
     });
 }
@@ -32,7 +31,7 @@ fn what_one_agent_keeps_all_others_hear_of() {
     let agents = [Agent::start(&server), Agent::start(&server), Agent::start(&server)];
     connected(&server, 3);
     let publish = |from: usize, numbers| {
-        agents[from].sender.as_ref().unwrap().keeping().publish(keys(numbers));
+        agents[from].keys.publish(keys(numbers));
     };
     publish(0, 0..10_000);
     publish(1, 10_000..10_001);
@@ -55,13 +54,13 @@ fn agents_of_two_servers_hear_of_each_other() {
     connected(&one, 1);
     connected(&other, 1);
     let mut heard = Vec::new();
-    at_one.sender.as_ref().unwrap().keeping().publish(keys(0..3));
+    at_one.keys.publish(keys(0..3));
     received(&at_other, &mut heard, 3);
-    at_one.sender.as_ref().unwrap().keeping().publish(keys(3..5));
+    at_one.keys.publish(keys(3..5));
     received(&at_other, &mut heard, 5);
     assert_eq!(heard, keys(0..5), "each once, in order");
     let mut own = Vec::new();
-    at_one.sender.as_ref().unwrap().keeping().received(&mut own);
+    at_one.keys.received(&mut own);
     assert_eq!(own, [], "nobody hears its own");
 }
 

@@ -51,22 +51,33 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::waiting(Duration::from_secs(2))
+    }
+
+    /// One where agents have so long to answer.
+    pub fn waiting(answer_time: Duration) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let options = Options::new(folder.path().join("data"));
+        let options = options(&folder.path().join("data"));
         let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        Self::over(store, folder, false)
+        Self::over(store, folder, false, answer_time)
     }
 
     /// Two servers that share a store, as over Elasticsearch.
     pub fn pair() -> (Self, Self) {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let options = Options::new(folder.path().join("data"));
+        let options = options(&folder.path().join("data"));
         let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        let first = Self::over(Arc::clone(&store), Arc::clone(&folder), true);
-        (first, Self::over(store, folder, true))
+        let time = Duration::from_secs(2);
+        let first = Self::over(Arc::clone(&store), Arc::clone(&folder), true, time);
+        (first, Self::over(store, folder, true, time))
     }
 
-    fn over(store: Arc<dyn Store>, folder: Arc<tempfile::TempDir>, is_shared: bool) -> Self {
+    fn over(
+        store: Arc<dyn Store>,
+        folder: Arc<tempfile::TempDir>,
+        is_shared: bool,
+        answer_time: Duration,
+    ) -> Self {
         let data_dir = folder.path().join("data");
         let (token, _) = Token::open(&data_dir).unwrap();
         let guarded = Arc::new(Guarded::new(store).unwrap());
@@ -88,7 +99,7 @@ impl Server {
         let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
         let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), 1_000).unwrap();
         let orders = Orders::new(Arc::clone(&store), Arc::clone(&tombstones), is_shared);
-        let orders = Arc::new(orders);
+        let orders = Arc::new(orders.waiting(answer_time));
         let ticking = orders.start(stopped.clone()).unwrap();
         let api = Api {
             store: Arc::clone(&store),
@@ -112,7 +123,9 @@ impl Server {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let routes = routes(api, Arc::new(Fixed));
-            runtime.block_on(listener.serve(routes, guard, Limits::default(), stopped)).unwrap();
+            // Tests ask nothing about time, also where other work has the processors.
+            let limits = Limits { answer_timeout: Duration::from_secs(300), ..Limits::default() };
+            runtime.block_on(listener.serve(routes, guard, limits, stopped)).unwrap();
         });
         let (threads, writer) = (vec![serving, ticking], Some(writer));
         Self { address, token, store, tombstones, stop, threads, writer, folder }
@@ -148,6 +161,11 @@ impl Drop for Server {
     }
 }
 
+/// Nothing is too old.
+pub fn options(folder: &std::path::Path) -> Options {
+    Options { retention: deeptrace_model::Duration(u64::MAX), ..Options::new(folder) }
+}
+
 fn client() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into()
 }
@@ -156,7 +174,7 @@ fn client() -> ureq::Agent {
 pub fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(300), "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -31,14 +31,14 @@ async fn latency(
     State(api): State<Api>,
     Params(query): Params<LatencyQuery>,
 ) -> Result<Json<Latencies>, ApiError> {
-    blocking(move || super::latency(&*api.store, &query, clock::now())).await.map(Json)
+    blocking(move || super::latency(&api.asking(), &query, clock::now())).await.map(Json)
 }
 
 async fn errors(
     State(api): State<Api>,
     Params(query): Params<ErrorsQuery>,
 ) -> Result<Json<Errors>, ApiError> {
-    blocking(move || super::errors(&*api.store, &query, clock::now())).await.map(Json)
+    blocking(move || super::errors(&api.asking(), &query, clock::now())).await.map(Json)
 }
 
 async fn critical_path(
@@ -46,7 +46,7 @@ async fn critical_path(
     Params(query): Params<CriticalPathQuery>,
 ) -> Result<Json<Waits>, ApiError> {
     let limits = api.limits();
-    blocking(move || super::critical_path(&*api.store, &query, limits, clock::now()))
+    blocking(move || super::critical_path(&api.asking(), &query, limits, clock::now()))
         .await
         .map(Json)
 }

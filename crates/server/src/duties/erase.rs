@@ -119,7 +119,7 @@ impl Eraser<'_> {
             preview.looked_at = preview.spans;
             return Ok(preview);
         }
-        self.each_page(now, &mut |spans| {
+        each_page(self.store, now, &mut |spans| {
             for span in spans {
                 if target.matches(span) {
                     count(&mut preview, span);
@@ -199,24 +199,7 @@ impl Eraser<'_> {
         tombstone: &Tombstone,
         progress: Progress<'_>,
     ) -> Result<Removed, EraseError> {
-        let mut removed = Removed::default();
-        let mut looked_at = 0;
-        self.each_page(tombstone.at(), &mut |spans| {
-            let covered = spans.iter().filter(|span| tombstone.covers(span));
-            let lookups: Vec<SpanLookup> = covered
-                .map(|span| SpanLookup {
-                    key: SpanKey::Id(span.id),
-                    window: Window::around(span, SLACK),
-                })
-                .collect();
-            if !lookups.is_empty() {
-                removed.add(self.store.remove(Removal::Spans(&lookups))?);
-            }
-            looked_at += spans.len() as u64;
-            progress(looked_at, removed.spans);
-            Ok(())
-        })?;
-        Ok(removed)
+        remove_covered(self.store, tombstone, progress)
     }
 
     /// The spans of the trace that `target` names.
@@ -228,19 +211,45 @@ impl Eraser<'_> {
             Err(FindError::NoId { .. }) => Ok(Vec::new()),
         }
     }
+}
 
-    /// Tells all spans that started until `to`, the newest first.
-    fn each_page(&self, to: WallTime, take: TakePage<'_>) -> Result<(), EraseError> {
-        let window = Window { to, ..Window::ALL };
-        let filter = Filter::in_window(window);
-        let mut after = None;
-        loop {
-            let page = self.store.scan(&filter, after, PAGE)?;
-            take(&page.spans)?;
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
+/// Removes what a tombstone covers from `store`.
+pub fn remove_covered(
+    store: &dyn Store,
+    tombstone: &Tombstone,
+    progress: Progress<'_>,
+) -> Result<Removed, EraseError> {
+    let mut removed = Removed::default();
+    let mut looked_at = 0;
+    each_page(store, tombstone.at(), &mut |spans| {
+        let covered = spans.iter().filter(|span| tombstone.covers(span));
+        let lookups: Vec<SpanLookup> = covered
+            .map(|span| SpanLookup {
+                key: SpanKey::Id(span.id),
+                window: Window::around(span, SLACK),
+            })
+            .collect();
+        if !lookups.is_empty() {
+            removed.add(store.remove(Removal::Spans(&lookups))?);
+        }
+        looked_at += spans.len() as u64;
+        progress(looked_at, removed.spans);
+        Ok(())
+    })?;
+    Ok(removed)
+}
+
+/// Tells all spans that started until `to`, the newest first.
+fn each_page(store: &dyn Store, to: WallTime, take: TakePage<'_>) -> Result<(), EraseError> {
+    let window = Window { to, ..Window::ALL };
+    let filter = Filter::in_window(window);
+    let mut after = None;
+    loop {
+        let page = store.scan(&filter, after, PAGE)?;
+        take(&page.spans)?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub use backup::{BackupError, FileSum, Manifest};
-pub use erase::{EraseError, Eraser, Preview};
+pub use erase::{EraseError, Eraser, Preview, remove_covered};
 pub use guarded::Guarded;
 pub use import::{Imported, SPANS_MAX, import};
 pub use job::{Job, JobState, Reporter};

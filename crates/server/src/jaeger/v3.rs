@@ -45,7 +45,7 @@ async fn answer(
 
 async fn services(State(api): State<Api>) -> Result<Json<Value>, Wrong> {
     answer(move || {
-        let services = deeptrace_query::services(&*api.store, Window::ALL).map_err(failed)?;
+        let services = deeptrace_query::services(&api.asking(), Window::ALL).map_err(failed)?;
         let names: Vec<String> = services.into_iter().map(|service| service.name).collect();
         Ok(json!({"services": names}))
     })
@@ -60,7 +60,7 @@ async fn operations(
         let query = Pairs::read(query.as_deref());
         let service = query.first("service").ok_or_else(|| missing("service"))?;
         let kind = query.first("span_kind").unwrap_or_default();
-        let operations = operations_of(&*api.store, service, kind)?.into_iter();
+        let operations = operations_of(&api.asking(), service, kind)?.into_iter();
         let shown = operations.map(|it| json!({"name": it.name, "spanKind": it.kind}));
         Ok(json!({"operations": shown.collect::<Vec<_>>()}))
     })
@@ -72,7 +72,7 @@ async fn traces(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Jso
     answer(move || {
         let search = search(&Pairs::read(query.as_deref()), clock::now())?;
         let mut all = Vec::new();
-        search.each(&*api.store, limits, &mut |trace| all.extend(spans(trace)))?;
+        search.each(&api.asking(), limits, &mut |trace| all.extend(spans(trace)))?;
         result(all)
     })
     .await
@@ -81,7 +81,7 @@ async fn traces(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Jso
 async fn trace(State(api): State<Api>, Segment(id): Segment) -> Result<Json<Value>, Wrong> {
     let limits = api.limits();
     answer(move || {
-        let trace = find(&*api.store, &id, limits)?;
+        let trace = find(&api.asking(), &id, limits)?;
         result(spans(&trace.ok_or_else(|| ApiError::not_found(NOT_FOUND))?))
     })
     .await

@@ -122,9 +122,8 @@ impl Orders {
                 self.counts.kept.fetch_add(keys.len() as u64, Relaxed);
                 self.post(To::AllBut(agent), &Order::Keep(keys));
             }
-            Answer::Found(_) => {
-                self.counts.unasked.fetch_add(1, Relaxed);
-            }
+            Answer::Found(found) => self.answered(agent, found),
+            Answer::Summary(summary) => self.directory.add(agent, summary),
         }
     }
 }
