@@ -98,7 +98,7 @@ mod tests {
         orders.post(To::AllBut("a"), &kept);
         assert!(!hear(&mut local) && !hear(&mut local));
         // More than there is room for, while it did not ask.
-        (0..2_000).for_each(|_| orders.post(To::All, &kept));
+        (0..2_000).for_each(|_| _ = orders.post(To::All, &kept));
         assert!(hear(&mut local) && !hear(&mut local));
         assert!(heard.len() > 1_000 && heard.iter().all(|key| *key == 2));
     }
