@@ -28,7 +28,9 @@ struct Counts {
     acknowledged: usize,
     /// 429 or 503.
     refused: usize,
-    /// Another status, or none.
+    /// The connection ended before the body was sent: who refuses need not read it (RFC 9112 §9.6).
+    cut: usize,
+    /// Another status.
     failed: usize,
 }
 
@@ -53,8 +55,9 @@ fn main() {
             scope.spawn(move || press(spans, links, url, thread, until, counts));
         }
     });
-    let Counts { acknowledged, refused, failed } = counts.into_inner().unwrap();
-    for (name, value) in [("acknowledged", acknowledged), ("refused", refused), ("failed", failed)]
+    let Counts { acknowledged, refused, cut, failed } = counts.into_inner().unwrap();
+    for (name, value) in
+        [("acknowledged", acknowledged), ("refused", refused), ("cut", cut), ("failed", failed)]
     {
         println!("{name}\t{value}");
     }
@@ -103,7 +106,8 @@ fn press(
                 let count = match status {
                     Ok(200) => &mut counts.acknowledged,
                     Ok(429 | 503) => &mut counts.refused,
-                    _ => &mut counts.failed,
+                    Err(_) => &mut counts.cut,
+                    Ok(_) => &mut counts.failed,
                 };
                 *count += body.head.spans as usize;
             }

@@ -104,8 +104,8 @@ fn judge(port: &str, looks: &[Look], told: &str) -> Result<()> {
         let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
         line.and_then(|value| value.parse::<u64>().ok()).with_context(|| format!("no {name}"))
     };
-    let (acknowledged, refused, failed) =
-        (figure("acknowledged")?, figure("refused")?, figure("failed")?);
+    let (acknowledged, refused) = (figure("acknowledged")?, figure("refused")?);
+    let (cut, failed) = (figure("cut")?, figure("failed")?);
     let status = api::get(port, "/status")?;
     let counted = |name: &str| status["counters"][name].as_u64().unwrap_or_default();
     let written = counted("ingest_written_spans_total");
@@ -118,7 +118,9 @@ fn judge(port: &str, looks: &[Look], told: &str) -> Result<()> {
     let (before, after) = (most(first), most(second));
     let slowest = looks.iter().map(|look| look.answered).max().unwrap_or_default();
     let sick = looks.iter().filter(|look| !look.is_healthy).count();
-    println!("acknowledged {acknowledged} spans, refused {refused}, failed {failed}");
+    println!(
+        "acknowledged {acknowledged} spans, refused {refused}, cut off {cut}, failed {failed}"
+    );
     println!("the server: written {written}, refused {given_back}, dropped {dropped}");
     println!("resident: at most {before:.0} MiB in the first half, {after:.0} MiB in the second");
     println!("{} looks: not healthy {sick}, the slowest answer {slowest:?}", looks.len());
@@ -130,6 +132,9 @@ fn judge(port: &str, looks: &[Look], told: &str) -> Result<()> {
     }
     if failed > 0 || dropped > 0 || written < acknowledged {
         bail!("spans were lost, or answered in another way than by 200, 429 or 503");
+    }
+    if cut > (acknowledged + refused) / 50 {
+        bail!("{cut} spans were cut off: the server does not say that it is busy");
     }
     if after > before * GROWTH_MAX {
         bail!("memory grows: {before:.0} MiB, then {after:.0} MiB");
