@@ -5,13 +5,12 @@
 //! then only the other sides of exchanges, of the agents that may have them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deeptrace_model::{Duration, Gap, Link, Span, SpanId, WallTime};
+use deeptrace_model::{Duration, Link, Span, SpanId, WallTime};
 use deeptrace_store::{
-    Cursor, Document, Expected, Filter, LinkKey, LinkLookup, Maintained, Operation, Page, Removal,
-    Removed, Rollups, SpanKey, SpanLookup, Stats, Step, Store, StoreError, Window,
+    Cursor, Filter, Layer, LinkKey, LinkLookup, Operation, OperationSums, Page, SpanKey,
+    SpanLookup, Store, StoreError, Window,
 };
 use deeptrace_wire::{Found, Key, Question};
 use serde::{Deserialize, Serialize};
@@ -166,12 +165,9 @@ impl Asking {
     ) -> (Vec<SpanLookup>, Vec<LinkLookup>) {
         let agent = &self.keepers[keeper].agent;
         let directory = self.orders.directory();
-        let has_whole = |key: &SpanKey| {
-            let with_key = told.by_key.get(key).into_iter().flatten();
-            with_key
-                .into_iter()
-                .any(|id| told.owners.get(id) == Some(&keeper) && told.whole.contains(id))
-        };
+        let is_whole =
+            |id: &SpanId| told.owners.get(id) == Some(&keeper) && told.whole.contains(id);
+        let has_whole = |key: &SpanKey| told.by_key.get(key).into_iter().flatten().any(is_whole);
         let may_have = |it: &&SpanLookup| match it.key {
             SpanKey::Id(id) => !told.whole.contains(&id) && !told.is_stored(it.key),
             // It has looked for the other side already.
@@ -259,7 +255,11 @@ impl Told {
     }
 }
 
-impl Store for Asking {
+impl Layer for Asking {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn look_up(
         &self,
         spans: &[SpanLookup],
@@ -300,11 +300,11 @@ impl Store for Asking {
     }
 
     fn spans(&self, lookups: &[SpanLookup], limit: usize) -> Result<Vec<Arc<Span>>, StoreError> {
-        self.look_up(lookups, &[], limit).map(|(spans, _)| spans)
+        Layer::look_up(self, lookups, &[], limit).map(|(spans, _)| spans)
     }
 
     fn links(&self, lookups: &[LinkLookup], limit: usize) -> Result<Vec<Link>, StoreError> {
-        self.look_up(&[], lookups, limit).map(|(_, links)| links)
+        Layer::look_up(self, &[], lookups, limit).map(|(_, links)| links)
     }
 
     /// A page is as long as every store can answer for: where one has more behind its page, what lies
@@ -347,112 +347,14 @@ impl Store for Asking {
         Ok(page)
     }
 
-    /// Agents send these in any case.
-    fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError> {
-        self.store.gaps(window, limit)
-    }
-
     fn operations(
         &self,
         window: Window,
         service: Option<&str>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let mut all = self.store.operations(window, service)?;
-        for it in self.orders.directory().operations(window, service) {
-            let is_same = |other: &&mut Operation| {
-                other.service == it.service && other.name == it.name && other.kind == it.kind
-            };
-            match all.iter_mut().find(is_same) {
-                Some(sum) => {
-                    sum.spans += it.spans;
-                    sum.errors += it.errors;
-                    sum.total = Duration(sum.total.0.saturating_add(it.total.0));
-                    sum.longest = sum.longest.max(it.longest);
-                }
-                None => all.push(Operation {
-                    service: it.service,
-                    name: it.name,
-                    kind: it.kind,
-                    spans: it.spans,
-                    errors: it.errors,
-                    total: it.total,
-                    longest: it.longest,
-                }),
-            }
-        }
-        let order = |it: &Operation| (it.service.clone(), it.name.clone(), it.kind as u8);
-        all.sort_by_key(order);
-        Ok(all)
-    }
-
-    fn write(&self, batch: &deeptrace_store::Batch) -> Result<(), StoreError> {
-        self.store.write(batch)
-    }
-
-    fn rollups(
-        &self,
-        window: Window,
-        step: Step,
-        service: Option<&str>,
-    ) -> Result<Rollups, StoreError> {
-        self.store.rollups(window, step, service)
-    }
-
-    fn stats(&self) -> Result<Stats, StoreError> {
-        self.store.stats()
-    }
-
-    fn health(&self) -> Result<Option<deeptrace_store::Health>, StoreError> {
-        self.store.health()
-    }
-
-    fn heartbeat(&self, now: WallTime) -> Result<(), StoreError> {
-        self.store.heartbeat(now)
-    }
-
-    fn last_alive(&self) -> Result<Option<WallTime>, StoreError> {
-        self.store.last_alive()
-    }
-
-    fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
-        self.store.maintain(now)
-    }
-
-    fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError> {
-        self.store.remove(removal)
-    }
-
-    fn purge(&self) -> Result<(), StoreError> {
-        self.store.purge()
-    }
-
-    fn backup(&self, folder: &Path, progress: &mut dyn FnMut(f32)) -> Result<(), StoreError> {
-        self.store.backup(folder, progress)
-    }
-
-    fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
-        self.store.document(name)
-    }
-
-    fn documents(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.store.documents(prefix, after, limit)
-    }
-
-    fn put_document(
-        &self,
-        name: &str,
-        body: Option<&[u8]>,
-        expected: Expected,
-    ) -> Result<Option<u64>, StoreError> {
-        self.store.put_document(name, body, expected)
-    }
-
-    fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
-        self.store.counters(out);
+        let mut sums = OperationSums::default();
+        self.store.operations(window, service)?.into_iter().for_each(|it| sums.add(it));
+        self.orders.directory().each_operation(window, service, &mut |it| sums.add(it));
+        Ok(sums.into_vec())
     }
 }

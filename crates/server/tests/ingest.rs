@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use deeptrace_model::{Gap, GapCause, Link, Span, WallTime};
+use deeptrace_model::{Gap, GapCause};
 use deeptrace_server::clock;
 use deeptrace_server::pipeline::{Ingest, NotTaken};
-use deeptrace_store::{
-    Batch, Cursor, Document, Expected, Filter, LinkLookup, Maintained, Mode, Operation, Options,
-    Page, Removal, Removed, Rollups, SpanLookup, Stats, Step, Store, StoreError, Window,
-};
+use deeptrace_store::{Batch, Layer, Mode, Options, Store, StoreError, Window};
 
 /// A real store on a disk that can be full, and which never takes a gap of [`UNFIT`] events.
 struct Disk {
@@ -23,7 +20,11 @@ struct Disk {
 
 const UNFIT: u64 = 666;
 
-impl Store for Disk {
+impl Layer for Disk {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         if self.is_full.load(SeqCst) {
             return Err(StoreError::Full { place: self.folder.display().to_string() });
@@ -34,89 +35,15 @@ impl Store for Disk {
         }
         self.store.write(batch)
     }
-    fn spans(&self, lookups: &[SpanLookup], limit: usize) -> Result<Vec<Arc<Span>>, StoreError> {
-        self.store.spans(lookups, limit)
-    }
-    fn links(&self, lookups: &[LinkLookup], limit: usize) -> Result<Vec<Link>, StoreError> {
-        self.store.links(lookups, limit)
-    }
-    fn scan(
-        &self,
-        filter: &Filter,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.store.scan(filter, after, limit)
-    }
-    fn gaps(&self, window: Window, limit: usize) -> Result<Vec<Gap>, StoreError> {
-        self.store.gaps(window, limit)
-    }
-    fn operations(
-        &self,
-        window: Window,
-        service: Option<&str>,
-    ) -> Result<Vec<Operation>, StoreError> {
-        self.store.operations(window, service)
-    }
-    fn rollups(
-        &self,
-        window: Window,
-        step: Step,
-        service: Option<&str>,
-    ) -> Result<Rollups, StoreError> {
-        self.store.rollups(window, step, service)
-    }
-    fn stats(&self) -> Result<Stats, StoreError> {
-        self.store.stats()
-    }
-    fn heartbeat(&self, now: WallTime) -> Result<(), StoreError> {
-        self.store.heartbeat(now)
-    }
-    fn last_alive(&self) -> Result<Option<WallTime>, StoreError> {
-        self.store.last_alive()
-    }
-    fn maintain(&self, now: WallTime) -> Result<Maintained, StoreError> {
-        self.store.maintain(now)
-    }
-    fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError> {
-        self.store.remove(removal)
-    }
-    fn purge(&self) -> Result<(), StoreError> {
-        self.store.purge()
-    }
-    fn backup(
-        &self,
-        folder: &std::path::Path,
-        progress: &mut dyn FnMut(f32),
-    ) -> Result<(), StoreError> {
-        self.store.backup(folder, progress)
-    }
-    fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
-        self.store.document(name)
-    }
-    fn documents(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.store.documents(prefix, after, limit)
-    }
-    fn put_document(
-        &self,
-        name: &str,
-        body: Option<&[u8]>,
-        expected: Expected,
-    ) -> Result<Option<u64>, StoreError> {
-        self.store.put_document(name, body, expected)
-    }
-    fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
-        self.store.counters(out);
-    }
 }
 
 fn open(folder: &std::path::Path) -> Arc<dyn Store> {
     deeptrace_store::open("embedded", &Options::new(folder), Mode::Write).unwrap()
+}
+
+fn disk(folder: &std::path::Path, is_full: bool) -> Arc<Disk> {
+    let is_full = AtomicBool::new(is_full);
+    Arc::new(Disk { store: open(folder), folder: folder.to_owned(), is_full })
 }
 
 /// A batch that is recognised by its one gap.
@@ -147,11 +74,7 @@ fn everything_sent_before_the_end_is_stored() {
 #[test]
 fn what_a_full_disk_refuses_is_written_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk {
-        store: open(folder.path()),
-        folder: folder.path().to_owned(),
-        is_full: AtomicBool::new(true),
-    });
+    let disk = disk(folder.path(), true);
     let store: Arc<dyn Store> = disk.clone();
     let (ingest, writer) = Ingest::start(store, None).unwrap();
     ingest.send(batch(1));
@@ -176,11 +99,7 @@ fn what_a_full_disk_refuses_is_written_when_there_is_room() {
 #[test]
 fn a_batch_is_committed_or_given_back() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk {
-        store: open(folder.path()),
-        folder: folder.path().to_owned(),
-        is_full: AtomicBool::new(false),
-    });
+    let disk = disk(folder.path(), false);
     let store: Arc<dyn Store> = disk.clone();
     let (ingest, writer) = Ingest::start(store, None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -210,11 +129,7 @@ fn a_batch_is_committed_or_given_back() {
 #[test]
 fn who_sends_what_is_never_taken_is_told_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk {
-        store: open(folder.path()),
-        folder: folder.path().to_owned(),
-        is_full: AtomicBool::new(false),
-    });
+    let disk = disk(folder.path(), false);
     let store: Arc<dyn Store> = disk.clone();
     let (ingest, writer) = Ingest::start(store, None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

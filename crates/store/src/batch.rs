@@ -1,5 +1,8 @@
 //! Batch: what is written at once; and what a store tells of itself.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use deeptrace_model::{Duration, Gap, Link, Span, SpanKind, WallTime};
 
 /// What is written at once: all of it or nothing.
@@ -74,6 +77,31 @@ pub struct Operation {
     pub total: Duration,
     /// The longest.
     pub longest: Duration,
+}
+
+/// Operations, those of the same service, name and kind added up.
+#[derive(Clone, Debug, Default)]
+pub struct OperationSums(BTreeMap<(String, String, u8), Operation>);
+
+impl OperationSums {
+    /// Adds one.
+    pub fn add(&mut self, one: Operation) {
+        match self.0.entry((one.service.clone(), one.name.clone(), one.kind as u8)) {
+            Entry::Vacant(place) => _ = place.insert(one),
+            Entry::Occupied(sum) => {
+                let sum = sum.into_mut();
+                sum.spans += one.spans;
+                sum.errors += one.errors;
+                sum.total.0 = sum.total.0.saturating_add(one.total.0);
+                sum.longest = sum.longest.max(one.longest);
+            }
+        }
+    }
+
+    /// All of them, by service, name and kind.
+    pub fn into_vec(self) -> Vec<Operation> {
+        self.0.into_values().collect()
+    }
 }
 
 /// What one call of [`Store::maintain`] did.

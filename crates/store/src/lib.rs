@@ -11,6 +11,7 @@ mod elastic;
 mod embedded;
 mod error;
 mod joining;
+mod layer;
 mod lookup;
 mod options;
 mod removal;
@@ -20,10 +21,11 @@ mod store;
 
 use std::{path::Path, sync::Arc};
 
-pub use batch::{Batch, Health, Maintained, Operation, Stats};
+pub use batch::{Batch, Health, Maintained, Operation, OperationSums, Stats};
 pub use document::{DOCUMENT_BODY_MAX, DOCUMENT_NAME_MAX, Document, Expected};
 pub use durations::Durations;
 pub use error::{Fault, StoreError};
+pub use layer::Layer;
 pub use lookup::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
 pub use options::{Elasticsearch, Mode, Options};
 pub use removal::{Removal, Removed};

@@ -134,27 +134,27 @@ impl Directory {
             || entry.over(filter.window).any(|summary| summary.operations.iter().any(passes))
     }
 
-    /// Sums over what was told of spans in `window`, widened to whole summaries.
-    pub fn operations(&self, window: Window, service: Option<&str>) -> Vec<Operation> {
+    /// Tells what was told of spans in `window`, widened to whole summaries, by each agent and summary.
+    pub fn each_operation(
+        &self,
+        window: Window,
+        service: Option<&str>,
+        take: &mut dyn FnMut(deeptrace_store::Operation),
+    ) {
         let inner = self.lock();
-        let mut sums: BTreeMap<(String, String, u8), Operation> = BTreeMap::new();
-        for summary in inner.agents.values().flat_map(|entry| entry.over(window)) {
-            let wanted = |it: &&Operation| service.is_none_or(|service| service == it.service);
-            for it in summary.operations.iter().filter(wanted) {
-                let key = (it.service.clone(), it.name.clone(), it.kind as u8);
-                match sums.get_mut(&key) {
-                    None => _ = sums.insert(key, it.clone()),
-                    Some(sum) => {
-                        sum.spans += it.spans;
-                        sum.errors += it.errors;
-                        sum.total = Duration(sum.total.0.saturating_add(it.total.0));
-                        sum.shortest = sum.shortest.min(it.shortest);
-                        sum.longest = sum.longest.max(it.longest);
-                    }
-                }
-            }
+        let summaries = inner.agents.values().flat_map(|entry| entry.over(window));
+        let all = summaries.flat_map(|summary| &summary.operations);
+        for it in all.filter(|it| service.is_none_or(|service| service == it.service)) {
+            take(deeptrace_store::Operation {
+                service: it.service.clone(),
+                name: it.name.clone(),
+                kind: it.kind,
+                spans: it.spans,
+                errors: it.errors,
+                total: it.total,
+                longest: it.longest,
+            });
         }
-        sums.into_values().collect()
     }
 
     /// Bytes that it takes.

@@ -23,7 +23,9 @@ use super::{
     links::Links,
     write,
 };
-use crate::{Cursor, Filter, LinkLookup, Operation, Options, Page, SpanLookup, Stats, Window};
+use crate::{
+    Cursor, Filter, LinkLookup, Operation, OperationSums, Options, Page, SpanLookup, Stats, Window,
+};
 
 /// A connection for reading, with what is known and cached of the batches.
 pub(super) struct Reader {
@@ -257,7 +259,7 @@ impl Reader {
         counters: &Counters,
     ) -> rusqlite::Result<Vec<Operation>> {
         let filter = Filter { service: service.map(str::to_owned), ..Filter::in_window(window) };
-        let mut sums: BTreeMap<(String, String, u8), Operation> = BTreeMap::new();
+        let mut sums = OperationSums::default();
         let mut query =
             self.connection.prepare_cached("SELECT operations FROM batch WHERE id = ?")?;
         for entry in self.catalogue.of(Kind::Spans).filter(|entry| entry.may_pass(&filter)) {
@@ -269,19 +271,10 @@ impl Reader {
                 continue;
             };
             let rows = rows.into_iter().map(|row| row.into_operation());
-            for row in rows.filter(|row| service.is_none_or(|service| row.service == service)) {
-                let key = (row.service.clone(), row.name.clone(), row.kind as u8);
-                let Some(sum) = sums.get_mut(&key) else {
-                    sums.insert(key, row);
-                    continue;
-                };
-                sum.spans += row.spans;
-                sum.errors += row.errors;
-                sum.total.0 = sum.total.0.saturating_add(row.total.0);
-                sum.longest = sum.longest.max(row.longest);
-            }
+            let rows = rows.filter(|row| service.is_none_or(|service| row.service == service));
+            rows.for_each(|row| sums.add(row));
         }
-        Ok(sums.into_values().collect())
+        Ok(sums.into_vec())
     }
 
     pub(super) fn stats(&mut self) -> rusqlite::Result<Stats> {
