@@ -8,11 +8,13 @@ mod field;
 mod hex;
 mod needle;
 mod receipt;
+mod strip;
 mod target;
 mod tombstone;
 
 pub use field::{Field, USER_ATTRIBUTES};
 pub use receipt::{Key, KeyError, Receipt, Statement, VerifyError};
+pub use strip::strip;
 pub use target::{Target, TargetError};
 pub use tombstone::{State, Tombstone};
 

@@ -170,6 +170,14 @@ impl Span {
         ids.iter().filter_map(|id| u64::from_str_radix(id, 16).ok().map(SpanId))
     }
 
+    /// Bytes that it takes in memory, roughly: payloads and attributes of its own are most of it.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.request_payload.len()
+            + self.response_payload.len()
+            + self.attributes.own().len() * 96
+    }
+
     /// Its attributes with those that follow from its calls, if it has any: `thread.id`, and the nanoseconds until
     /// the first byte of the response, `deeptrace.time_to_first_byte_ns`. For what leaves the process.
     pub fn all_attributes(&self) -> Attributes {

@@ -414,15 +414,9 @@ fn join(all: &mut Batch, more: Batch) {
     }
 }
 
-/// What a batch takes in memory, roughly: payloads and attributes are most of it.
+/// What a batch takes in memory, roughly.
 fn bytes(batch: &Batch) -> usize {
-    let span = |span: &Span| {
-        size_of::<Span>()
-            + span.request_payload.len()
-            + span.response_payload.len()
-            + span.attributes.own().len() * 96
-    };
-    batch.spans.iter().map(span).sum::<usize>()
+    batch.spans.iter().map(Span::memory).sum::<usize>()
         + size_of_val(batch.links.as_slice())
         + size_of_val(batch.gaps.as_slice())
 }

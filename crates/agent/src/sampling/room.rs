@@ -441,11 +441,7 @@ impl Room {
     }
 }
 
-/// What a span takes in memory, roughly: payloads and attributes are most of it.
+/// What a span that waits takes in memory, roughly.
 fn bytes(span: &Span) -> usize {
-    size_of::<Span>()
-        + PLACE_BYTES
-        + span.request_payload.len()
-        + span.response_payload.len()
-        + span.attributes.own().len() * 96
+    PLACE_BYTES + span.memory()
 }

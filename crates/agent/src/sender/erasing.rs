@@ -1,7 +1,6 @@
 //! Erasing: batches without the spans that a tombstone covers.
 
-use deeptrace_erase::Tombstone;
-use deeptrace_model::{Link, Span, SpanId};
+use deeptrace_erase::{Tombstone, strip};
 use deeptrace_wire::{Encoded, Encoder, Head, decode};
 
 /// What is left of a batch.
@@ -27,7 +26,7 @@ pub fn without(
         return Left::All;
     }
     let Ok(mut batch) = decode(bytes) else { return Left::Nothing };
-    let count = strip(&mut batch.spans, &mut batch.links, tombstone);
+    let count = strip(&mut batch.spans, &mut batch.links, |span| tombstone.covers(span));
     if count == 0 {
         return Left::All;
     }
@@ -38,24 +37,12 @@ pub fn without(
     left
 }
 
-/// Takes out what `tombstone` covers, with the links from and to it; returns how many spans.
-pub fn strip(spans: &mut Vec<Span>, links: &mut Vec<Link>, tombstone: &Tombstone) -> u64 {
-    let covered = spans.iter().filter(|span| tombstone.covers(span));
-    let gone: Vec<SpanId> = covered.map(|span| span.id).collect();
-    if !gone.is_empty() {
-        spans.retain(|span| !gone.contains(&span.id));
-        let is_gone = |id: SpanId| gone.contains(&id);
-        links.retain(|link| !is_gone(link.child) && !link.parent.is_some_and(is_gone));
-    }
-    gone.len() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use deeptrace_erase::Target;
     use deeptrace_model::{
-        BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Method, Pid, ProcessKey, Relation,
-        SpanKind, SpanStatus, Tid, Touch, UnitId, WallTime,
+        BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
+        Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, UnitId, WallTime,
     };
 
     use super::super::buffer::{Buffer, Parcel};

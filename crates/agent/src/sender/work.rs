@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use deeptrace_erase::Tombstone;
-use deeptrace_model::GapCause;
+use deeptrace_erase::{Tombstone, strip};
+use deeptrace_model::{GapCause, Span};
 use deeptrace_wire::{Encoder, MEDIA_TYPE};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
@@ -163,10 +163,9 @@ impl Work {
 
     fn take(&mut self, batch: Batch) {
         let Batch { mut spans, mut links, gaps, .. } = batch;
-        for tombstone in &self.tombstones {
-            let erased = erasing::strip(&mut spans, &mut links, tombstone);
-            self.shared.counts.erased.fetch_add(erased, Relaxed);
-        }
+        let is_gone = |span: &Span| self.tombstones.iter().any(|it| it.covers(span));
+        let erased = strip(&mut spans, &mut links, is_gone);
+        self.shared.counts.erased.fetch_add(erased, Relaxed);
         let buffer = &mut self.buffer;
         let omitted = self.encoder.encode(&spans, &links, &gaps, &mut |one| buffer.push(one));
         self.shared.counts.omitted.fetch_add(omitted as u64, Relaxed);

@@ -162,11 +162,11 @@ impl Eraser<'_> {
         progress: Progress<'_>,
     ) -> Result<Receipt, EraseError> {
         let begun = std::time::Instant::now();
-        let mut removed = self.remove(&tombstone, progress)?;
+        let mut removed = remove_covered(self.store, &tombstone, progress)?;
         if self.is_shared {
             // Other servers have written what they did not know to be erased.
             std::thread::sleep((REFRESH * 2).saturating_sub(begun.elapsed()));
-            removed.add(self.remove(&tombstone, progress)?);
+            removed.add(remove_covered(self.store, &tombstone, progress)?);
         }
         self.store.purge()?;
         let done = Tombstone::clone(&tombstone).in_state(State::Done);
@@ -191,15 +191,6 @@ impl Eraser<'_> {
         self.store.put_document(&name, Some(&body), Expected::Any)?;
         self.tombstones.set(self.store, &Arc::new(done))?;
         Ok(receipt)
-    }
-
-    /// Removes what a tombstone covers.
-    pub fn remove(
-        &self,
-        tombstone: &Tombstone,
-        progress: Progress<'_>,
-    ) -> Result<Removed, EraseError> {
-        remove_covered(self.store, tombstone, progress)
     }
 
     /// The spans of the trace that `target` names.

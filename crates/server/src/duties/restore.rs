@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deeptrace_erase::{Receipt, State, Tombstone};
-use deeptrace_query::Limits;
 use deeptrace_store::{Mode, Options, Store};
 
 use super::backup::{self, BackupError, Manifest, STORE};
-use super::erase::{EraseError, Eraser};
+use super::erase::{EraseError, remove_covered};
 use super::{Tombstones, signing};
 
 /// Why nothing was restored.
@@ -106,7 +105,7 @@ pub fn restore(
     }
     progress("erasing again what was erased since");
     let store = (row.open)(&staged_options, Mode::Write)?;
-    let (tombstones, erased) = erase_again(&*store, backend, &staged, known)?;
+    let (tombstones, erased) = erase_again(&*store, &staged, known)?;
     drop(store);
     // What only a running process needs.
     let _may_not_be_there = fs::remove_file(staged.join("writer.lock"));
@@ -127,7 +126,6 @@ fn receipted(path: &Path) -> Result<Tombstone, RestoreError> {
 /// Applies the tombstones in the store and `more`; returns how many, and how many spans went.
 fn erase_again(
     store: &dyn Store,
-    backend: &str,
     staged: &Path,
     more: Vec<Tombstone>,
 ) -> Result<(usize, u64), RestoreError> {
@@ -136,19 +134,11 @@ fn erase_again(
     all.extend(more.into_iter().map(Arc::new));
     all.sort_by(|a, b| a.id().cmp(b.id()));
     all.dedup_by(|a, b| a.id() == b.id());
-    let key = signing::open(staged)?;
-    let eraser = Eraser {
-        store,
-        backend,
-        is_shared: false,
-        tombstones: &tombstones,
-        key: &key,
-        limits: Limits::default(),
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    // Receipts are signed with it from now on; where it cannot be read nothing is put in place.
+    signing::open(staged)?;
     let mut erased = 0;
     for tombstone in &all {
-        erased += eraser.remove(tombstone, &mut |_, _| ())?.spans;
+        erased += remove_covered(store, tombstone, &mut |_, _| ())?.spans;
         let done = Tombstone::clone(tombstone).in_state(State::Done);
         tombstones.set(store, &Arc::new(done))?;
     }

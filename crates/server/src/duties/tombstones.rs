@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use deeptrace_erase::Tombstone;
-use deeptrace_model::SpanId;
+use deeptrace_erase::{Tombstone, strip};
+use deeptrace_model::Span;
 use deeptrace_store::{Batch, Expected, Store, StoreError};
 
 /// Beginning of the names of their documents.
@@ -105,20 +105,15 @@ impl Held<'_> {
     pub fn without(&self, batch: &Batch) -> Option<Batch> {
         // What is new is covered by none, and nearly all that comes is new.
         let latest = self.known.iter().map(|it| it.at()).max()?;
-        let late = batch.spans.iter().filter(|span| span.start <= latest);
-        let gone: Vec<SpanId> = late
-            .filter(|span| self.known.iter().any(|tombstone| tombstone.covers(span)))
-            .map(|span| span.id)
-            .collect();
-        if gone.is_empty() {
+        let is_gone = |span: &Span| {
+            span.start <= latest && self.known.iter().any(|tombstone| tombstone.covers(span))
+        };
+        if !batch.spans.iter().any(is_gone) {
             return None;
         }
-        self.all.erased.fetch_add(gone.len() as u64, Relaxed);
         let mut left = batch.clone();
-        left.spans.retain(|span| !gone.contains(&span.id));
-        left.links.retain(|link| {
-            !gone.contains(&link.child) && link.parent.is_none_or(|parent| !gone.contains(&parent))
-        });
+        let erased = strip(&mut left.spans, &mut left.links, is_gone);
+        self.all.erased.fetch_add(erased, Relaxed);
         Some(left)
     }
 }
