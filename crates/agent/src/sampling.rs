@@ -74,9 +74,7 @@ impl Sampler {
             // Nobody asks where traces begin.
             return batch.roots.clear();
         };
-        let reach = self.relay.receive(&mut |key| room.hear(key, clock));
-        room.tick(clock, reach);
-        room.feed(batch, clock);
+        let reach = take(room, &mut *self.relay, batch, clock);
         let is_time = clock.boot.since(self.published) >= room.publish_every();
         if reach != Reach::Apart && is_time && !room.publish().is_empty() {
             self.published = clock.boot;
@@ -93,9 +91,7 @@ impl Sampler {
     /// The agent ends: what waits is decided now.
     pub fn end(&mut self, batch: &mut Batch, clock: Clock) {
         let Some(room) = &mut self.room else { return };
-        let reach = self.relay.receive(&mut |key| room.hear(key, clock));
-        room.tick(clock, reach);
-        room.feed(batch, clock);
+        take(room, &mut *self.relay, batch, clock);
         room.end(clock);
         move_into(batch, room.ready());
     }
@@ -107,6 +103,14 @@ impl Sampler {
             self.relay.counters(out);
         }
     }
+}
+
+/// What the others said, and what was finished, comes into the room.
+fn take(room: &mut Room, relay: &mut dyn Relay, batch: &mut Batch, clock: Clock) -> Reach {
+    let reach = relay.receive(&mut |key| room.hear(key, clock));
+    room.tick(clock, reach);
+    room.feed(batch, clock);
+    reach
 }
 
 fn move_into(out: &mut Batch, ready: &mut Batch) {

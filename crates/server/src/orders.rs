@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use deeptrace_erase::Tombstone;
 use deeptrace_model::WallTime;
 use deeptrace_store::{Store, StoreError};
 use deeptrace_wire::{Ask, Configuration, Found, Order, Question};
@@ -150,11 +151,8 @@ impl Orders {
     /// Has `order` for agents; returns its bytes. Never waits; an agent that is not connected does not get
     /// it.
     pub fn post(&self, to: To<'_>, order: &Order) -> usize {
-        let Some(record) = order.record() else {
-            self.counts.too_large.fetch_add(1, Relaxed);
-            return 0;
-        };
-        let is_here = self.deliver(to, &record.as_slice().into());
+        let Some(record) = self.record(order) else { return 0 };
+        let is_here = self.deliver(to, &record);
         if self.is_shared && !(is_here && matches!(to, To::One(_))) {
             let (one, but) = match to {
                 To::All => ("", ""),
@@ -165,6 +163,13 @@ impl Orders {
             self.counts.dropped.fetch_add(dropped, Relaxed);
         }
         record.len()
+    }
+
+    /// An order as it is sent; `None`, and counted, where it is too large.
+    fn record(&self, order: &Order) -> Option<Arc<[u8]>> {
+        let record = order.record();
+        self.counts.too_large.fetch_add(record.is_none().into(), Relaxed);
+        record.map(Arc::from)
     }
 
     /// Whether an agent polls this server now.
@@ -256,19 +261,11 @@ impl Orders {
         let erased: Vec<Order> = {
             let held = self.tombstones.held();
             let is_meant = |at: WallTime| oldest.is_some_and(|oldest| oldest <= at);
-            let late = held.all().iter().filter(|it| is_meant(it.at()));
-            late.filter_map(|it| serde_json::to_vec(&**it).ok()).map(Order::Erase).collect()
+            held.all().iter().filter(|it| is_meant(it.at())).filter_map(erase).collect()
         };
         let config = self.configuration()?.map(|(_, config)| config.order());
-        for order in config.into_iter().chain(erased) {
-            match order.record() {
-                Some(record) => {
-                    self.counts.dropped.fetch_add(queue.push(record.into()), Relaxed);
-                }
-                None => {
-                    self.counts.too_large.fetch_add(1, Relaxed);
-                }
-            }
+        for record in config.iter().chain(&erased).filter_map(|order| self.record(order)) {
+            self.counts.dropped.fetch_add(queue.push(record), Relaxed);
         }
         Ok(())
     }
@@ -292,20 +289,18 @@ impl Orders {
         seen.ticks += 1;
         let new: Vec<Order> = {
             let held = self.tombstones.held();
-            seen.tombstones.retain(|id| held.all().iter().any(|it| it.id() == id));
+            let known: BTreeSet<&str> = held.all().iter().map(|it| it.id()).collect();
+            seen.tombstones.retain(|id| known.contains(id.as_str()));
             let new = held.all().iter().filter(|it| seen.tombstones.insert(it.id().to_owned()));
-            new.filter_map(|it| serde_json::to_vec(&**it).ok()).map(Order::Erase).collect()
+            new.filter_map(erase).collect()
         };
         let config = self.configuration()?;
         let version = config.as_ref().map(|(version, _)| *version);
         let is_new = version != std::mem::replace(&mut seen.config, version);
         let config = config.filter(|_| is_new).map(|(_, config)| config.order());
-        for order in config.into_iter().chain(new) {
-            match order.record() {
-                // Each server tells its own agents.
-                Some(record) => _ = self.deliver(To::All, &record.into()),
-                None => _ = self.counts.too_large.fetch_add(1, Relaxed),
-            }
+        // Each server tells its own agents.
+        for record in config.iter().chain(&new).filter_map(|order| self.record(order)) {
+            self.deliver(To::All, &record);
         }
         if self.is_shared {
             self.relay().exchange(&*self.store, &mut |item| {
@@ -344,6 +339,10 @@ impl Seen {
         let config = orders.configuration().ok().flatten().map(|(version, _)| version);
         Self { tombstones, config, ticks: 0 }
     }
+}
+
+fn erase(tombstone: &Arc<Tombstone>) -> Option<Order> {
+    serde_json::to_vec(&**tombstone).ok().map(Order::Erase)
 }
 
 impl Stored {

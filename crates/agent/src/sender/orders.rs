@@ -138,19 +138,19 @@ impl Polling {
         };
         let (shared, agent_id) = (Arc::clone(&self.shared), self.agent_id.clone());
         tokio::spawn(async move {
-            let path = format!("/agents/{agent_id}/answers");
             let find = move || {
                 let mut parts = Vec::new();
                 kept.answer(&ask, &mut |part| parts.push(part));
                 parts
             };
             for part in tokio::task::spawn_blocking(find).await.unwrap_or_default() {
-                let Some(body) = encode_answers(&[Answer::Found(part)]) else { continue };
-                let bytes = body.len() as u64;
                 // Who asks waits for seconds only; what is late is not worth another attempt.
-                match shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
-                    Outcome::Done => _ = shared.counts.answers_bytes.fetch_add(bytes, Relaxed),
-                    Outcome::Later(why, _) | Outcome::Never(why) => {
+                match shared.answer(&agent_id, Answer::Found(part)).await {
+                    None => {}
+                    Some((Outcome::Done, bytes)) => {
+                        shared.counts.answers_bytes.fetch_add(bytes, Relaxed);
+                    }
+                    Some((Outcome::Later(why, _) | Outcome::Never(why), _)) => {
                         tracing::debug!(why, "an answer was not taken");
                         return;
                     }
@@ -178,7 +178,6 @@ impl Polling {
     /// Tells every ten seconds what was finished. What cannot be told waits, within a bound.
     async fn summarise(&self) {
         let Some(kept) = self.doing.kept.clone() else { return };
-        let path = format!("/agents/{}/answers", self.agent_id);
         let mut ticks = interval(SUMMARY_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut waiting, counts) = (VecDeque::new(), &self.shared.counts);
@@ -196,18 +195,17 @@ impl Polling {
                 }
             }
             while let Some(summary) = waiting.pop_front() {
-                let Some(body) = encode_answers(&[Answer::Summary(summary.clone())]) else {
-                    counts.dropped_summaries.fetch_add(1, Relaxed);
-                    continue;
-                };
-                let bytes = body.len() as u64;
-                match self.shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
-                    Outcome::Done => _ = counts.summaries_bytes.fetch_add(bytes, Relaxed),
-                    Outcome::Never(why) => {
+                let answer = Answer::Summary(summary.clone());
+                match self.shared.answer(&self.agent_id, answer).await {
+                    None => _ = counts.dropped_summaries.fetch_add(1, Relaxed),
+                    Some((Outcome::Done, bytes)) => {
+                        counts.summaries_bytes.fetch_add(bytes, Relaxed);
+                    }
+                    Some((Outcome::Never(why), _)) => {
                         tracing::warn!(why, "the server refuses a summary");
                         counts.dropped_summaries.fetch_add(1, Relaxed);
                     }
-                    Outcome::Later(why, _) => {
+                    Some((Outcome::Later(why, _), _)) => {
                         tracing::debug!(why, "summaries wait");
                         waiting.push_front(summary);
                         break;
@@ -279,7 +277,6 @@ fn allowed(text: &str) -> Result<Value, String> {
 
 /// Sends what is published, in small batches. What cannot be sent is tried again with what comes.
 async fn publish(agent_id: String, shared: Arc<Shared>) {
-    let path = format!("/agents/{agent_id}/answers");
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -288,16 +285,31 @@ async fn publish(agent_id: String, shared: Arc<Shared>) {
         if keys.is_empty() {
             continue;
         }
-        let Some(body) = encode_answers(&[Answer::Kept(keys.clone())]) else { continue };
-        match shared.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await {
-            Outcome::Done => _ = shared.counts.published.fetch_add(keys.len() as u64, Relaxed),
-            Outcome::Later(why, after) => {
+        match shared.answer(&agent_id, Answer::Kept(keys.clone())).await {
+            None => {}
+            Some((Outcome::Done, _)) => {
+                shared.counts.published.fetch_add(keys.len() as u64, Relaxed);
+            }
+            Some((Outcome::Later(why, after), _)) => {
                 tracing::debug!(why, "which traces are kept cannot be told now");
                 shared.keeping.give_back(keys);
                 sleep(after.unwrap_or(RETRY.0)).await;
             }
-            Outcome::Never(why) => tracing::warn!(why, "the server refuses which traces are kept"),
+            Some((Outcome::Never(why), _)) => {
+                tracing::warn!(why, "the server refuses which traces are kept");
+            }
         }
+    }
+}
+
+impl Shared {
+    /// Says something to the server; what came of it, and its bytes. `None`: it is too large to be sent.
+    async fn answer(&self, agent_id: &str, answer: Answer) -> Option<(Outcome, u64)> {
+        let body = encode_answers(&[answer])?;
+        let bytes = body.len() as u64;
+        let path = format!("/agents/{agent_id}/answers");
+        let outcome = self.transport().post(&path, ANSWERS_MEDIA_TYPE, body.into()).await;
+        Some((outcome, bytes))
     }
 }
 
