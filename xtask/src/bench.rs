@@ -16,6 +16,7 @@ mod server;
 mod store;
 mod table;
 pub mod usage;
+pub mod worker;
 
 use std::path::PathBuf;
 

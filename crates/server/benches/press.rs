@@ -12,9 +12,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use deeptrace_model::{Link, Method, Span, SpanId, hash64};
+use deeptrace_model::{Link, Span, SpanId, hash64};
+use deeptrace_store::Batch;
 use deeptrace_wire::{Encoder, MEDIA_TYPE};
-use demo::Demo;
+use demo::{Demo, batch};
 
 /// Rounds of the demo that are posted again and again.
 const ROUNDS: u64 = 2;
@@ -42,11 +43,7 @@ fn main() {
     };
     let demo = Demo::open(Path::new(template));
     let traces: Vec<_> = (0..ROUNDS).flat_map(|round| demo.round(round)).collect();
-    let spans = || traces.iter().flat_map(|trace| &trace.spans);
-    let links: Vec<Link> = spans().filter_map(|it| it.link.clone()).collect();
-    let links: Vec<Link> =
-        links.into_iter().filter(|link| link.method != Method::Connection).collect();
-    let spans: Vec<Span> = spans().map(|it| it.span.clone()).collect();
+    let Batch { spans, links, .. } = batch(&traces);
     let until = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
     let counts = Mutex::new(Counts::default());
     std::thread::scope(|scope| {

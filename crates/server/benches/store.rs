@@ -13,12 +13,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use deeptrace_export::{Framing, format};
-use deeptrace_model::{Duration, Method, WallTime, hash64};
+use deeptrace_model::{Duration, WallTime, hash64};
 use deeptrace_query::Limits;
 use deeptrace_server::access::View;
 use deeptrace_server::answers;
 use deeptrace_store::{Batch, Filter, Mode, Options, Step, Store, Window};
-use demo::{Demo, Trace};
+use demo::{Demo, Trace, batch};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -81,19 +81,6 @@ fn bytes_on_disk(data: &Path) -> u64 {
         it => it.blocks() * 512,
     };
     fs::read_dir(data).unwrap().map(|entry| of(entry.unwrap())).sum()
-}
-
-/// Links that were observed; those across an exchange are found by its key.
-fn batch(traces: &[Trace]) -> Batch {
-    let all = || traces.iter().flat_map(|trace| &trace.spans);
-    let mut spans: Vec<_> = all().map(|it| it.span.clone()).collect();
-    spans.sort_by_key(|span| (span.end, span.id));
-    let links = all().filter_map(|it| it.link.clone());
-    Batch {
-        spans,
-        links: links.filter(|link| link.method != Method::Connection).collect(),
-        ..Batch::default()
-    }
 }
 
 fn write(demo: &Demo, data: &Path, rounds: u64) {

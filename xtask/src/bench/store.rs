@@ -4,30 +4,23 @@
 
 mod jaeger;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
 use super::table::{Aim, Table};
+use super::worker::{self, Figures};
 use super::{Bench, usage};
-use crate::{child, root};
 use jaeger::Jaeger;
 
 /// Questions of each kind, as the worker asks.
 const QUESTIONS: f64 = 200.0;
 
-/// Figures by name.
-type Figures = BTreeMap<String, f64>;
-
 /// Fills `table`.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let template = bench.folder.join("template");
-    let mut replay = Command::new(&bench.binary);
-    replay.arg("replay").arg(root().join("corpus/recording/shop.rec")).arg("--store");
-    replay.arg(&template).args(["--output", "/dev/null"]);
-    child::succeed(&mut replay)?;
+    worker::template(&bench.binary, &template)?;
     let ours = ours(bench, table)?;
     if let Err(error) = beside(bench, table, &ours) {
         table.missing("Jaeger", &error);
@@ -136,19 +129,9 @@ fn bytes_on_disk(folder: &Path) -> Result<u64> {
 
 /// Runs the worker in a process of its own.
 fn work(bench: &Bench, mode: &str, url: Option<&str>) -> Result<Figures> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["bench", "-q", "-p", "deeptrace-server", "--bench", "store", "--", mode]);
-    command.arg(bench.folder.join("template")).arg(bench.folder.join("data"));
-    command.arg(bench.spans.to_string()).args(url).current_dir(root()).stderr(Stdio::inherit());
+    let mut command = worker::command("store");
+    command.arg(mode).arg(bench.folder.join("template")).arg(bench.folder.join("data"));
+    command.arg(bench.spans.to_string()).args(url).stderr(Stdio::inherit());
     let out = command.output().context("failed to start cargo")?;
-    if !out.status.success() {
-        bail!("the work '{mode}' of the bench ended with {}", out.status);
-    }
-    let text = String::from_utf8(out.stdout).context("the figures are no text")?;
-    let line = |line: &str| {
-        let (name, value) = line.split_once('\t')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    Ok(text.lines().filter_map(line).collect())
+    worker::figures(out).with_context(|| format!("the work '{mode}'"))
 }

@@ -17,8 +17,8 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     ticks(&stat).map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// `utime` and `stime`, the 14th and 15th field; the name before them may hold spaces.
-fn ticks(stat: &str) -> Result<u64> {
+/// `utime` and `stime` of a `stat` file, the 14th and 15th field; the name before them may hold spaces.
+pub fn ticks(stat: &str) -> Result<u64> {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let mut fields = after_name.split(' ').skip(11).map(str::parse::<u64>);
     match (fields.next(), fields.next()) {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::bench::usage;
-use crate::child::{Kept, free_ports, succeed};
+use crate::bench::worker::{self, Figures};
+use crate::child::{Kept, free_ports};
 use crate::{api, build, root};
 
 /// How long, unless `DEEPTRACE_OVERLOAD_SECONDS` says otherwise.
@@ -43,9 +44,7 @@ pub fn overload() -> Result<()> {
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("deeptrace.toml"), CONFIG)?;
     let template = folder.join("template");
-    let mut replay = Command::new(&binary);
-    replay.arg("replay").arg(root().join("corpus/recording/shop.rec")).arg("--store");
-    succeed(replay.arg(&template).args(["--output", "/dev/null"]))?;
+    worker::template(&binary, &template)?;
     let [port, grpc, http] = free_ports()?;
     let mut server = Command::new(&binary);
     server.args(["server", "run", "--config", "deeptrace.toml", "--data-dir", "data", "--port"]);
@@ -57,16 +56,10 @@ pub fn overload() -> Result<()> {
     let port = port.to_string();
     answers(&port)?;
 
-    let press = || {
-        let mut press = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        press.args(["bench", "-q", "-p", "deeptrace-server", "--bench", "press"]);
-        press.current_dir(root());
-        press
-    };
     // Built before it is looked at: an idle server would be the first half.
-    succeed(press().arg("--no-run"))?;
-    let mut press = press();
-    press.arg("--").arg(&template).arg(format!("http://127.0.0.1:{port}"));
+    worker::build("press")?;
+    let mut press = worker::command("press");
+    press.arg(&template).arg(format!("http://127.0.0.1:{port}"));
     press.arg(seconds.to_string()).arg(THREADS.to_string());
     let pressing = press.stdout(Stdio::piped()).spawn().context("failed to start cargo")?;
     let pressing = std::thread::spawn(move || pressing.wait_with_output());
@@ -81,10 +74,7 @@ pub fn overload() -> Result<()> {
         looks.push(Look { resident_mib, answered: begun.elapsed(), is_healthy });
     }
     let told = pressing.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-    if !told.status.success() {
-        bail!("the load ended with {}", told.status);
-    }
-    judge(&port, &looks, &String::from_utf8_lossy(&told.stdout))
+    judge(&port, &looks, &worker::figures(told)?)
 }
 
 /// Waits until the server answers.
@@ -99,10 +89,9 @@ fn answers(port: &str) -> Result<()> {
     Ok(())
 }
 
-fn judge(port: &str, looks: &[Look], told: &str) -> Result<()> {
+fn judge(port: &str, looks: &[Look], told: &Figures) -> Result<()> {
     let figure = |name: &str| {
-        let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
-        line.and_then(|value| value.parse::<u64>().ok()).with_context(|| format!("no {name}"))
+        told.get(name).map(|value| *value as u64).with_context(|| format!("no {name}"))
     };
     let (acknowledged, refused) = (figure("acknowledged")?, figure("refused")?);
     let (cut, failed) = (figure("cut")?, figure("failed")?);

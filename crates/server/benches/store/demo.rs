@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deeptrace_model::{
-    AttributeSet, Attributes, BootTime, EventId, Payload, SpanId, Text, TraceId, TraceSpan, Value,
-    WallTime, hash_bytes, hash64,
+    AttributeSet, Attributes, BootTime, EventId, Method, Payload, SpanId, Text, TraceId, TraceSpan,
+    Value, WallTime, hash_bytes, hash64,
 };
 use deeptrace_query::{Limits, walk};
-use deeptrace_store::{Filter, Mode, Options, StoreError};
+use deeptrace_store::{Batch, Filter, Mode, Options, StoreError};
 
 /// Nanoseconds of the recording, which is repeated after that.
 const ROUND: u64 = 3_000_000_000;
@@ -159,6 +159,19 @@ impl Demo {
 }
 
 /// Where a request or response starts in that round.
+/// All spans of some traces, with the links that were observed: those across an exchange are found by its key.
+pub fn batch(traces: &[Trace]) -> Batch {
+    let all = || traces.iter().flat_map(|trace| &trace.spans);
+    let mut spans: Vec<_> = all().map(|it| it.span.clone()).collect();
+    spans.sort_by_key(|span| (span.end, span.id));
+    let links = all().filter_map(|it| it.link.clone());
+    Batch {
+        spans,
+        links: links.filter(|link| link.method != Method::Connection).collect(),
+        ..Batch::default()
+    }
+}
+
 fn position(at: u64, number: u64) -> u64 {
     (at + number * POSITIONS) & 0xffff_ffff
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{CUT, Fleet, build, network, packages};
+use crate::bench::usage;
 use crate::test::watcher::told;
 
 /// Requests of a round, and the pause between two of them.
@@ -219,11 +220,10 @@ impl Fleet {
         for (role, kept) in agents.chain(server) {
             for task in fs::read_dir(format!("/proc/{}/task", kept.pid()))? {
                 let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
-                // After the name, which is in brackets: utime and stime are fields 14 and 15 of all.
-                let Some((head, rest)) = stat.rsplit_once(')') else { continue };
-                let name = head.split_once('(').map_or("", |it| it.1);
-                let ticks = rest.split_whitespace().skip(11).take(2);
-                let ticks: u64 = ticks.filter_map(|it| it.parse::<u64>().ok()).sum();
+                // A thread that has just ended has none.
+                let Ok(ticks) = usage::ticks(&stat) else { continue };
+                let named = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+                let name = named.map_or("", |it| it.0);
                 *spent.ticks.entry(format!("{role} {name}")).or_default() += ticks;
             }
         }
