@@ -31,7 +31,7 @@ use deeptrace_store::{Mode, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use self::doors::{Doors, OtlpDoors, agent_option, bind, names, otlp_doors};
+use self::doors::{Doors, agent_option, bind, names, otlp_doors};
 use self::way::{Way, way};
 use crate::settings::Running;
 use crate::{Common, custom, duty, span_log};
@@ -286,8 +286,8 @@ fn capture(
 ) -> Result<EndCapture> {
     use deeptrace_agent::capturing::{Capturing, Parts};
 
-    let OtlpDoors { grpc, http } = &doors.otlp;
-    let listeners = [&doors.agent, &doors.server, grpc, http].into_iter().flatten();
+    let otlp = &doors.otlp;
+    let listeners = [&doors.agent, &doors.server, &otlp.grpc, &otlp.http].into_iter().flatten();
     let server = loaded.agent.sender.as_ref().map(|sending| sending.port);
     let own_ports = listeners.map(|listener| listener.address().port()).chain(server).collect();
     let handlers = custom::handlers()?;
@@ -299,7 +299,14 @@ fn capture(
 }
 
 #[cfg(not(feature = "live"))]
-fn capture(_: &Loaded, _: &Doors, _: Orders, _: Arc<Status>, _: Way) -> Result<EndCapture> {
+fn capture(
+    _: &Loaded,
+    _: &Doors,
+    _: Orders,
+    _: Arc<Status>,
+    Way { sink, relay }: Way,
+) -> Result<EndCapture> {
+    drop((sink, relay));
     anyhow::bail!("this build has no live capture; build it with the feature `live`")
 }
 
