@@ -14,7 +14,7 @@ mod sending;
 mod transport;
 mod work;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -118,7 +118,6 @@ pub fn start(
         .map_err(SenderError::System)?;
     let (queue, batches) = mpsc::channel(QUEUE_MAX);
     let (erase, erasing) = mpsc::channel(ERASING_MAX);
-    shared.keeps_spans.store(doing.kept.is_some(), Relaxed);
     let polling = Polling::new(teller.agent_id().to_owned(), Arc::clone(&shared), doing, erase);
     let work = Work::new(encoder, buffer, sending.clone(), teller, Arc::clone(&shared));
     let thread = std::thread::Builder::new()
@@ -189,7 +188,6 @@ struct Shared {
     news: Notify,
     /// Start of the oldest span that is here, nanoseconds since the Unix epoch; 0: there is none.
     oldest: AtomicU64,
-    keeps_spans: AtomicBool,
 }
 
 impl Shared {
@@ -203,7 +201,6 @@ impl Shared {
             config: Mutex::default(),
             news: Notify::new(),
             oldest: AtomicU64::new(0),
-            keeps_spans: AtomicBool::new(false),
         }
     }
 

@@ -138,7 +138,7 @@ impl Work {
             return;
         }
         let config = self.shared.config().clone();
-        let keeps_spans = self.shared.keeps_spans.load(Relaxed);
+        let keeps_spans = self.sending.keeps_spans;
         let told = self.teller.tell(self.buffer.oldest(), config, keeps_spans).to_string();
         let transport = self.shared.transport();
         self.telling = Some(tokio::spawn(async move {

@@ -27,6 +27,8 @@ pub(super) const TABLES: &str = "
     CREATE TABLE key_slice (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 ";
 
+/// The filter of a batch that is in no index.
+const FILTER: &str = "SELECT data FROM filter WHERE id = ?";
 /// Batches of one index.
 const BATCHES: usize = 64;
 
@@ -218,7 +220,7 @@ impl Keys {
             return Ok(Some(filter));
         }
         counters.filters_read.fetch_add(1, Ordering::Relaxed);
-        let bytes = read(connection, "SELECT data FROM filter WHERE id = ?", batch)?;
+        let bytes = read(connection, FILTER, batch)?;
         let filter = bytes.and_then(Filter::from_bytes).map(Arc::new);
         Ok(filter.inspect(|it| self.filters.put(batch, it, it.weight())))
     }
@@ -257,8 +259,7 @@ impl Writer {
         entries.truncate(BATCHES);
         let mut filters = Vec::with_capacity(BATCHES);
         for entry in &entries {
-            let sql = "SELECT data FROM filter WHERE id = ?";
-            let bytes = read(&self.connection, sql, entry.id)?;
+            let bytes = read(&self.connection, FILTER, entry.id)?;
             // One that cannot be read is left out: its batch is asked itself.
             match bytes.and_then(Filter::from_bytes).filter(is_cuttable) {
                 Some(filter) => filters.push((*entry, filter)),
