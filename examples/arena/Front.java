@@ -13,12 +13,16 @@ import java.util.HexFormat;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** Two calls a request on Java: by a pool of eight, by the pool at once, by HttpClient. PORT BACKEND_PORT */
+/**
+ * Two calls a request on Java: by a pool of eight, by the pool at once, by HttpClient, by two tasks of their
+ * own. With a third argument requests and such tasks have virtual threads. PORT BACKEND_PORT [virtual]
+ */
 public final class Front {
     private static String backend;
     private static final ExecutorService POOL = Executors.newFixedThreadPool(8);
     private static final HttpClient CLIENT =
             HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    private static ExecutorService tasks;
 
     private Front() {}
 
@@ -49,6 +53,10 @@ public final class Front {
                 var first = POOL.submit(() -> call(token, 1));
                 var second = POOL.submit(() -> call(token, 2));
                 return first.get() + second.get();
+            case "tasks":
+                var one = tasks.submit(() -> call(token, 1));
+                var other = tasks.submit(() -> call(token, 2));
+                return one.get() + other.get();
             default:
                 return client(token, 1) + client(token, 2);
         }
@@ -69,13 +77,19 @@ public final class Front {
         exchange.close();
     }
 
-    public static void main(String[] arguments) throws IOException {
+    /** A virtual thread for each task; by its name, so that older compilers take it (JEP 444). */
+    private static ExecutorService virtual() throws ReflectiveOperationException {
+        return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+    }
+
+    public static void main(String[] arguments) throws Exception {
         System.setProperty("sun.net.httpserver.nodelay", "true");
         System.setProperty("http.maxConnections", "256");
         backend = arguments[1];
         var server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])), 256);
         server.createContext("/", Front::handle);
-        server.setExecutor(Executors.newFixedThreadPool(48));
+        tasks = arguments.length > 2 ? virtual() : Executors.newCachedThreadPool();
+        server.setExecutor(arguments.length > 2 ? tasks : Executors.newFixedThreadPool(48));
         server.start();
     }
 }

@@ -88,7 +88,8 @@ impl Evidence {
 }
 
 /// Names of the kinds of evidence.
-const EVIDENCE: &[&str] = &["thread", "turns", "wakes", "contexts", "copies", "goroutines"];
+const EVIDENCE: &[&str] =
+    &["thread", "turns", "wakes", "contexts", "copies", "goroutines", "virtual_threads"];
 
 /// Where in the kernel calls are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

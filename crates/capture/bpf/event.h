@@ -150,7 +150,7 @@ _Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
 
 /* What runs on a thread, as the language's runtime names it. The highest byte says what it is: zero, the
  * thread itself. */
-#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine: it receives and sends */
+#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine or virtual thread: it receives and sends */
 #define DT_UNIT_CONTEXT (2ULL << 56)	/* a context of CPython: it sends; what receives may run in another */
 #define DT_UNIT_VALUE ((1ULL << 56) - 1)
 
@@ -174,23 +174,42 @@ _Static_assert(sizeof(struct dt_handover) == 56, "dt_handover");
 
 #define DT_FOLLOWED_MAX 1024
 
-enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2 };
+enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2, DT_HOTSPOT = 3 };
 
-/* A process that is followed. Offsets are in bytes. */
+/* What user space finds out of a runtime: places in bytes from the beginning of what is named, or addresses.
+ * dt_follow.at has it in this order. */
+enum {
+	DT_PY_STATE_THREAD,	/* in a thread's state: the thread's name */
+	DT_PY_STATE_CONTEXT,	/* in a thread's state: its context */
+	DT_PY_CONTEXT_TYPE,	/* address of the contexts' type */
+};
+enum {
+	DT_GO_G_M,	/* in g: the m that runs it */
+	DT_GO_G_ID,	/* in g: its id */
+	DT_GO_M_G,	/* in m: the g that it runs */
+	DT_GO_G_REASON,	/* in g: why it waits */
+};
+enum {
+	DT_VM_THREAD_OS,	/* in a JavaThread: its OSThread */
+	DT_VM_OS_PTHREAD,	/* in an OSThread: pthread's name of it */
+	DT_VM_THREAD_CARRIER,	/* in a JavaThread: handle of its java.lang.Thread */
+	DT_VM_THREAD_CURRENT,	/* in a JavaThread: handle of the java.lang.Thread that runs */
+	DT_VM_THREAD_OWNER,	/* in a JavaThread: id of that one, as an owner of monitors */
+};
+#define DT_PLACES 6
+
+/* A process that is followed. */
 struct dt_follow {
 	__u32 wakes;	/* whether to tell wake-ups */
 	__u32 runtime;
 	__s64 slot;	/* from the thread's fs base: what the runtime keeps of it */
-	__u64 check;	/* CPython: of the thread's name in its state. Go: of m in g */
-	__u64 field;	/* CPython: of the context in the state. Go: of the id in g */
-	__u64 type;	/* CPython: address of the contexts' type. Go: of the current g in m */
-	__u64 reason;	/* Go: of what it waits for in g */
+	__u64 at[DT_PLACES];
 	/* Counted by the programs, roughly. */
 	__u64 reads;
 	__u64 misses;	/* what was read was no unit */
 	__u64 hits;	/* of probes */
 };
-_Static_assert(sizeof(struct dt_follow) == 72, "dt_follow");
+_Static_assert(sizeof(struct dt_follow) == 88, "dt_follow");
 
 struct dt_following {
 	__u32 processes;	/* how many */

@@ -57,13 +57,13 @@ static __always_inline __u64 cpython_unit(struct dt_follow *f, __u64 fs)
 
 	if (!state)
 		return 0;
-	if (user_word(state + f->check) != fs)
+	if (user_word(state + f->at[DT_PY_STATE_THREAD]) != fs)
 		goto miss;
-	context = user_word(state + f->field);
+	context = user_word(state + f->at[DT_PY_STATE_CONTEXT]);
 	/* None was needed until now. */
 	if (!context)
 		return 0;
-	if (user_word(context + 8) != f->type)
+	if (user_word(context + 8) != f->at[DT_PY_CONTEXT_TYPE])
 		goto miss;
 	f->reads++;
 	return DT_UNIT_CONTEXT | (context & DT_UNIT_VALUE);
@@ -79,18 +79,43 @@ static __always_inline __u64 go_unit(struct dt_follow *f, __u64 fs)
 
 	if (!g)
 		return 0;
-	m = user_word(g + f->check);
-	current = m ? user_word(m + f->type) : 0;
+	m = user_word(g + f->at[DT_GO_G_M]);
+	current = m ? user_word(m + f->at[DT_GO_M_G]) : 0;
 	if (!current)
 		return 0;
-	id = user_word(current + f->field);
+	id = user_word(current + f->at[DT_GO_G_ID]);
 	/* Ids count up from 1, and the m of a goroutine is the one that runs it. */
-	if (!id || id >> 48 || user_word(current + f->check) != m) {
+	if (!id || id >> 48 || user_word(current + f->at[DT_GO_G_M]) != m) {
 		f->misses++;
 		return 0;
 	}
 	f->reads++;
 	return DT_UNIT_TASK | id;
+}
+
+/* The virtual thread that is mounted on this thread, by its id as an owner of monitors. HotSpot's thread names
+ * its pthread, and while nothing is mounted the thread that runs is its own. The collector may move the two
+ * while they are compared: then a thread shows its own id once, and is nobody else. */
+static __always_inline __u64 hotspot_unit(struct dt_follow *f, __u64 fs)
+{
+	__u64 thread = user_word(fs + f->slot), carrier, current, id;
+
+	if (!thread)
+		return 0;
+	if (user_word(user_word(thread + f->at[DT_VM_THREAD_OS]) + f->at[DT_VM_OS_PTHREAD]) != fs)
+		goto miss;
+	f->reads++;
+	carrier = user_word(thread + f->at[DT_VM_THREAD_CARRIER]);
+	current = user_word(thread + f->at[DT_VM_THREAD_CURRENT]);
+	/* Threads of the collector have neither. */
+	if (!carrier || !current || user_word(carrier) == user_word(current))
+		return 0;
+	id = user_word(thread + f->at[DT_VM_THREAD_OWNER]);
+	if (id && !(id >> 48))
+		return DT_UNIT_TASK | id;
+miss:
+	f->misses++;
+	return 0;
 }
 
 /* The runtime's unit that runs on the current thread; 0: none that is known. */
@@ -102,6 +127,8 @@ static __always_inline __u64 unit_of(struct dt_follow *f)
 		return cpython_unit(f, fs);
 	if (f->runtime == DT_GO)
 		return go_unit(f, fs);
+	if (f->runtime == DT_HOTSPOT)
+		return hotspot_unit(f, fs);
 	return 0;
 }
 
@@ -226,7 +253,7 @@ int deeptrace_py_copied(struct pt_regs *regs)
 	struct dt_follow *f = followed(current_thread().pid);
 	__u64 copy = regs->ax;
 
-	if (!f || f->runtime != DT_CPYTHON || !copy || user_word(copy + 8) != f->type)
+	if (!f || f->runtime != DT_CPYTHON || !copy || user_word(copy + 8) != f->at[DT_PY_CONTEXT_TYPE])
 		return 0;
 	f->hits++;
 	hand_over(DT_BY_COPY, unit_of(f), DT_UNIT_CONTEXT | (copy & DT_UNIT_VALUE), 0);
@@ -244,10 +271,10 @@ static __always_inline int go_hand_over(struct pt_regs *regs, __u32 kind, bool w
 		return 0;
 	f->hits++;
 	from = unit_of(f);
-	to = user_word(regs->ax + f->field);
+	to = user_word(regs->ax + f->at[DT_GO_G_ID]);
 	if (!from || !to || to >> 48)
 		return 0;
-	hand_over(kind, from, DT_UNIT_TASK | to, waited ? user_word(regs->ax + f->reason) & 0xff : 0);
+	hand_over(kind, from, DT_UNIT_TASK | to, waited ? user_word(regs->ax + f->at[DT_GO_G_REASON]) & 0xff : 0);
 	return 0;
 }
 

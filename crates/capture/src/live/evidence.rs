@@ -12,6 +12,8 @@ pub enum Evidence {
     Copies,
     /// Goroutines, who makes which of them ready, and who makes which: probes.
     Tasks,
+    /// Java's virtual threads.
+    VirtualThreads,
 }
 
 /// All kinds, with the names that people use.
@@ -20,6 +22,7 @@ pub const EVIDENCE: &[(Evidence, &str)] = &[
     (Evidence::Contexts, "contexts"),
     (Evidence::Copies, "copies"),
     (Evidence::Tasks, "goroutines"),
+    (Evidence::VirtualThreads, "virtual_threads"),
 ];
 
 impl Evidence {

@@ -7,7 +7,7 @@ use deeptrace_model::{BootTime, Duration, Follow, HandOverKind, Pid};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, UprobeOpts};
 
 use super::evidence::{Allowed, Evidence};
-use super::runtime::{self, Runtime};
+use super::runtime::{self, PLACES, Runtime};
 use crate::host::boot_time_now;
 
 /// Hand-overs that one processor tells in 134 ms, at most: 60 000 a second.
@@ -22,6 +22,8 @@ const BUDGET_PERIOD: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(60);
 /// Probes of one process.
 const PROBES_MAX: usize = 16;
+/// Place of `dt_follow.reads`; `misses` and `hits` follow.
+pub(super) const COUNTS: usize = 16 + 8 * PLACES;
 /// Reads of units before those that found none are judged, and most of 100 of them that may have.
 const READS_MIN: u64 = 1000;
 const MISSES_MAX: u64 = 20;
@@ -103,7 +105,7 @@ impl Follower {
         let (runtime, migrates) = match runtime::find(pid) {
             Ok(found) => {
                 let runtime = found.unwrap_or_default();
-                let migrates = runtime.evidence == Some(Evidence::Tasks);
+                let migrates = runtime.migrates;
                 (runtime, migrates)
             }
             Err(unread) => {
@@ -285,7 +287,7 @@ impl Follower {
     fn counts(&self, pid: Pid) -> Option<[u64; 3]> {
         let value = self.follows.as_ref()?.lookup(&pid.0.to_ne_bytes(), MapFlags::ANY).ok()??;
         let word = |at: usize| Some(u64::from_ne_bytes(value.get(at..at + 8)?.try_into().ok()?));
-        Some([word(48)?, word(56)?, word(64)?])
+        Some([word(COUNTS)?, word(COUNTS + 8)?, word(COUNTS + 16)?])
     }
 
     fn write(&mut self, pid: Pid, follow: Option<(&Runtime, bool)>) -> bool {
@@ -319,7 +321,6 @@ fn attach(object: &Object, pid: Pid, probe: &runtime::Probe) -> Result<Link, lib
 /// `struct dt_follow`.
 pub(super) fn bytes(runtime: &Runtime, wakes: bool) -> Vec<u8> {
     let first = [u32::from(wakes), runtime.kind].into_iter().flat_map(u32::to_ne_bytes);
-    let Runtime { slot, check, field, type_, reason, .. } = runtime;
-    let words = [*slot as u64, *check, *field, *type_, *reason, 0, 0, 0];
-    first.chain(words.into_iter().flat_map(u64::to_ne_bytes)).collect()
+    let words = std::iter::once(runtime.slot as u64).chain(runtime.at).chain([0; 3]);
+    first.chain(words.flat_map(u64::to_ne_bytes)).collect()
 }

@@ -6,7 +6,9 @@
 
 mod cpython;
 mod go;
+mod hotspot;
 mod image;
+mod pthread;
 
 use deeptrace_model::{HandOverKind, Pid};
 
@@ -14,7 +16,10 @@ use self::image::Target;
 use super::evidence::Evidence;
 
 /// Asked in this order; the first that knows the process has it.
-const TABLE: &[Row] = &[cpython::ROW, go::ROW];
+const TABLE: &[Row] = &[cpython::ROW, hotspot::ROW, go::ROW];
+
+/// `DT_PLACES` of `bpf/event.h`.
+pub(super) const PLACES: usize = 6;
 
 /// A language's runtime.
 struct Row {
@@ -51,13 +56,13 @@ pub(super) struct Probe {
 pub(super) struct Runtime {
     /// As people call it, with its version.
     pub(super) name: String,
-    /// `dt_follow.runtime` to `dt_follow.reason`.
+    /// As the row says.
+    pub(super) migrates: bool,
+    /// `dt_follow.runtime` and what follows there.
     pub(super) kind: u32,
     pub(super) slot: i64,
-    pub(super) check: u64,
-    pub(super) field: u64,
-    pub(super) type_: u64,
-    pub(super) reason: u64,
+    /// In the order of `bpf/event.h`.
+    pub(super) at: [u64; PLACES],
     /// The kind of evidence that reading the unit is.
     pub(super) evidence: Option<Evidence>,
     pub(super) probes: Vec<Probe>,
@@ -77,7 +82,15 @@ pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, Unread> {
     })?;
     let found = TABLE.iter().find_map(|row| {
         let unread = |why| Unread { why, migrates: row.migrates };
-        (row.find)(&target).map(|found| found.map_err(unread))
+        let known = |runtime| Runtime { migrates: row.migrates, ..runtime };
+        (row.find)(&target).map(|found| found.map(known).map_err(unread))
     });
     found.transpose()
+}
+
+/// `dt_follow.at` with these at its beginning.
+fn places<const N: usize>(known: [u64; N]) -> [u64; PLACES] {
+    let mut at = [0; PLACES];
+    at[..N].copy_from_slice(&known);
+    at
 }

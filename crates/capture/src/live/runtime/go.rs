@@ -8,7 +8,7 @@ use deeptrace_model::HandOverKind;
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
 use super::image::{Image, Symbol, Target};
-use super::{Evidence, Probe, Row, Runtime};
+use super::{Evidence, Probe, Row, Runtime, places};
 
 pub(super) const ROW: Row = Row { find, migrates: true };
 
@@ -64,13 +64,11 @@ fn read(target: &Target, image: &Image<'_>, symbols: [&Symbol; 4]) -> Result<Run
         name: version,
         kind: DT_GO,
         slot: SLOT,
-        check: *m,
-        field: *goid,
-        type_: *curg,
-        reason: *reason,
+        at: places([*m, *goid, *curg, *reason]),
         evidence: Some(Evidence::Tasks),
         probes,
         hit_us: HIT_US,
+        migrates: true,
         reasons: (0..REASONS_MAX)
             .map_while(|number| text(target, reasons.address + 16 * number).ok())
             .map(|name| meaning(&name))

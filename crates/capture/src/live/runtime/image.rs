@@ -10,6 +10,8 @@ use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
 
 /// Bytes of a function that are looked at.
 const CODE_MAX: u64 = 16 * 1024;
+/// Bytes of a text that are looked at.
+const TEXT_MAX: usize = 64;
 
 /// A process that is looked at.
 pub(super) struct Target {
@@ -72,9 +74,17 @@ impl Target {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// A short text in its memory that ends with a zero.
+    pub(super) fn terminated(&self, address: u64) -> io::Result<String> {
+        let mut bytes = [0; TEXT_MAX];
+        let len = self.memory.read_at(&mut bytes, address)?;
+        let text = bytes[..len].split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
     /// A short text in its memory.
     pub(super) fn text(&self, address: u64, len: u64) -> io::Result<String> {
-        let mut bytes = vec![0; len.min(64) as usize];
+        let mut bytes = vec![0; len.min(TEXT_MAX as u64) as usize];
         self.memory.read_exact_at(&mut bytes, address)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
