@@ -20,6 +20,7 @@ mod mixture;
 mod observation;
 mod offline;
 mod process;
+mod published;
 mod strong;
 mod traceweaver;
 mod tried;
@@ -32,6 +33,7 @@ pub use correlator::{Correlator, Input, Options};
 pub use inferred::GENERATION as LIVE_GENERATION;
 pub use observation::{Answer, Observation, Side};
 pub use offline::{Offline, Options as OfflineOptions};
+pub use published::{PUBLISHED, Published};
 pub use tried::Tried;
 
 /// Every algorithm.

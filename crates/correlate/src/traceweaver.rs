@@ -30,6 +30,8 @@ const WIDTH: usize = 60;
 const ROUNDS: usize = 3;
 /// Logarithm of the weight of a call that is not found.
 const MISSED: f64 = -12.0;
+/// The same where every request is known to make all of its calls.
+const NEVER_MISSED: f64 = -10_000.0;
 
 /// A call that every request of a class makes, and what it follows: an earlier one, or the request.
 #[derive(Clone)]
@@ -43,18 +45,34 @@ type Way = (f64, Vec<Option<usize>>);
 
 impl Algorithm for TraceWeaver {
     fn infer(&mut self, window: &Window) -> Vec<Option<Guess>> {
-        let mut parents = first_free(window);
-        let plans = plans(window, &parents);
-        for _ in 0..ROUNDS {
-            let delays = delays(window, &plans, &parents);
-            parents = assign(window, &plans, &delays);
-        }
-        let guess = |parent: Option<(usize, f32)>| {
-            let (request, confidence) = parent?;
-            Some(Guess { request, method: Method::Inferred, confidence })
-        };
-        parents.into_iter().map(guess).collect()
+        let first = first_free(window);
+        let plans = plans(window, &first);
+        solve(window, &plans, first, MISSED)
     }
+}
+
+/// With the order of calls of known `parents`, as published.
+pub(crate) fn with_order(window: &Window, parents: &[Option<usize>]) -> Vec<Option<Guess>> {
+    let known: Vec<_> = parents.iter().map(|parent| parent.map(|parent| (parent, 1.0))).collect();
+    solve(window, &plans(window, &known), first_free(window), NEVER_MISSED)
+}
+
+/// Learns delays from `parents`, assigns, and learns again.
+fn solve(
+    window: &Window,
+    plans: &FxHashMap<u64, Vec<Slot>>,
+    mut parents: Vec<Option<(usize, f32)>>,
+    missed: f64,
+) -> Vec<Option<Guess>> {
+    for _ in 0..ROUNDS {
+        let delays = delays(window, plans, &parents);
+        parents = assign(window, plans, &delays, missed);
+    }
+    let guess = |parent: Option<(usize, f32)>| {
+        let (request, confidence) = parent?;
+        Some(Guess { request, method: Method::Inferred, confidence })
+    };
+    parents.into_iter().map(guess).collect()
 }
 
 /// A first assignment to learn from.
@@ -141,6 +159,7 @@ fn assign(
     window: &Window,
     plans: &FxHashMap<u64, Vec<Slot>>,
     delays: &FxHashMap<(u64, usize), Mixture>,
+    missed: f64,
 ) -> Vec<Option<(usize, f32)>> {
     let mut calls: FxHashMap<u64, Vec<usize>> = FxHashMap::default();
     for (at, call) in window.calls.iter().enumerate() {
@@ -160,10 +179,13 @@ fn assign(
         }
         let ways: Vec<Vec<Way>> = (from..to)
             .map(|number| {
-                ways(window, number, &plans[&window.requests[number].class], delays, &calls, &used)
+                let plan = &plans[&window.requests[number].class];
+                ways(window, number, plan, delays, &calls, &used, missed)
             })
             .collect();
-        for (number, (chosen, ways)) in (from..to).zip(independent(&ways).into_iter().zip(&ways)) {
+        for (number, (chosen, ways)) in
+            (from..to).zip(independent(&ways, missed).into_iter().zip(&ways))
+        {
             let Some((weight, calls)) = ways.get(chosen) else { continue };
             let total: f64 = ways.iter().map(|(other, _)| (other - weight).exp()).sum();
             for call in calls.iter().flatten() {
@@ -184,6 +206,7 @@ fn ways(
     delays: &FxHashMap<(u64, usize), Mixture>,
     calls: &FxHashMap<u64, Vec<usize>>,
     used: &[bool],
+    missed: f64,
 ) -> Vec<Way> {
     let request = &window.requests[number];
     let mut ways: Vec<Way> = vec![(0.0, Vec::new())];
@@ -206,11 +229,11 @@ fn ways(
             let with = |weight: f64, call: Option<usize>| {
                 (weight, chosen.iter().copied().chain([call]).collect::<Vec<_>>())
             };
-            next.push(with(weight + MISSED, None));
+            next.push(with(weight + missed, None));
             let delay = delays.get(&(request.class, nth));
             for call in within.iter().filter(|call| window.calls[**call].start >= since) {
                 let apart = (window.calls[*call].start - since) as f64;
-                let fits = delay.map_or(MISSED, |mixture| mixture.fit(apart).max(MISSED));
+                let fits = delay.map_or(missed, |mixture| mixture.fit(apart).max(missed));
                 next.push(with(weight + fits, Some(*call)));
             }
         }
@@ -222,7 +245,7 @@ fn ways(
 }
 
 /// For each request one of its ways, so that no call is used twice; the last may be that none is.
-fn independent(ways: &[Vec<Way>]) -> Vec<usize> {
+fn independent(ways: &[Vec<Way>], missed: f64) -> Vec<usize> {
     let mut sets: Vec<(f64, Vec<usize>, FxHashSet<usize>)> =
         vec![(0.0, Vec::new(), FxHashSet::default())];
     for ways in ways {
@@ -233,7 +256,7 @@ fn independent(ways: &[Vec<Way>]) -> Vec<usize> {
             for (at, way) in ways.iter().enumerate().filter(|(_, way)| free(way)) {
                 next.push((weight + way.0, number, at));
             }
-            next.push((weight + least + MISSED, number, usize::MAX));
+            next.push((weight + least + missed, number, usize::MAX));
         }
         next.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
         next.truncate(WIDTH);

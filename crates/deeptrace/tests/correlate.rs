@@ -61,6 +61,23 @@ fn every_algorithm_writes_links_and_is_scored() {
 }
 
 #[test]
+fn published_restrictions_are_for_an_evaluation_of_what_was_published() {
+    let folder = tempfile::tempdir().unwrap();
+    write_set(folder.path());
+    let published = "--input spans.jsonl --format json --eval truth.csv --published";
+    for algorithm in ["fifo", "wap5", "traceweaver"] {
+        let done = correlate(folder.path(), &format!("{published} --algorithm {algorithm}"));
+        let scores: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!((&scores["links"], &scores["trace"]), (&50.into(), &1.0.into()), "{scores}");
+    }
+    let auto = correlate(folder.path(), published);
+    let said = String::from_utf8_lossy(&auto.stderr).into_owned();
+    assert!(!auto.status.success() && said.contains("fifo, wap5, traceweaver"), "{said}");
+    let without = correlate(folder.path(), "--input spans.jsonl --output l --published");
+    assert!(!without.status.success());
+}
+
+#[test]
 fn scores_come_with_what_it_took_and_are_the_same_twice() {
     let folder = tempfile::tempdir().unwrap();
     write_set(folder.path());

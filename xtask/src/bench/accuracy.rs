@@ -43,7 +43,8 @@ pub fn measure(bench: &Bench, _: &mut Table) -> Result<()> {
         let mut said = Reliability::default();
         for input in &inputs {
             for algorithm in *algorithms {
-                let scores = scores(&bench.binary, input, level, &["--algorithm", algorithm])?;
+                let scores =
+                    scores(&bench.binary, input, &["--features", level, "--algorithm", algorithm])?;
                 row(input, algorithm, &scores);
                 if *algorithm == "auto" {
                     said.add(&scores);
@@ -51,6 +52,27 @@ pub fn measure(bench: &Bench, _: &mut Table) -> Result<()> {
             }
         }
         said.print();
+    }
+    published(bench, &inputs)
+}
+
+/// Sets of which figures were published, and who they were published of.
+const PUBLISHED_SETS: &[&str] =
+    &["hotel-50", "hotel-100", "media-50", "media-100", "node-50", "nodeio-0"];
+const PUBLISHED: &[&str] = &["fifo", "wap5", "traceweaver"];
+
+/// Whole traces under the published restrictions, where there are such sets.
+fn published(bench: &Bench, inputs: &[Input]) -> Result<()> {
+    println!("\n## published\n\n| set | {} |", PUBLISHED.join(" | "));
+    println!("|---|{}", "---|".repeat(PUBLISHED.len()));
+    for name in PUBLISHED_SETS {
+        let Some(input) = inputs.iter().find(|input| input.name == *name) else { continue };
+        print!("| {name} |");
+        for algorithm in PUBLISHED {
+            let scores = scores(&bench.binary, input, &["--published", "--algorithm", algorithm])?;
+            print!(" {:.1} |", scores["trace"].as_f64().unwrap_or(f64::NAN) * 100.0);
+        }
+        println!();
     }
     Ok(())
 }
@@ -112,9 +134,9 @@ fn row(input: &Input, algorithm: &str, all: &Value) {
 }
 
 /// What `deeptrace correlate --eval` says of the set, with these options.
-pub(super) fn scores(binary: &Path, input: &Input, level: &str, options: &[&str]) -> Result<Value> {
+pub(super) fn scores(binary: &Path, input: &Input, options: &[&str]) -> Result<Value> {
     let mut command = Command::new(binary);
-    command.args(["correlate", "--format", "json", "--features", level]).args(options);
+    command.args(["correlate", "--format", "json"]).args(options);
     command.arg("--input").arg(&input.spans).arg("--eval").arg(&input.truth);
     let done = command.output().with_context(|| format!("cannot run {}", binary.display()))?;
     if !done.status.success() {

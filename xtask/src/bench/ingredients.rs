@@ -19,14 +19,16 @@ pub fn measure(bench: &Bench, _: &mut Table) -> Result<()> {
     let inputs = inputs(bench)?;
     let all: Vec<Value> = inputs
         .iter()
-        .map(|input| scores(&bench.binary, input, LEVEL, &["--algorithm", "auto"]))
+        .map(|input| scores(&bench.binary, input, &["--features", LEVEL]))
         .collect::<Result<_>>()?;
     println!("| without | what it is | link | trace | calibration error | most on |");
     println!("|---|---|---|---|---|---|");
     for row in WITHOUT {
         let less: Vec<Value> = inputs
             .iter()
-            .map(|input| scores(&bench.binary, input, LEVEL, &["--without", row.name]))
+            .map(|input| {
+                scores(&bench.binary, input, &["--features", LEVEL, "--without", row.name])
+            })
             .collect::<Result<_>>()?;
         print(row.name, row.title, &inputs, &all, &less);
         std::io::stdout().flush()?;

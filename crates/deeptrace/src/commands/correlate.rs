@@ -1,8 +1,9 @@
 //! `deeptrace correlate`: spans from a file through any algorithm, links into a file; and how right
 //! links are, where the truth is known.
 //!
-//! The truth is opened only once the links are written.
+//! The truth is opened only once the links are written, but for `--published`.
 
+mod published;
 mod record;
 mod report;
 mod score;
@@ -51,6 +52,10 @@ pub struct Options {
     /// Compare with the truth, and print scores
     #[arg(long, value_name = "TRUTH")]
     eval: Option<PathBuf>,
+    /// Score under the restrictions under which `fifo`, `wap5` and `traceweaver` were published: one
+    /// caller, no databases, the true order of calls
+    #[arg(long, requires = "eval", conflicts_with_all = ["features", "window", "without", "min_confidence"])]
+    published: bool,
     /// Score the links of this file instead of making some
     #[arg(long, value_names = ["LINKS", "TRUTH"], num_args = 2, conflicts_with_all = ["eval", "output"])]
     eval_links: Option<Vec<PathBuf>>,
@@ -97,14 +102,16 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("--min-confidence is a probability, between 0 and 1");
     }
     if let Some([links, truth]) = options.eval_links.as_deref() {
-        let scores = score::score(&options.input, links, truth)?;
+        let scores = score::score(&options.input, links, truth, None)?;
         return report::print(&scores, None, options.format);
     }
     if options.eval.is_none() {
         let Some(output) = &options.output else {
             bail!("say where the links go with --output FILE, or compare them with --eval TRUTH");
         };
-        return correlate(options, output).map(|_| ());
+        let mut links = Links::new(options, output)?;
+        correlate(options, &mut links)?;
+        return links.finish();
     }
     let folder = tempfile::tempdir().context("cannot make a temporary folder for the links")?;
     let links = match &options.output {
@@ -115,13 +122,51 @@ pub fn run(options: &Options) -> Result<()> {
     if options.input.as_os_str() == "-" {
         bail!("--eval reads the spans twice: give --input a file");
     }
-    let cost = correlate(options, &links)?;
     let truth = options.eval.as_deref().unwrap_or(Path::new("-"));
-    report::print(&score::score(&options.input, &links, truth)?, Some(&cost), options.format)
+    let mut written = Links::new(options, &links)?;
+    let some = match options.published {
+        true => {
+            Some(published::correlate(&options.algorithm, &options.input, truth, &mut written)?)
+        }
+        false => correlate(options, &mut written).map(|()| None)?,
+    };
+    written.finish()?;
+    let cost = Cost::until_now();
+    let scores = score::score(&options.input, &links, truth, some.as_ref())?;
+    report::print(&scores, Some(&cost), options.format)
 }
 
-/// Writes the links of the input, and says what that took.
-fn correlate(options: &Options, output: &Path) -> Result<Cost> {
+/// The links file that is being written.
+struct Links<'a> {
+    out: Box<dyn Write>,
+    options: &'a Options,
+}
+
+impl<'a> Links<'a> {
+    fn new(options: &'a Options, path: &Path) -> Result<Self> {
+        Ok(Self { out: output::open(path)?, options })
+    }
+
+    fn write(&mut self, answer: &Answer) -> Result<()> {
+        let line = Line {
+            id: answer.id,
+            parent: answer.parent.filter(|_| answer.confidence >= self.options.min_confidence),
+            method: answer.method.map(|method| method.as_str()),
+            confidence: answer.confidence,
+            algorithm: &self.options.algorithm,
+        };
+        serde_json::to_writer(&mut self.out, &line).map_err(std::io::Error::from)?;
+        self.out.write_all(b"\n")?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Writes the links of the input.
+fn correlate(options: &Options, links: &mut Links<'_>) -> Result<()> {
     let algorithm = match options.without.as_deref() {
         Some(_) if options.algorithm != "auto" => bail!("--without is for `auto`"),
         Some(left_out) => WITHOUT.iter().find(|row| row.name == left_out),
@@ -140,21 +185,9 @@ fn correlate(options: &Options, output: &Path) -> Result<Cost> {
         Some(Level::Payload) => Features { units: true, tokens: true, carried: false },
         None => Features { units: true, tokens: true, carried: true },
     };
-    let mut out = output::open(output)?;
     let mut answers = Vec::new();
     let mut write = |answers: &mut Vec<Answer>| -> Result<()> {
-        for answer in answers.drain(..) {
-            let line = Line {
-                id: answer.id,
-                parent: answer.parent.filter(|_| answer.confidence >= options.min_confidence),
-                method: answer.method.map(|method| method.as_str()),
-                confidence: answer.confidence,
-                algorithm: &options.algorithm,
-            };
-            serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
+        answers.drain(..).try_for_each(|answer| links.write(&answer))
     };
     source::each_line(&options.input, |line| {
         let record: record::Record<'_> = serde_json::from_str(line)?;
@@ -163,9 +196,8 @@ fn correlate(options: &Options, output: &Path) -> Result<Cost> {
     })?;
     offline.finish(&mut answers);
     write(&mut answers)?;
-    out.flush()?;
     if offline.shed() > 0 {
         eprintln!("deeptrace: {} spans were still open when their window was full", offline.shed());
     }
-    Ok(Cost::until_now())
+    Ok(())
 }

@@ -64,6 +64,11 @@ impl Record<'_> {
         hash64(&[text(&self.svc), text(&self.host), pid])
     }
 
+    /// Hash of the service, as an [`Observation`] has it of its peer.
+    pub fn service(&self) -> u64 {
+        text(&self.svc)
+    }
+
     /// Whether the process served the request, or sent it.
     pub fn side(&self) -> Result<Side> {
         match &*self.kind {

@@ -1,7 +1,7 @@
 //! How right links are. Scored are calls whose true parent is a request of their process, and calls
 //! that no request caused: of those "no parent" is the right answer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -92,8 +92,13 @@ impl Scored {
     }
 }
 
-/// Compares `links` of `spans` with `truth`.
-pub fn score(spans: &Path, links: &Path, truth: &Path) -> Result<Scores> {
+/// Compares `links` of `spans` with `truth`; of the calls only `some`, if those are given.
+pub fn score(
+    spans: &Path,
+    links: &Path,
+    truth: &Path,
+    some: Option<&HashSet<u64>>,
+) -> Result<Scores> {
     let mut services: Vec<String> = Vec::new();
     let mut seen: HashMap<u64, Seen> = HashMap::new();
     each_line(spans, |line| {
@@ -117,19 +122,12 @@ pub fn score(spans: &Path, links: &Path, truth: &Path) -> Result<Scores> {
         Ok(())
     })?;
     let (mut scored, mut traces) = (Vec::new(), HashMap::new());
-    each_line(truth, |line| {
-        if line.starts_with("id,") {
-            return Ok(());
-        }
-        let mut fields = line.split(',');
-        let mut number = |name: &str| -> Result<i64> {
-            let field = fields.next().with_context(|| format!("no {name}"))?;
-            field.parse().with_context(|| format!("{name} is a number, not \"{field}\""))
-        };
-        let (id, trace, parent) = (number("id")? as u64, number("trace")?, number("parent")?);
+    each_truth(truth, |id, trace, truth| {
         traces.insert(id, trace);
-        let Some(call) = seen.get(&id).filter(|it| it.side == Side::Sent) else { return Ok(()) };
-        let truth = u64::try_from(parent).ok();
+        let Some(call) = seen.get(&id).filter(|it| it.side == Side::Sent) else { return };
+        if some.is_some_and(|some| !some.contains(&id)) {
+            return;
+        }
         let served_here = |it: &Seen| it.side == Side::Served && it.process == call.process;
         if truth.is_none_or(|parent| seen.get(&parent).is_some_and(served_here)) {
             let link = said.get(&id);
@@ -140,10 +138,26 @@ pub fn score(spans: &Path, links: &Path, truth: &Path) -> Result<Scores> {
                 confidence: link.map_or(0.0, |link| link.confidence),
             });
         }
-        Ok(())
     })?;
     scored.sort_by_key(|it: &Scored| it.call);
     Ok(scores(&seen, &services, &scored, &traces))
+}
+
+/// Hands each line of a truth file to `take`: span, trace, and parent if there is one.
+pub fn each_truth(path: &Path, mut take: impl FnMut(u64, i64, Option<u64>)) -> Result<()> {
+    each_line(path, |line| {
+        if line.starts_with("id,") {
+            return Ok(());
+        }
+        let mut fields = line.split(',');
+        let mut number = |name: &str| -> Result<i64> {
+            let field = fields.next().with_context(|| format!("no {name}"))?;
+            field.parse().with_context(|| format!("{name} is a number, not \"{field}\""))
+        };
+        let (id, trace, parent) = (number("id")? as u64, number("trace")?, number("parent")?);
+        take(id, trace, u64::try_from(parent).ok());
+        Ok(())
+    })
 }
 
 fn scores(
