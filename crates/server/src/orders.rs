@@ -7,7 +7,9 @@
 
 mod asked;
 mod directory;
+mod forward;
 mod local;
+mod pace;
 mod queue;
 mod relay;
 mod routes;
@@ -16,12 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deeptrace_erase::Tombstone;
 use deeptrace_model::WallTime;
 use deeptrace_store::{Store, StoreError};
-use deeptrace_wire::{Ask, Configuration, Found, Order, Question};
+use deeptrace_wire::{Answer, Ask, Configuration, Found, Order, Question, Summary, encode_answers};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -32,8 +34,9 @@ use self::asked::Asked;
 pub use self::asked::Reply;
 pub use self::directory::{Directory, Keeper};
 pub use self::local::Local;
+use self::pace::Pace;
 use self::queue::Queue;
-use self::relay::Relay;
+use self::relay::{Exchange, Relay, Relayed};
 pub(crate) use self::routes::routes;
 
 /// Document with the configuration of agents.
@@ -60,7 +63,8 @@ pub struct Orders {
     /// Whether other servers work over the same store.
     is_shared: bool,
     queues: Mutex<BTreeMap<String, Arc<Queue>>>,
-    relay: Mutex<Relay>,
+    relay: Relay,
+    pace: Pace,
     asked: Asked,
     answer_time: Duration,
     directory: Directory,
@@ -79,6 +83,8 @@ struct Counts {
     asked_bytes: AtomicU64,
     late: AtomicU64,
     answered_bytes: AtomicU64,
+    forwarded: AtomicU64,
+    missed: AtomicU64,
 }
 
 /// Whom an order is for.
@@ -116,7 +122,8 @@ impl Orders {
             tombstones,
             is_shared,
             queues: Mutex::default(),
-            relay: Mutex::new(Relay::new(epoch)),
+            relay: Relay::default(),
+            pace: Pace::default(),
             asked: Asked::default(),
             answer_time: ANSWER_TIME,
             directory: Directory::default(),
@@ -135,14 +142,17 @@ impl Orders {
         let orders = Arc::clone(self);
         let work = move || {
             let mut seen = Seen::of(&orders);
+            let mut exchange = Exchange::new(orders.epoch);
             while !*stop.borrow() {
-                std::thread::sleep(TICK);
-                if let Err(error) = orders.tick(&mut seen) {
+                orders.pace.rest(TICK);
+                let told = orders.tick(&mut seen);
+                let told = told.and_then(|()| orders.exchange(&mut exchange));
+                if let Err(error) = told {
                     tracing::debug!(%error, "what agents are to get cannot be read now");
                 }
             }
             if orders.is_shared {
-                orders.relay().end(&*orders.store);
+                exchange.end(&*orders.store);
             }
         };
         std::thread::Builder::new().name("deeptrace-orders".to_owned()).spawn(work)
@@ -152,17 +162,21 @@ impl Orders {
     /// it.
     pub fn post(&self, to: To<'_>, order: &Order) -> usize {
         let Some(record) = self.record(order) else { return 0 };
-        let is_here = self.deliver(to, &record);
+        let (bytes, is_here) = (record.len(), self.deliver(to, &record));
         if self.is_shared && !(is_here && matches!(to, To::One(_))) {
             let (one, but) = match to {
                 To::All => ("", ""),
                 To::AllBut(but) => ("", but),
                 To::One(one) => (one, ""),
             };
-            let dropped = self.relay().push(one, but, &record);
+            let (to, but, record) = (one.to_owned(), but.to_owned(), record.to_vec());
+            let dropped = self.relay.push(Relayed::Order { to, but, record });
             self.counts.dropped.fetch_add(dropped, Relaxed);
+            if !one.is_empty() {
+                self.pace.hurry();
+            }
         }
-        record.len()
+        bytes
     }
 
     /// An order as it is sent; `None`, and counted, where it is too large.
@@ -199,18 +213,39 @@ impl Orders {
         &self.directory
     }
 
-    /// A part of an answer has come.
-    fn answered(&self, agent: &str, found: Found) {
+    /// An agent has told what it has finished and keeps.
+    fn told(&self, agent: &str, summary: Summary) {
+        let answer = if self.is_shared { Some(Answer::Summary(summary.clone())) } else { None };
+        self.directory.add(agent, summary);
+        // One that is too large is not told: others ask this agent in any case then.
+        if let Some(answer) = answer.and_then(|answer| encode_answers(&[answer])) {
+            let agent = agent.to_owned();
+            let dropped = self.relay.push(Relayed::Summary { agent, answer });
+            self.counts.dropped.fetch_add(dropped, Relaxed);
+        }
+    }
+
+    /// A part of an answer has come. May wait for the store, where another server has asked.
+    fn answered(&self, agent: &str, found: Found) -> Result<(), StoreError> {
+        if self.is_shared && found.epoch != self.epoch {
+            let asked = self.store.document(&relay::name(found.epoch))?;
+            if asked.is_some() {
+                self.counts.forwarded.fetch_add(1, Relaxed);
+                return forward::put(&*self.store, agent, &found);
+            }
+        }
         self.counts.answered_bytes.fetch_add(found.batch.len() as u64, Relaxed);
         if found.epoch != self.epoch || !self.asked.hear(agent, found) {
             self.counts.unasked.fetch_add(1, Relaxed);
         }
+        Ok(())
     }
 
     /// What was counted since the start.
     pub fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
         let Counts { sent, dropped, too_large, kept, omitted, unasked, .. } = &self.counts;
-        let Counts { asked, asked_bytes, late, answered_bytes, .. } = &self.counts;
+        let Counts { asked, asked_bytes, late, answered_bytes, forwarded, missed, .. } =
+            &self.counts;
         out("orders_connected_agents", self.queues().len() as u64);
         out("orders_sent_total", sent.load(Relaxed));
         out("orders_dropped_total", dropped.load(Relaxed));
@@ -222,6 +257,8 @@ impl Orders {
         out("orders_questions_bytes_total", asked_bytes.load(Relaxed));
         out("orders_late_answers_total", late.load(Relaxed));
         out("orders_answers_bytes_total", answered_bytes.load(Relaxed));
+        out("orders_forwarded_answers_total", forwarded.load(Relaxed));
+        out("orders_missed_total", missed.load(Relaxed));
         out("orders_directory_bytes", self.directory.bytes());
     }
 
@@ -276,8 +313,12 @@ impl Orders {
         Ok(document.and_then(|it| Some((it.version, serde_json::from_slice(&it.body).ok()?))))
     }
 
-    /// Agents get what is new in the store, and what other servers have for them.
+    /// Agents get what is new in the store.
     fn tick(&self, seen: &mut Seen) -> Result<(), StoreError> {
+        if seen.looked.is_some_and(|at| at.elapsed() < TICK) {
+            return Ok(());
+        }
+        seen.looked = Some(Instant::now());
         self.queues().retain(|_, queue| queue.idle() < GONE);
         if seen.ticks.is_multiple_of(KEEPERS_TICKS) {
             // Also those that other servers hear of, and those that are away since before we started.
@@ -302,25 +343,68 @@ impl Orders {
         for record in config.iter().chain(&new).filter_map(|order| self.record(order)) {
             self.deliver(To::All, &record);
         }
-        if self.is_shared {
-            self.relay().exchange(&*self.store, &mut |item| {
-                let to = match (item.to.as_str(), item.but.as_str()) {
-                    ("", "") => To::All,
-                    ("", but) => To::AllBut(but),
-                    (one, _) => To::One(one),
-                };
-                self.deliver(to, &item.record.as_slice().into());
-            })?;
+        Ok(())
+    }
+
+    /// Agents get what other servers have for them, and whoever asked here the answers that came there.
+    fn exchange(&self, exchange: &mut Exchange) -> Result<(), StoreError> {
+        if !self.is_shared {
+            return Ok(());
+        }
+        let mut take = |relayed: Relayed| self.relayed(relayed);
+        let has_missed = exchange.run(&self.relay, &*self.store, &mut take)?;
+        if has_missed {
+            self.skip();
+        }
+        if self.asked.is_busy() {
+            let is_waiting = |id| self.asked.is_waiting(id);
+            let late =
+                forward::take(&*self.store, self.epoch, &is_waiting, &mut |agent, found| {
+                    self.counts.answered_bytes.fetch_add(found.batch.len() as u64, Relaxed);
+                    let is_unasked = !self.asked.hear(agent, found);
+                    self.counts.unasked.fetch_add(is_unasked.into(), Relaxed);
+                })?;
+            self.counts.unasked.fetch_add(late, Relaxed);
         }
         Ok(())
     }
 
-    fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Queue>>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Another server has told something.
+    fn relayed(&self, relayed: Relayed) {
+        match relayed {
+            Relayed::Order { to, but, record } => {
+                let to = match (to.as_str(), but.as_str()) {
+                    ("", "") => To::All,
+                    ("", but) => To::AllBut(but),
+                    (one, _) => To::One(one),
+                };
+                if self.deliver(to, &record.into()) && matches!(to, To::One(_)) {
+                    // Whoever asked an agent of ours will ask for more.
+                    self.pace.hurry();
+                }
+            }
+            Relayed::Summary { agent, answer } => {
+                let told = deeptrace_wire::decode_answers(&answer).unwrap_or_default();
+                for answer in told.answers {
+                    if let Answer::Summary(summary) = answer {
+                        self.directory.add(&agent, summary);
+                    }
+                }
+            }
+        }
     }
 
-    fn relay(&self) -> MutexGuard<'_, Relay> {
-        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Orders of other servers were lost: all agents of this one are told so.
+    fn skip(&self) {
+        self.counts.missed.fetch_add(1, Relaxed);
+        let Some(record) = self.record(&Order::Keep(Vec::new())) else { return };
+        for queue in self.queues().values() {
+            self.counts.dropped.fetch_add(queue.skip(Arc::clone(&record)), Relaxed);
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Queue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -329,6 +413,7 @@ struct Seen {
     tombstones: BTreeSet<String>,
     config: Option<u64>,
     ticks: u64,
+    looked: Option<Instant>,
 }
 
 impl Seen {
@@ -337,7 +422,7 @@ impl Seen {
         let held = orders.tombstones.held();
         let tombstones = held.all().iter().map(|it| it.id().to_owned()).collect();
         let config = orders.configuration().ok().flatten().map(|(version, _)| version);
-        Self { tombstones, config, ticks: 0 }
+        Self { tombstones, config, ticks: 0, looked: None }
     }
 }
 

@@ -255,6 +255,31 @@ fn a_trace_says_which_agent_did_not_answer() {
 }
 
 #[test]
+fn servers_over_one_store_answer_alike_whichever_one_agents_poll() {
+    let story = Story::new(1);
+    let (one, other) = Server::pair();
+    let mut agents: Vec<Agent> = [&one, &other, &other].into_iter().map(Agent::keeping).collect();
+    let traces = story.round(0);
+    for (agent, batch) in agents.iter_mut().zip(story.batches(&traces)) {
+        let given = batch.spans.len() as u64;
+        agent.sink().send(batch);
+        wait("spans in the agent's store", || agent.counter("ingest_written_spans_total") == given);
+    }
+    all_told(&agents);
+    let operations = |server: &Server| server.get("/analytics/operations")["operations"].clone();
+    wait("summaries at both servers", || operations(&one) == operations(&other));
+    for trace in traces.iter().take(8) {
+        let path = format!("/traces/{}", trace.id);
+        let (found, same) = (one.get(&path), other.get(&path));
+        assert_eq!(found["spans"].as_array().unwrap().len(), trace.spans.len(), "{found:#}");
+        assert_eq!((found.get("missing"), &found), (None, &same));
+    }
+    let late = |server: &Server| server.counter("orders_late_answers_total");
+    assert_eq!((late(&one), late(&other)), (0, 0));
+    assert!(one.counter("orders_forwarded_answers_total") > 0);
+}
+
+#[test]
 fn what_is_erased_is_in_no_file_of_an_agent() {
     const SECRET: &str = "anna@shop.example";
     let story = Story::new(1);

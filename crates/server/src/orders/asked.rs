@@ -77,6 +77,16 @@ impl Asked {
         true
     }
 
+    /// Whether somebody waits for the answer to a question.
+    pub fn is_waiting(&self, number: u64) -> bool {
+        self.lock().is_open(number)
+    }
+
+    /// Whether somebody waits for any.
+    pub fn is_busy(&self) -> bool {
+        self.lock().questions.values().any(|question| !question.is_whole())
+    }
+
     /// Waits for the answers to these questions, for all of them no longer than `time`.
     pub fn end(&self, numbers: &[Option<u64>], time: Duration) -> Vec<Reply> {
         let end = Instant::now() + time;

@@ -60,6 +60,13 @@ impl Queue {
         dropped
     }
 
+    /// Orders for this agent were lost before they came here: a number without one tells it, behind which
+    /// comes `record`.
+    pub fn skip(&self, record: Arc<[u8]>) -> u64 {
+        self.lock().last += 1;
+        self.push(record)
+    }
+
     /// The agent polls, and has taken all until `acknowledged`.
     pub fn polled(&self, acknowledged: u64) {
         let mut inner = self.lock();
@@ -126,6 +133,15 @@ mod tests {
         assert_eq!(queue.take().unwrap().records.len(), 1);
         queue.polled(3);
         assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn what_was_lost_is_a_hole_in_the_numbers() {
+        let queue = Queue::default();
+        queue.push(record(1));
+        queue.skip(record(1));
+        let taken = queue.take().unwrap();
+        assert_eq!((taken.last, taken.records.len()), (3, 2));
     }
 
     #[test]

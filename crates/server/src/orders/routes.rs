@@ -17,7 +17,7 @@ use axum::{Json, Router};
 use deeptrace_http::{ApiError, Body, Params, Segment};
 use deeptrace_model::WallTime;
 use deeptrace_store::Expected;
-use deeptrace_wire::{ANSWERS_MEDIA_TYPE, Answer, ORDERS_MEDIA_TYPE, Order, Place};
+use deeptrace_wire::{ANSWERS_MEDIA_TYPE, Answer, Key, ORDERS_MEDIA_TYPE, Order, Place};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -109,22 +109,24 @@ async fn answers(
     let answers = answers.map_err(|error| ApiError::invalid(error.to_string()))?;
     api.orders.counts.omitted.fetch_add(answers.omitted as u64, Relaxed);
     for answer in answers.answers {
-        api.orders.hear(&agent, answer);
+        let (orders, agent) = (Arc::clone(&api.orders), agent.clone());
+        match answer {
+            Answer::Kept(keys) => orders.kept(&agent, keys),
+            Answer::Summary(summary) => orders.told(&agent, summary),
+            Answer::Found(found) => {
+                let answered = move || orders.answered(&agent, found).map_err(ApiError::internal);
+                blocking(answered).await?;
+            }
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Orders {
-    /// An agent has said something.
-    fn hear(&self, agent: &str, answer: Answer) {
-        match answer {
-            Answer::Kept(keys) => {
-                self.counts.kept.fetch_add(keys.len() as u64, Relaxed);
-                self.post(To::AllBut(agent), &Order::Keep(keys));
-            }
-            Answer::Found(found) => self.answered(agent, found),
-            Answer::Summary(summary) => self.directory.add(agent, summary),
-        }
+    /// An agent keeps the traces with these keys.
+    fn kept(&self, agent: &str, keys: Vec<Key>) {
+        self.counts.kept.fetch_add(keys.len() as u64, Relaxed);
+        self.post(To::AllBut(agent), &Order::Keep(keys));
     }
 }
 
