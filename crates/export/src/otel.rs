@@ -16,6 +16,9 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 const RESOURCE: &[&str] =
     &["service.", "host.", "process.", "container.", "k8s.", "telemetry.", "deployment.", "os."];
 
+/// The instrumentation scope of spans that no SDK reported.
+pub(crate) const SCOPE: &str = "deeptrace";
+
 /// A name with its value.
 pub(crate) type Attribute = (Cow<'static, str>, Value);
 
@@ -100,7 +103,7 @@ impl Told {
             attributes: Vec::with_capacity(all.len()),
             events: objects(&all, EVENTS),
             links,
-            scope: ["deeptrace".to_owned(), env!("CARGO_PKG_VERSION").to_owned()],
+            scope: [SCOPE.to_owned(), env!("CARGO_PKG_VERSION").to_owned()],
             trace_state: taken(&all, TRACE_STATE).unwrap_or_default(),
             is_error: span.status != SpanStatus::Ok,
             is_ok: all.get(STATUS_CODE).is_some(),

@@ -23,7 +23,7 @@ use crate::otel::{Attribute, Members, Told};
 use crate::{Exporter, Format, Framing, Objects, read};
 
 pub use reported::{Reported, reported};
-pub(crate) use reported::{attributes, kind_of};
+pub(crate) use reported::{add_rest, attributes, kind_of, scope};
 
 /// `SpanFlags`: the trace was sampled (W3C Trace Context §2.2.4); the next two: it is known whether the
 /// parent is in another process, and it is.

@@ -4,7 +4,7 @@
 mod spans;
 
 use deeptrace_export::{Format, Framing, ReadError, TABLE, format, recognise};
-use deeptrace_model::{TraceId, TraceSpan, Value};
+use deeptrace_model::{LINKED_SPANS, TraceId, TraceSpan, Value};
 
 use spans::{child, export, root};
 
@@ -88,6 +88,56 @@ fn what_was_written_is_read_in_every_format() {
             }
         }
     }
+}
+
+/// A span of an SDK with all that OTLP has for it.
+const OF_SDK: &str = r#"{"resourceSpans": [{
+    "resource": {"attributes": [
+        {"key": "service.name", "value": {"stringValue": "orders"}},
+        {"key": "team", "value": {"stringValue": "shop"}}]},
+    "scopeSpans": [{"scope": {"name": "orders-lib", "version": "1.2"}, "spans": [{
+        "traceId": "000102030405060708090a0b0c0d0e0f", "spanId": "0000000000000007",
+        "traceState": "vendor=1", "name": "place", "kind": 1,
+        "startTimeUnixNano": "1000", "endTimeUnixNano": "3000",
+        "events": [{"timeUnixNano": "2000", "name": "retry"}],
+        "links": [{"traceId": "100102030405060708090a0b0c0d0e0f", "spanId": "0000000000000009"}],
+        "droppedEventsCount": 4, "status": {"code": 1}}]}]}]}"#;
+
+#[test]
+fn what_an_sdk_told_leaves_otlp_as_it_came() {
+    for format in TABLE.iter().filter(|format| format.name.starts_with("otlp")) {
+        let otlp = deeptrace_export::format("otlp").unwrap();
+        let mut spans = read(otlp, OF_SDK.as_bytes()).unwrap();
+        // Once more by way of the format.
+        spans = read(format, &export(format.name, Framing::Document, &spans)).unwrap();
+        let written = export("otlp", Framing::Document, &spans);
+        let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        let resource = &written["resourceSpans"][0];
+        let names = resource["resource"]["attributes"].as_array().unwrap().iter();
+        assert_eq!(names.map(|it| &it["key"]).collect::<Vec<_>>(), ["service.name", "team"]);
+        let scope = &resource["scopeSpans"][0];
+        assert_eq!(
+            (&scope["scope"]["name"], &scope["scope"]["version"]),
+            (&"orders-lib".into(), &"1.2".into())
+        );
+        let span = &scope["spans"][0];
+        assert_eq!(span["traceState"], "vendor=1");
+        assert_eq!(span["events"][0]["name"], "retry");
+        assert_eq!(span["links"][0]["spanId"], "0000000000000009");
+        assert_eq!(span["status"]["code"], 1);
+        let dropped = spans[0].span.attributes.get("otel.dropped_events_count");
+        assert_eq!(dropped, Some(&Value::Int(4)));
+    }
+}
+
+#[test]
+fn causes_of_ours_are_causes_again() {
+    let mut span = root();
+    let ids = Value::Texts(vec!["00000000000000b2".to_owned()]);
+    span.span.attributes.push((LINKED_SPANS.into(), ids.clone()));
+    let bytes = export("otlp", Framing::Document, &[span]);
+    let spans = read(format("otlp").unwrap(), &bytes).unwrap();
+    assert_eq!(spans[0].span.attributes.get(LINKED_SPANS), Some(&ids));
 }
 
 #[test]

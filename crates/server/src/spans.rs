@@ -1,4 +1,4 @@
-//! `POST /spans`: batches from agents, and Span JSON from pipes. A batch is acknowledged when it is
+//! `POST /spans`: batches from agents. A batch is acknowledged when it is
 //! committed to the store; until then whoever sent it keeps it. Ids of spans follow from what was
 //! seen, so one that comes twice is there once.
 

@@ -94,7 +94,7 @@ impl Process {
         }
     }
 
-    fn span(&self, told: Told, scope: &[Attribute]) -> Result<Span, &'static str> {
+    fn span(&self, mut told: Told, scope: &[Attribute]) -> Result<Span, &'static str> {
         let id = id(&told.span_id).ok_or("span_id is not 8 bytes, or all zero")?;
         let trace = trace_id(&told.trace_id).ok_or("trace_id is not 16 bytes, or all zero")?;
         let parent = match told.parent_span_id.as_slice() {
@@ -105,27 +105,13 @@ impl Process {
             return Err("start_time_unix_nano is missing");
         }
         let start = WallTime(told.start_time_unix_nano);
-        let status = told.status.unwrap_or_default();
         let touch = Touch::unseen(self.pid);
         let mut attributes = Attributes::new();
         attributes.share(&self.resource);
-        let (own, dropped) = self::attributes(told.attributes);
+        let (own, dropped) = self::attributes(std::mem::take(&mut told.attributes));
         own.iter().chain(scope).cloned().for_each(|(key, value)| attributes.set(key, value));
-        let (events, more_events) = texts(&told.events);
-        let (links, more_links) = texts(&told.links);
-        let mut add = |name: &'static str, value: Option<Value>| {
-            value.into_iter().for_each(|value| attributes.set(name.into(), value));
-        };
-        add(EVENTS, events);
-        add(LINKS, links);
-        add(TRACE_STATE, (!told.trace_state.is_empty()).then(|| text(told.trace_state)));
-        add(STATUS_CODE, (status.code() == StatusCode::Ok).then(|| "OK".into()));
-        let counts = [
-            dropped + u64::from(told.dropped_attributes_count),
-            more_events + u64::from(told.dropped_events_count),
-            more_links + u64::from(told.dropped_links_count),
-        ];
-        DROPPED.iter().zip(counts).for_each(|(name, more)| count(&mut attributes, name, more));
+        add_rest(&told, dropped, &mut attributes);
+        let status = told.status.unwrap_or_default();
         Ok(Span {
             id,
             kind: kind_of(told.kind),
@@ -178,7 +164,28 @@ fn link(span: &Span) -> Link {
     }
 }
 
-fn scope(scope: InstrumentationScope) -> Vec<Attribute> {
+/// Adds what a span has no field for, beside its attributes, of which so many were left out.
+pub(crate) fn add_rest(told: &Told, dropped: u64, attributes: &mut Attributes) {
+    let (events, more_events) = texts(&told.events);
+    let (links, more_links) = texts(&told.links);
+    let mut add = |name: &'static str, value: Option<Value>| {
+        value.into_iter().for_each(|value| attributes.set(name.into(), value));
+    };
+    add(EVENTS, events);
+    add(LINKS, links);
+    add(TRACE_STATE, (!told.trace_state.is_empty()).then(|| text(told.trace_state.clone())));
+    let is_ok = told.status.as_ref().is_some_and(|status| status.code() == StatusCode::Ok);
+    add(STATUS_CODE, is_ok.then(|| "OK".into()));
+    let counts = [
+        dropped + u64::from(told.dropped_attributes_count),
+        more_events + u64::from(told.dropped_events_count),
+        more_links + u64::from(told.dropped_links_count),
+    ];
+    DROPPED.iter().zip(counts).for_each(|(name, more)| count(attributes, name, more));
+}
+
+/// Name and version of a scope, where it has them.
+pub(crate) fn scope(scope: InstrumentationScope) -> Vec<Attribute> {
     let named = [(SCOPE_NAME, scope.name), (SCOPE_VERSION, scope.version)];
     let named = named.into_iter().filter(|(_, value)| !value.is_empty());
     named.map(|(name, value)| (Cow::Borrowed(name), text(value))).collect()

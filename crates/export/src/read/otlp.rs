@@ -3,14 +3,15 @@
 
 use std::io::{BufRead, Read};
 
-use deeptrace_model::{Attributes, SpanId, TraceId, Value, WallTime};
+use deeptrace_model::{Attributes, LINKED_SPANS, RESOURCE_NAMES, SpanId, TraceId, Value, WallTime};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span, span::Link, status::StatusCode};
 use prost::Message;
 
 use super::plain::Plain;
 use super::{ReadError, Take, objects};
-use crate::otlp::kind_of;
+use crate::otel::{SCOPE, is_resource};
+use crate::otlp::{add_rest, kind_of, scope};
 
 /// Bytes of the spans of one resource in protobuf, at most.
 const RESOURCE_LEN_MAX: u64 = 256 << 20;
@@ -62,37 +63,69 @@ fn resource(spans: ResourceSpans, take: Take<'_>) -> Result<(), ReadError> {
         of_process.get("service.name").and_then(Value::as_text).unwrap_or("unknown_service");
     let service = service.to_owned();
     of_process.remove("service.name");
-    for span in spans.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-        let mut attributes = of_process.clone();
-        add(&mut attributes, span.attributes);
-        let wrong = |reason| ReadError::Span { span: format!("{:02x?}", span.span_id), reason };
-        let trace = span.trace_id.as_slice().try_into().map(u128::from_be_bytes);
-        let id = span.span_id.as_slice().try_into().map(u64::from_be_bytes);
-        let parent = match span.parent_span_id.as_slice() {
-            [] => Ok(0),
-            bytes => bytes.try_into().map(u64::from_be_bytes),
-        };
-        let status = span.status.unwrap_or_default();
-        let plain = Plain {
-            trace: TraceId(trace.map_err(|_| wrong("its trace id has not 16 bytes"))?),
-            id: SpanId(id.map_err(|_| wrong("its id has not 8 bytes"))?),
-            parent: match parent.map_err(|_| wrong("the id of its parent has not 8 bytes"))? {
-                0 => None,
-                parent => Some(SpanId(parent)),
-            },
-            kind: kind_of(span.kind),
-            name: span.name,
-            service: service.as_str().into(),
-            start: WallTime(span.start_time_unix_nano),
-            end: WallTime(span.end_time_unix_nano),
-            is_error: status.code() == StatusCode::Error,
-            message: (!status.message.is_empty()).then_some(status.message),
-            attributes,
-            follows: None,
-        };
-        take(plain.finish()).map_err(ReadError::Stopped)?;
+    let others = of_process.iter().map(|(name, _)| name.as_ref());
+    let others: Vec<String> = others.filter(|name| !is_resource(name)).map(str::to_owned).collect();
+    if !others.is_empty() {
+        of_process.set(RESOURCE_NAMES.into(), Value::Texts(others));
+    }
+    for scope_spans in spans.scope_spans {
+        let told = scope_spans.scope.unwrap_or_default();
+        let is_ours = told.name == SCOPE;
+        let scope = if is_ours { Vec::new() } else { scope(told) };
+        for span in scope_spans.spans {
+            let mut attributes = of_process.clone();
+            scope.iter().cloned().for_each(|(name, value)| attributes.set(name, value));
+            self::span(span, is_ours, &service, attributes, take)?;
+        }
     }
     Ok(())
+}
+
+/// A span of a process with these attributes; `is_ours`: no SDK has reported it.
+fn span(
+    mut span: Span,
+    is_ours: bool,
+    service: &str,
+    mut attributes: Attributes,
+    take: Take<'_>,
+) -> Result<(), ReadError> {
+    add(&mut attributes, std::mem::take(&mut span.attributes));
+    if is_ours {
+        // They were further causes.
+        let links = std::mem::take(&mut span.links).into_iter();
+        let id = |link: Link| link.span_id.as_slice().try_into().ok().map(u64::from_be_bytes);
+        let ids: Vec<String> = links.filter_map(id).map(|id| SpanId(id).to_string()).collect();
+        if !ids.is_empty() {
+            attributes.set(LINKED_SPANS.into(), Value::Texts(ids));
+        }
+    }
+    add_rest(&span, 0, &mut attributes);
+    let wrong = |reason| ReadError::Span { span: format!("{:02x?}", span.span_id), reason };
+    let trace = span.trace_id.as_slice().try_into().map(u128::from_be_bytes);
+    let id = span.span_id.as_slice().try_into().map(u64::from_be_bytes);
+    let parent = match span.parent_span_id.as_slice() {
+        [] => Ok(0),
+        bytes => bytes.try_into().map(u64::from_be_bytes),
+    };
+    let status = span.status.unwrap_or_default();
+    let plain = Plain {
+        trace: TraceId(trace.map_err(|_| wrong("its trace id has not 16 bytes"))?),
+        id: SpanId(id.map_err(|_| wrong("its id has not 8 bytes"))?),
+        parent: match parent.map_err(|_| wrong("the id of its parent has not 8 bytes"))? {
+            0 => None,
+            parent => Some(SpanId(parent)),
+        },
+        kind: kind_of(span.kind),
+        name: span.name,
+        service: service.into(),
+        start: WallTime(span.start_time_unix_nano),
+        end: WallTime(span.end_time_unix_nano),
+        is_error: status.code() == StatusCode::Error,
+        message: (!status.message.is_empty()).then_some(status.message),
+        attributes,
+        follows: None,
+    };
+    take(plain.finish()).map_err(ReadError::Stopped)
 }
 
 fn add(attributes: &mut Attributes, told: Vec<KeyValue>) {
