@@ -95,7 +95,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let tls = loaded.server.tls.as_ref().map(Tls::open).transpose();
     let tls = tls.context("cannot start with [server.tls]")?;
     let server = server.map(|server| server.with_tls(tls.clone()));
-    let otlp = otlp_doors(roles, &loaded)?;
+    let otlp = otlp_doors(roles, &loaded, tls.as_ref())?;
     let store = open_store(roles, &loaded, common)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -79,8 +79,8 @@ pub(super) fn bind(
 }
 
 /// The ports for SDKs. Those that everybody uses are left to a collector that has them already; others
-/// were asked for.
-pub(super) fn otlp_doors(roles: Roles, loaded: &Loaded) -> Result<OtlpDoors> {
+/// were asked for. Under TLS as the API is, but for loopback: SDKs look there without it.
+pub(super) fn otlp_doors(roles: Roles, loaded: &Loaded, tls: Option<&Tls>) -> Result<OtlpDoors> {
     if !roles.server {
         return Ok(OtlpDoors::default());
     }
@@ -92,7 +92,11 @@ pub(super) fn otlp_doors(roles: Roles, loaded: &Loaded) -> Result<OtlpDoors> {
                 eprintln!("deeptrace: spans of SDKs are not taken there: {error}");
                 Ok(None)
             }
-            bound => bound.map(Some).context("cannot take spans of SDKs"),
+            bound => {
+                let tls = tls.filter(|_| !address.ip().is_loopback()).cloned();
+                let bound = bound.map(|listener| Some(listener.with_tls(tls)));
+                bound.context("cannot take spans of SDKs")
+            }
         }
     };
     let otlp = &loaded.server.otlp;
