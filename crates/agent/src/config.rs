@@ -88,8 +88,17 @@ impl Evidence {
 }
 
 /// Names of the kinds of evidence.
-const EVIDENCE: &[&str] =
-    &["thread", "turns", "wakes", "contexts", "copies", "goroutines", "virtual_threads"];
+const EVIDENCE: &[&str] = &[
+    "thread",
+    "turns",
+    "wakes",
+    "contexts",
+    "copies",
+    "queues",
+    "greenlets",
+    "goroutines",
+    "virtual_threads",
+];
 
 /// Where in the kernel calls are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

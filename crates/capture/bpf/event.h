@@ -150,8 +150,9 @@ _Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
 
 /* What runs on a thread, as the language's runtime names it. The highest byte says what it is: zero, the
  * thread itself. */
-#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine or virtual thread: it receives and sends */
+#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine, virtual thread or greenlet: it receives and sends */
 #define DT_UNIT_CONTEXT (2ULL << 56)	/* a context of CPython: it sends; what receives may run in another */
+#define DT_UNIT_ITEM (3ULL << 56)	/* an object in a queue: it carries work */
 #define DT_UNIT_VALUE ((1ULL << 56) - 1)
 
 /* dt_header.errno_ of a hand-over: by what. */
@@ -161,6 +162,8 @@ enum dt_by {
 	DT_BY_COPY = 3,
 	DT_BY_READY = 4,
 	DT_BY_BIRTH = 5,
+	DT_BY_PUT = 6,
+	DT_BY_GOT = 7,
 };
 
 /* One unit hands work, or its result, over to another of its process. */
@@ -174,13 +177,13 @@ _Static_assert(sizeof(struct dt_handover) == 56, "dt_handover");
 
 #define DT_FOLLOWED_MAX 1024
 
-enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2, DT_HOTSPOT = 3 };
+enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2, DT_HOTSPOT = 3, DT_GREENLET = 4 };
 
 /* What user space finds out of a runtime: places in bytes from the beginning of what is named, or addresses.
  * dt_follow.at has it in this order. */
 enum {
 	DT_PY_STATE_THREAD,	/* in a thread's state: the thread's name */
-	DT_PY_STATE_CONTEXT,	/* in a thread's state: its context */
+	DT_PY_STATE_CONTEXT,	/* in a thread's state: its context; with greenlets: the last chunk of its stack */
 	DT_PY_CONTEXT_TYPE,	/* address of the contexts' type */
 };
 enum {

@@ -35,6 +35,9 @@ struct {
 	__type(value, struct dt_told);
 } told SEC(".maps");
 
+/* Chunks of a stack that are followed back: the first has 16 KiB, and each next one twice as much. */
+#define DT_CHUNKS_MAX 8
+
 static __always_inline struct dt_follow *followed(__u32 pid)
 {
 	return following.processes ? bpf_map_lookup_elem(&follows, &pid) : NULL;
@@ -67,6 +70,38 @@ static __always_inline __u64 cpython_unit(struct dt_follow *f, __u64 fs)
 		goto miss;
 	f->reads++;
 	return DT_UNIT_CONTEXT | (context & DT_UNIT_VALUE);
+miss:
+	f->misses++;
+	return 0;
+}
+
+/* The greenlet on this thread, by the first chunk of the stack on which it keeps its frames (_PyStackChunk): each
+ * greenlet has its own, page by page. The same way there as to a context. */
+static __always_inline __u64 greenlet_unit(struct dt_follow *f, __u64 fs)
+{
+	__u64 state = user_word(fs + f->slot), chunk, before;
+
+	if (!state)
+		return 0;
+	if (user_word(state + f->at[DT_PY_STATE_THREAD]) != fs)
+		goto miss;
+	chunk = user_word(state + f->at[DT_PY_STATE_CONTEXT]);
+	if (!chunk)
+		return 0;
+	for (int i = 0; i < DT_CHUNKS_MAX; i++) {
+		/* Its size in bytes, and how many words of it are used. */
+		__u64 size = user_word(chunk + 8), used = user_word(chunk + 16);
+
+		if ((chunk & 0xfff) || !size || (size & 0xfff) || used > size / 8)
+			goto miss;
+		before = user_word(chunk);
+		if (!before) {
+			f->reads++;
+			return DT_UNIT_TASK | (chunk & DT_UNIT_VALUE);
+		}
+		chunk = before;
+	}
+	return 0;
 miss:
 	f->misses++;
 	return 0;
@@ -129,6 +164,8 @@ static __always_inline __u64 unit_of(struct dt_follow *f)
 		return go_unit(f, fs);
 	if (f->runtime == DT_HOTSPOT)
 		return hotspot_unit(f, fs);
+	if (f->runtime == DT_GREENLET)
+		return greenlet_unit(f, fs);
 	return 0;
 }
 
@@ -257,6 +294,36 @@ int deeptrace_py_copied(struct pt_regs *regs)
 		return 0;
 	f->hits++;
 	hand_over(DT_BY_COPY, unit_of(f), DT_UNIT_CONTEXT | (copy & DT_UNIT_VALUE), 0);
+	return 0;
+}
+
+/* CPython's queue.SimpleQueue: an item is put (the function takes an array of arguments). */
+SEC("uprobe")
+int deeptrace_py_put(struct pt_regs *regs)
+{
+	struct dt_follow *f = followed(current_thread().pid);
+	__u64 item;
+
+	if (!f || f->runtime != DT_CPYTHON)
+		return 0;
+	f->hits++;
+	item = user_word(regs->si);
+	if (item)
+		hand_over(DT_BY_PUT, unit_of(f), DT_UNIT_ITEM | (item & DT_UNIT_VALUE), 0);
+	return 0;
+}
+
+/* The same: an item was got. None: whoever waited has nothing to do. */
+SEC("uprobe")
+int deeptrace_py_got(struct pt_regs *regs)
+{
+	struct dt_thread thread = current_thread();
+	struct dt_follow *f = followed(thread.pid);
+
+	if (!f || f->runtime != DT_CPYTHON)
+		return 0;
+	f->hits++;
+	hand_over(DT_BY_GOT, DT_UNIT_ITEM | (regs->ax & DT_UNIT_VALUE), thread.tid, 0);
 	return 0;
 }
 

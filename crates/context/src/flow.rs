@@ -11,6 +11,7 @@
 //! only believed while most do.
 
 mod decide;
+mod items;
 mod passes;
 mod pins;
 mod words;
@@ -24,6 +25,7 @@ use deeptrace_model::{
 use rustc_hash::FxHashMap;
 
 use self::decide::Trust;
+use self::items::Items;
 use self::passes::Held;
 use self::pins::Pins;
 use self::words::Words;
@@ -104,6 +106,7 @@ pub(crate) struct Flow {
     reading: FxHashMap<UnitId, u32>,
     pins: Pins,
     words: Words,
+    items: Items,
     forward: FxHashMap<UnitId, (SpanId, Held)>,
     trust: Trust,
     lost: Option<BootTime>,
@@ -190,6 +193,7 @@ impl Flow {
         self.lost = Some(time);
         // Contexts are given on by what may be missing, and their names are used again.
         self.forward.clear();
+        self.items.clear();
     }
 
     /// A request was answered from `first` until `last`: what is decided by it goes to `out`.
@@ -270,6 +274,7 @@ impl Flow {
         self.pins.expire(before);
         if self.log.is_empty() {
             self.forward.clear();
+            self.items.clear();
             self.pollers.clear();
         }
     }
@@ -304,7 +309,7 @@ impl Flow {
     fn unit(&self, step: &Step) -> UnitId {
         let is_received = matches!(step.what, What::Read(_) | What::Returned(_));
         match step.unit.kind() {
-            UnitKind::Thread | UnitKind::Task => step.unit,
+            UnitKind::Thread | UnitKind::Task | UnitKind::Item => step.unit,
             UnitKind::Context if !is_received && self.is_loop(step.thread) => step.unit,
             UnitKind::Context => step.thread,
         }

@@ -260,6 +260,11 @@ pub enum HandOverKind {
     Taken,
     /// A runtime made a new task.
     Birth,
+    /// An item was put into a queue: it is for whom the one that put it works.
+    Put,
+    /// An item was got out of a queue by a thread, which works for the same from now on; an item that is
+    /// not known, for nobody.
+    Got,
 }
 
 /// Work, or its result, went from one unit to another of the same process.

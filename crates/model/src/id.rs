@@ -52,10 +52,13 @@ number!(
 pub enum UnitKind {
     /// A thread.
     Thread,
-    /// A task of the language's runtime, which receives and sends: a goroutine.
+    /// A task of the language's runtime, which receives and sends: a goroutine, virtual thread or
+    /// greenlet.
     Task,
     /// A context, which sends; what is received may run in another: CPython's.
     Context,
+    /// An object in a queue, which does nothing itself: it carries work.
+    Item,
 }
 
 impl UnitId {
@@ -69,7 +72,8 @@ impl UnitId {
         match self.0 >> 56 {
             0 => UnitKind::Thread,
             1 => UnitKind::Task,
-            _ => UnitKind::Context,
+            2 => UnitKind::Context,
+            _ => UnitKind::Item,
         }
     }
 }

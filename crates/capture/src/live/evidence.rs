@@ -10,6 +10,10 @@ pub enum Evidence {
     Contexts,
     /// Copies of CPython's contexts: a probe.
     Copies,
+    /// Items that go through CPython's queues: probes.
+    Queues,
+    /// Greenlets of gevent.
+    Greenlets,
     /// Goroutines, who makes which of them ready, and who makes which: probes.
     Tasks,
     /// Java's virtual threads.
@@ -21,6 +25,8 @@ pub const EVIDENCE: &[(Evidence, &str)] = &[
     (Evidence::Wakes, "wakes"),
     (Evidence::Contexts, "contexts"),
     (Evidence::Copies, "copies"),
+    (Evidence::Queues, "queues"),
+    (Evidence::Greenlets, "greenlets"),
     (Evidence::Tasks, "goroutines"),
     (Evidence::VirtualThreads, "virtual_threads"),
 ];

@@ -134,7 +134,10 @@ impl Follower {
     fn allows(&self, kind: Evidence, told: &mut Following) -> bool {
         let allows = self.allowed.has(kind);
         if !allows {
-            told.missing.push(format!("{} are switched off by configuration", kind.as_str()));
+            let why = format!("{} are switched off by configuration", kind.as_str());
+            if !told.missing.contains(&why) {
+                told.missing.push(why);
+            }
         }
         allows
     }
@@ -152,12 +155,14 @@ impl Follower {
                 continue;
             }
             match attach(object, pid, probe) {
-                Ok(link) => links.push(link),
+                Ok(link) => {
+                    links.push(link);
+                    let name = probe.evidence.as_str();
+                    if !told.evidence.contains(&name) {
+                        told.evidence.push(name);
+                    }
+                }
                 Err(error) => told.missing.push(format!("probe {} ({error})", probe.program)),
-            }
-            let name = probe.evidence.as_str();
-            if !told.evidence.contains(&name) && !links.is_empty() {
-                told.evidence.push(name);
             }
         }
         links

@@ -214,6 +214,8 @@ fn hand_over(bytes: &[u8]) -> Option<HandOverRecord> {
         3 => HandOverKind::Copy,
         4 => HandOverKind::Ready,
         5 => HandOverKind::Birth,
+        6 => HandOverKind::Put,
+        7 => HandOverKind::Got,
         _ => return None,
     };
     let (from, to) = (UnitId(u64_at(bytes, 32)?), UnitId(u64_at(bytes, 40)?));

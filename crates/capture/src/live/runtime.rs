@@ -6,9 +6,11 @@
 
 mod cpython;
 mod go;
+mod greenlet;
 mod hotspot;
 mod image;
 mod pthread;
+mod queue;
 
 use deeptrace_model::{HandOverKind, Pid};
 
@@ -16,7 +18,7 @@ use self::image::Target;
 use super::evidence::Evidence;
 
 /// Asked in this order; the first that knows the process has it.
-const TABLE: &[Row] = &[cpython::ROW, hotspot::ROW, go::ROW];
+const TABLE: &[Row] = &[greenlet::ROW, cpython::ROW, hotspot::ROW, go::ROW];
 
 /// `DT_PLACES` of `bpf/event.h`.
 pub(super) const PLACES: usize = 6;

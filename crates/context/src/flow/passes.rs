@@ -13,7 +13,7 @@ pub(super) enum Held {
     Weak,
     /// By the runtime's own hand-overs.
     Runtime,
-    /// By a copy of a context.
+    /// By a copy of a context, or an item of a queue.
     Exact,
 }
 
@@ -102,14 +102,37 @@ impl Flow {
         kind: HandOverKind,
         word: u64,
     ) {
-        if kind == HandOverKind::Copy {
+        let known = || {
             let from = if self.forward.contains_key(&step.unit) { step.unit } else { unit };
-            match self.current(from, step.time) {
-                Some((request, _)) => self.forward.insert(to, (request, Held::Exact)),
-                None => self.forward.remove(&to),
-            };
-            return;
-        }
+            self.current(from, step.time).map(|held| held.0)
+        };
+        let exact = match kind {
+            HandOverKind::Copy => known(),
+            HandOverKind::Put => {
+                let request = known();
+                self.items.put(to, request);
+                return;
+            }
+            HandOverKind::Got => self.items.got(step.unit),
+            _ => {
+                self.forward_wake(step, unit, to, kind, word);
+                return;
+            }
+        };
+        match exact {
+            Some(request) => self.forward.insert(to, (request, Held::Exact)),
+            None => self.forward.remove(&to),
+        };
+    }
+
+    fn forward_wake(
+        &mut self,
+        step: &Step,
+        unit: UnitId,
+        to: UnitId,
+        kind: HandOverKind,
+        word: u64,
+    ) {
         let Some((from, to)) = self.edge(unit, to, kind, word) else { return };
         let held = self.current(from, step.time);
         if let Some(pinned) = self.pins.at(to, step.time) {
@@ -179,7 +202,11 @@ impl Flow {
             }
             let unit = self.unit(&step);
             match step.what {
-                What::Handed { kind: HandOverKind::Copy, .. } | What::Answered(_) => {}
+                What::Answered(_)
+                | What::Handed {
+                    kind: HandOverKind::Copy | HandOverKind::Put | HandOverKind::Got,
+                    ..
+                } => {}
                 What::Handed { to, kind, word } => {
                     let Some((from, to)) = self.edge(unit, to, kind, word) else { continue };
                     if self.pins.at(from, step.time).is_some() || self.is_loop(to) {

@@ -9,9 +9,11 @@ use super::*;
 /// Bits of a unit that say what it is (`bpf/event.h`).
 const TASK: u64 = 1 << 56;
 const CONTEXT: u64 = 2 << 56;
+const ITEM: u64 = 3 << 56;
 
 /// One step a word. `T<N` reads request N on thread T, `T>N` answers it, `T+N` sends call N, `T-N` reads its
 /// response; `T/U` before the action: while unit U runs on T (digits: a task, a letter: a context).
+/// `T*I` puts item I (a letter) into a queue, `T~I` gets it out.
 /// `T^V@W` wakes thread V on futex W, `T/U=V` copies the context of U to V, `T/1!2` makes task 2 ready.
 fn run(script: &str) -> String {
     let mut flow = Flow::default();
@@ -34,6 +36,10 @@ fn unit(name: &str) -> UnitId {
     }
 }
 
+fn item(name: &str) -> UnitId {
+    UnitId(ITEM | u64::from(name.as_bytes()[0]))
+}
+
 fn step(
     flow: &mut Flow,
     word: &str,
@@ -42,7 +48,7 @@ fn step(
     names: &mut BTreeMap<SpanId, String>,
     told: &mut String,
 ) {
-    let at = word.find(['<', '>', '+', '-', '^', '=', '!']).expect("an action");
+    let at = word.find(['<', '>', '+', '-', '^', '=', '!', '*', '~']).expect("an action");
     let (who, what) = (&word[..at], &word[at + 1..]);
     let (thread, runs) = who.split_once('/').unwrap_or((who, ""));
     let tid = Tid(u32::from(thread.as_bytes()[0]));
@@ -59,6 +65,12 @@ fn step(
             let (to, futex) = what.split_once('@').expect("a futex");
             let to = UnitId(u64::from(to.as_bytes()[0]));
             hand(HandOverKind::Futex, to, futex.parse().expect("a number"));
+        }
+        "*" => hand(HandOverKind::Put, item(what), 0),
+        "~" => {
+            let (kind, to) = (HandOverKind::Got, UnitId::of(tid));
+            let hand_over = HandOver { pid: Pid(1), tid, kind, from: item(what), to, word: 0 };
+            flow.handed(BootTime(time), &hand_over);
         }
         "=" => hand(HandOverKind::Copy, unit(what), 0),
         "!" => hand(HandOverKind::Ready, unit(what), 0),
@@ -115,6 +127,17 @@ fn scenarios() {
             "a copied context on another thread",
             "l<1 l<2 l/x=p l/y=q w/q+2 v/p+1 w-2 v-1 l/x>1 l/y>2",
             "c2:r2(Coroutine) c1:r1(Coroutine)",
+        ),
+        (
+            "items of a queue, put by tasks of a loop",
+            "l<1 l<2 l/x*i l/y*j w~j v~i w+2 v+1 w-2 v-1 l/x>1 l/y>2",
+            "c2:r2(Coroutine) c1:r1(Coroutine)",
+        ),
+        ("an item that nobody saw put", "a<1 b<2 a*i w~i w~k w+1 w-1 a>1 b>2", ""),
+        (
+            "an item that is put twice, by saturated threads",
+            "a<1 b<2 a*i b*i w~i w+1 w-1 v~i v+2 v-2 a>1 b>2",
+            "",
         ),
         (
             "tasks that make others ready",

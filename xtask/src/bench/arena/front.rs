@@ -45,6 +45,11 @@ pub const FRONTS: &[Front] = &[
         ways: &["direct", "sleep", "gather", "executor", "thread"],
         kind: Kind::Python("loop.py"),
     },
+    Front {
+        name: "python-gevent",
+        ways: &["direct", "sleep", "spawn"],
+        kind: Kind::Python("greenlets.py"),
+    },
     Front { name: "node", ways: &["direct", "parallel", "timers"], kind: Kind::Node },
     Front { name: "java", ways: &["direct", "pool", "futures", "client"], kind: Kind::Java },
     Front {

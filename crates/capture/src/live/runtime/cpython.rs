@@ -7,7 +7,7 @@
 
 use super::image::{Image, Target};
 use super::pthread::{KEYS, key_place};
-use super::{Evidence, Probe, Row, Runtime, places};
+use super::{Evidence, Probe, Row, Runtime, places, queue};
 
 pub(super) const ROW: Row = Row { find, migrates: false };
 
@@ -27,12 +27,49 @@ const VERSIONS: &[(u32, u64, u64, u64)] = &[
     (13, 2164, 152, 208),
 ];
 
+/// Where the interpreter of a process keeps the states of its threads.
+pub(super) struct States<'a> {
+    pub(super) image: Image<'a>,
+    /// Version 3 of this minor number.
+    pub(super) minor: u32,
+    /// From the thread pointer.
+    pub(super) slot: i64,
+    /// In a state: the thread's name.
+    pub(super) thread_id: u64,
+    context: u64,
+}
+
 fn find(target: &Target) -> Option<Result<Runtime, String>> {
-    let library = target.file(|name| name.starts_with("libpython3.") && name.contains(".so"));
-    let program = || target.program().filter(|image| image.name().starts_with("python3."));
-    let image = library.or_else(program)?;
-    let minor = minor_version(image.name())?;
-    Some(read(target, &image, minor))
+    let states = States::of(target)?;
+    Some(states.and_then(|states| read(target, &states)))
+}
+
+impl<'a> States<'a> {
+    /// `None`: no interpreter is there.
+    pub(super) fn of(target: &'a Target) -> Option<Result<Self, String>> {
+        let library = target.file(|name| name.starts_with("libpython3.") && name.contains(".so"));
+        let program = || target.program().filter(|image| image.name().starts_with("python3."));
+        let image = library.or_else(program)?;
+        let minor = minor_version(image.name())?;
+        Some(Self::find(target, image, minor))
+    }
+
+    fn find(target: &Target, image: Image<'a>, minor: u32) -> Result<Self, String> {
+        let version = VERSIONS.iter().find(|version| version.0 == minor);
+        let Some((_, key_at, thread_id, context)) = version else {
+            return Err(format!("offsets of CPython 3.{minor} are not known"));
+        };
+        let [Some(runtime)] = image.symbols(["_PyRuntime"])? else {
+            return Err(format!("{} has no symbols", image.name()));
+        };
+        let key = target.word(runtime.address + key_at).map_err(|error| error.to_string())?;
+        let key = key & u64::from(u32::MAX);
+        if key >= KEYS {
+            return Err(format!("the key of CPython's thread state is not where 3.{minor} has it"));
+        }
+        let (slot, thread_id, context) = (key_place(key), *thread_id, *context);
+        Ok(Self { image, minor, slot, thread_id, context })
+    }
 }
 
 /// The number behind `python3.` in a file's name.
@@ -42,21 +79,12 @@ fn minor_version(name: &str) -> Option<u32> {
     rest[..digits].parse().ok()
 }
 
-fn read(target: &Target, image: &Image<'_>, minor: u32) -> Result<Runtime, String> {
-    let version = VERSIONS.iter().find(|version| version.0 == minor);
-    let Some((_, key_at, thread_id, context)) = version else {
-        return Err(format!("offsets of CPython 3.{minor} are not known"));
-    };
-    let names = ["_PyRuntime", "PyContext_Type", "PyContext_CopyCurrent"];
-    let [Some(runtime), Some(type_), copy] = image.symbols(names)? else {
+fn read(target: &Target, states: &States<'_>) -> Result<Runtime, String> {
+    let States { image, minor, slot, thread_id, context } = states;
+    let [Some(type_), copy] = image.symbols(["PyContext_Type", "PyContext_CopyCurrent"])? else {
         return Err(format!("{} has no symbols", image.name()));
     };
-    let key = target.word(runtime.address + key_at).map_err(|error| error.to_string())?;
-    let key = key & u64::from(u32::MAX);
-    if key >= KEYS {
-        return Err(format!("the key of CPython's thread state is not where 3.{minor} has it"));
-    }
-    let probe = copy.map(|copy| Probe {
+    let copy = copy.map(|copy| Probe {
         program: "deeptrace_py_copied",
         evidence: Evidence::Copies,
         path: image.path(),
@@ -66,10 +94,10 @@ fn read(target: &Target, image: &Image<'_>, minor: u32) -> Result<Runtime, Strin
     Ok(Runtime {
         name: format!("CPython 3.{minor}"),
         kind: DT_CPYTHON,
-        slot: key_place(key),
+        slot: *slot,
         at: places([*thread_id, *context, type_.address]),
         evidence: Some(Evidence::Contexts),
-        probes: probe.into_iter().collect(),
+        probes: copy.into_iter().chain(queue::probes(target, image)).collect(),
         hit_us: HIT_US,
         ..Runtime::default()
     })

@@ -10,6 +10,8 @@ use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
 
 /// Bytes of a function that are looked at.
 const CODE_MAX: u64 = 16 * 1024;
+/// Words of what a file keeps in memory that are looked at: 8 MiB.
+const DATA_MAX: u64 = 1 << 20;
 /// Bytes of a text that are looked at.
 const TEXT_MAX: usize = 64;
 
@@ -72,6 +74,16 @@ impl Target {
         let mut bytes = [0; 8];
         self.memory.read_exact_at(&mut bytes, address)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// So many words of its memory.
+    fn words(&self, address: u64, count: u64) -> io::Result<Vec<u64>> {
+        let mut bytes = vec![0; 8 * count as usize];
+        self.memory.read_exact_at(&mut bytes, address)?;
+        let words = bytes.chunks_exact(8);
+        Ok(words
+            .map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+            .collect())
     }
 
     /// A short text in its memory that ends with a zero.
@@ -138,6 +150,34 @@ impl Image<'_> {
         Ok(found)
     }
 
+    /// What it keeps in memory that was made to be written, with relocations applied: where that begins in
+    /// the process, and its words.
+    pub(super) fn data(&self) -> Result<(u64, Vec<u64>), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
+        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
+        let elf: ElfFile64<'_, object::Endianness, _> =
+            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
+        let (first, endian) = (first(&elf), elf.endian());
+        let segment = elf.elf_program_headers().iter().find(|header| {
+            let is_written = header.p_flags(endian).0 & object::elf::PF_W.0 != 0;
+            header.p_type(endian) == object::elf::PT_LOAD && is_written
+        });
+        let (Some(segment), Some(first)) = (segment, first) else { return Ok((0, Vec::new())) };
+        let from = segment.p_vaddr(endian).next_multiple_of(8);
+        let start = self.start.wrapping_add(from - first);
+        let words = (segment.p_filesz(endian) / 8).min(DATA_MAX);
+        let words = self.target.words(start, words).map_err(|error| failed(&error))?;
+        Ok((start, words))
+    }
+
+    /// The place in the file that the process has at `address`.
+    pub(super) fn offset(&self, address: u64) -> Option<u64> {
+        let cache = ReadCache::new(File::open(self.path()).ok()?);
+        let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&cache).ok()?;
+        let within = address.checked_sub(self.start)?;
+        self.place(&elf, &cache, first(&elf)? + within, 0).map(|symbol| symbol.offset)
+    }
+
     fn place<'d, R: ReadRef<'d>>(
         &self,
         elf: &ElfFile64<'d, object::Endianness, R>,
@@ -145,7 +185,7 @@ impl Image<'_> {
         address: u64,
         size: u64,
     ) -> Option<Symbol> {
-        let first = elf.segments().map(|segment| segment.address() & !0xfff).min()?;
+        let first = first(elf)?;
         let headers = elf.elf_program_headers().iter();
         let endian = elf.endian();
         let segment = headers.filter(|header| header.p_type(endian) == object::elf::PT_LOAD).find(
@@ -158,4 +198,9 @@ impl Image<'_> {
         let code = data.read_bytes_at(offset, size.min(CODE_MAX)).unwrap_or_default().to_vec();
         Some(Symbol { address: self.start.wrapping_add(address - first), offset, code })
     }
+}
+
+/// The address for which the beginning of a file is made.
+fn first<'d, R: ReadRef<'d>>(elf: &ElfFile64<'d, object::Endianness, R>) -> Option<u64> {
+    elf.segments().map(|segment| segment.address() & !0xfff).min()
 }
