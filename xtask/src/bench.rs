@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::{build, packages, root};
+pub use store::jaeger;
 use table::Table;
 
 /// Which bench, and how long.

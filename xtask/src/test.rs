@@ -8,6 +8,7 @@ mod metrics;
 mod namespaces;
 mod network;
 mod openapi;
+mod otlp;
 mod overload;
 mod processes;
 mod program;
@@ -97,6 +98,11 @@ const STEPS: &[Step] = &[
         root: true,
         long: true,
         ..step("openapi", "every answer is as /openapi.json says", openapi::openapi)
+    },
+    Step {
+        root: true,
+        long: true,
+        ..step("otlp", "an SDK and we: one tree, also in Jaeger and through rotel", otlp::otlp)
     },
     Step { root: true, ..step("demo", "50 requests/s: captured, joined, page", demo) },
     Step {

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deeptrace_model::{
-    Duration, Link, Method, OBSERVED_SPAN, Relation, Span, SpanId, SpanKind, Value, WallTime,
+    Duration, Link, Method, OBSERVED_SPAN, ProcessKey, Relation, Span, SpanId, SpanKind, Text,
+    Value, WallTime,
 };
 
 use crate::join::{Side, of_kind};
@@ -237,6 +238,7 @@ impl Absorbing {
 
     fn result(self) -> Vec<Member> {
         let mut members = Vec::with_capacity(self.members.len());
+        let services = self.services();
         // The first call that names each, by id.
         let mut named: BTreeMap<SpanId, SpanId> = BTreeMap::new();
         for (call, name) in &self.below {
@@ -251,7 +253,7 @@ impl Absorbing {
                 let link = self
                     .moved(span, link.as_ref())
                     .or_else(|| self.above_work(span, *named.get(id)?));
-                members.push((Arc::clone(span), link));
+                members.push((in_service(span, &services), link));
                 continue;
             };
             // Ours knows of proxies on the way; of what happened inside a process the SDK knows more.
@@ -270,6 +272,24 @@ impl Absorbing {
             members.push((Arc::new(merged(span, ours, our_link.as_ref())), link));
         }
         members
+    }
+
+    /// What the SDK of a process calls its service, where it says one name only.
+    fn services(&self) -> BTreeMap<ProcessKey, Option<Text>> {
+        let mut services: BTreeMap<ProcessKey, Option<Text>> = BTreeMap::new();
+        for (ours, reported) in &self.into {
+            let pair = self.members.get(ours).zip(self.members.get(reported));
+            let Some(((ours, _), (reported, _))) = pair.filter(|pair| pair.0.0.process.pid.0 != 0)
+            else {
+                continue;
+            };
+            let said =
+                services.entry(ours.process).or_insert_with(|| Some(reported.service.clone()));
+            if said.as_ref().is_some_and(|said| *said != reported.service) {
+                *said = None;
+            }
+        }
+        services
     }
 
     /// Work inside of a process that was reported without a parent is where what it called was seen to be:
@@ -297,6 +317,16 @@ impl Absorbing {
         let link = link?;
         let parent = self.place(link.parent?);
         (parent != span.id).then(|| Link { parent: Some(parent), ..link.clone() })
+    }
+}
+
+/// The span, with the name that the SDK of its process gives the service.
+fn in_service(span: &Arc<Span>, services: &BTreeMap<ProcessKey, Option<Text>>) -> Arc<Span> {
+    match services.get(&span.process) {
+        Some(Some(service)) if !span.is_reported() && *service != span.service => {
+            Arc::new(Span { service: service.clone(), ..Span::clone(span) })
+        }
+        _ => Arc::clone(span),
     }
 }
 

@@ -75,6 +75,26 @@ fn each_side_is_one_span_and_what_only_one_saw_stays() {
 }
 
 #[test]
+fn what_only_we_saw_of_a_process_is_of_the_service_that_its_sdk_names() {
+    let story = "
+        1 S python GET/ 0 100 p=5
+        2 C python SELECT 10 40 p=5
+        2 <- 1 0.99 thread 10
+        3 C python GET 50 60 p=6
+        3 <- 1 0.9 inferred 50
+        11 S front home 1 99 p=5 app=7 in=1 sdk";
+    check(
+        story,
+        &[1, 2, 3, 11],
+        &expect![[r#"
+            11 front home =1
+              2 front SELECT (thread)
+              3 python GET (inferred)
+        "#]],
+    );
+}
+
+#[test]
 fn a_proxy_that_hands_the_ids_on_stays_between() {
     let story = "
         2 C front GET 10 40 x=2 app=7 in=12

@@ -2,7 +2,7 @@
 //! with its embedded store (badger) on the same spans, sent by OTLP; answers of both are compared.
 //! `crates/server/benches/store.rs` does the work.
 
-mod jaeger;
+pub mod jaeger;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -3,7 +3,8 @@
 //! A line is `ID KIND SERVICE NAME START END`, times in milliseconds, with words after it:
 //! `x=N` the exchange, `r=N` its request (`N` if not given), `sure=CONFIDENCE` of it, `unanswered`, `error`, `lost`,
 //! `host=NAME`, `app=N` the application's trace, `in=ID` the span that the request names; `sdk` for a span that an SDK
-//! reported, with `in=ID` for its parent. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
+//! reported, with `in=ID` for its parent; `p=N` the process, which without it is that of all of the service that was
+//! seen. Or it is `ID <- PARENT CONFIDENCE METHOD START`, with words `g=N`
 //! (generation) and `follows`, the start of the child before them. `-` stands for no parent.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -63,6 +64,11 @@ fn word<T: std::str::FromStr>(words: &[&str], name: &str) -> Option<T> {
     value.and_then(|value| value.parse().ok())
 }
 
+/// A number for each service.
+fn of_service(name: &str) -> u32 {
+    1 + (deeptrace_model::hash_bytes(name.as_bytes()) % 4_000_000) as u32
+}
+
 pub fn span(words: &[&str]) -> Span {
     let id: u64 = words[0].parse().unwrap();
     let touch =
@@ -99,7 +105,14 @@ pub fn span(words: &[&str]) -> Span {
         response_size: 1,
         request_payload: Default::default(),
         response_payload: Default::default(),
-        process: ProcessKey { pid: Pid(1), started: BootTime(1) },
+        process: ProcessKey {
+            pid: Pid(word(words, "p").unwrap_or(if is_reported {
+                0
+            } else {
+                of_service(words[2])
+            })),
+            started: BootTime(1),
+        },
         connection: ConnectionId(id),
         exchange: if is_reported {
             Exchange::unseen(SpanId(id))

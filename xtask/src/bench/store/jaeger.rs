@@ -31,13 +31,18 @@ pub fn program(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(program) = given {
         return Ok(std::path::absolute(program)?);
     }
+    build("all-in-one")
+}
+
+/// The program of that folder of its module's `cmd`, built if it was not before.
+pub fn build(command: &str) -> Result<PathBuf> {
     let folder = root().join("out/jaeger");
-    let program = folder.join("jaeger-all-in-one");
+    let program = folder.join(format!("jaeger-{command}"));
     if program.exists() {
         return Ok(program);
     }
     fs::create_dir_all(&folder)?;
-    println!("building {MODULE}, which takes some minutes");
+    println!("building {command} of {MODULE}, which takes some minutes");
     let mut download = Command::new("go");
     download.args(["mod", "download", "-json", MODULE]).current_dir(&folder);
     let out = download.output().context("failed to start go, which builds Jaeger; install it")?;
@@ -45,7 +50,10 @@ pub fn program(given: Option<&Path>) -> Result<PathBuf> {
         serde_json::from_slice(&out.stdout).with_context(|| format!("go found no {MODULE}"))?;
     let source = told["Dir"].as_str().with_context(|| format!("go could not load {MODULE}"))?;
     let mut build = Command::new("go");
-    build.args(["build", "-trimpath", "-mod=readonly", "-o"]).arg(&program).arg("./cmd/all-in-one");
+    build
+        .args(["build", "-trimpath", "-mod=readonly", "-o"])
+        .arg(&program)
+        .arg(format!("./cmd/{command}"));
     child::succeed(build.current_dir(source))?;
     Ok(program)
 }
