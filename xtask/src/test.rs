@@ -69,6 +69,15 @@ const STEPS: &[Step] = &[
     Step {
         root: true,
         long: true,
+        ..step(
+            "replicas",
+            "two servers over one OpenSearch: kills and cuts lose nothing, answers alike",
+            fleet::replicas,
+        )
+    },
+    Step {
+        root: true,
+        long: true,
         ..step("sampling", "three hosts: whole traces or nothing, or marked", fleet::sampling)
     },
     Step {

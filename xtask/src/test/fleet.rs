@@ -9,8 +9,10 @@
 //! told which are its own.
 
 mod network;
+mod replicas;
 mod sampling;
 mod score;
+mod shared;
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -27,12 +29,19 @@ use super::watcher::LIMITS;
 use crate::child::Kept;
 use crate::{build, packages, root};
 use network::{Network, SERVER, SERVER_PORT};
+pub use replicas::replicas;
 pub use sampling::sampling;
 use score::Score;
+use shared::Shared;
 
-/// Requests of a round, and the pause between two of them.
-const ROUND: usize = 400;
-const PAUSE_MS: usize = 50;
+/// Requests, and the pause between two of them.
+#[derive(Clone, Copy)]
+struct Round {
+    count: usize,
+    pause_ms: usize,
+}
+
+const ROUND: Round = Round { count: 400, pause_ms: 50 };
 /// How long a cut lasts.
 const CUT: Duration = Duration::from_secs(20);
 /// Batches wait for up to 15 s between two attempts, with jitter half as long again.
@@ -47,12 +56,14 @@ struct Fleet {
     network: Network,
     client: Program,
     _servers: [Program; 2],
-    server: Option<Kept>,
+    servers: Vec<Option<Kept>>,
     agents: Vec<Option<Kept>>,
     pids: [u32; 3],
     asked: usize,
     /// Further lines of the agents' `[agents.trace]`.
     trace: &'static str,
+    /// What several servers have in common; `None`: there is one, with its own store.
+    shared: Option<Shared>,
 }
 
 /// Does it.
@@ -63,50 +74,54 @@ pub fn fleet() -> Result<()> {
     let mut fleet = Fleet::start(binary, "test-fleet", "")?;
     let mut wrong = Vec::new();
 
-    fleet.load()?;
-    fleet.client.say("wait")?;
+    fleet.load(ROUND)?;
     fleet.judge("without faults", &(0..0), &mut wrong)?;
 
-    fleet.load()?;
+    fleet.load(ROUND)?;
     std::thread::sleep(Duration::from_secs(4));
-    fleet.kill_server()?;
+    fleet.kill_server(0)?;
     std::thread::sleep(Duration::from_secs(6));
-    fleet.start_server()?;
-    fleet.client.say("wait")?;
+    fleet.start_server(0)?;
     fleet.judge("the server killed", &(0..0), &mut wrong)?;
 
-    fleet.load()?;
+    fleet.load(ROUND)?;
     fleet.network.cut(true)?;
     std::thread::sleep(CUT);
     fleet.network.cut(false)?;
-    fleet.client.say("wait")?;
     fleet.judge("an agent cut off", &(0..0), &mut wrong)?;
 
     // The server is away when the agent is killed: what it had on disk comes with the next one.
-    fleet.load()?;
+    fleet.load(ROUND)?;
     fleet.network.cut(true)?;
     std::thread::sleep(Duration::from_secs(6));
-    let blind_from = now() - BLIND.0;
-    fleet.kill_agent(1)?;
-    std::thread::sleep(Duration::from_secs(2));
-    fleet.start_agent(1)?;
-    let blind_to = now() + BLIND.1;
+    let blind = fleet.replace_agent(1)?;
     std::thread::sleep(Duration::from_secs(4));
     fleet.network.cut(false)?;
-    fleet.client.say("wait")?;
-    let blind = blind_from.as_nanos() as u64..blind_to.as_nanos() as u64;
     fleet.judge("an agent killed", &blind, &mut wrong)?;
 
     fleet.stop()?;
-    if let Some(first) = wrong.first() {
-        bail!("{} things are wrong, the first: {first}", wrong.len());
+    first_of(&wrong)
+}
+
+/// Fails with the first of what is wrong.
+fn first_of(wrong: &[String]) -> Result<()> {
+    match wrong.first() {
+        Some(first) => bail!("{} things are wrong, the first: {first}", wrong.len()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Fleet {
-    /// With its files in a folder of this name.
+    /// One server, and its files in a folder of this name.
     fn start(binary: PathBuf, name: &str, trace: &'static str) -> Result<Self> {
+        let mut fleet = Self::hosts(binary, name, trace)?;
+        fleet.start_servers(1)?;
+        (0..3).try_for_each(|host| fleet.start_agent(host))?;
+        Ok(fleet)
+    }
+
+    /// The hosts with the application.
+    fn hosts(binary: PathBuf, name: &str, trace: &'static str) -> Result<Self> {
         let folder = root().join("out").join(name);
         fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder)?;
@@ -119,51 +134,75 @@ impl Fleet {
         let client = Program::client(&a.on_host())?;
         let pids = [client.pid(), middle.pid(), last.pid()];
         let _servers = [middle, last];
-        let mut fleet = Self {
+        Ok(Self {
             binary,
             folder,
             network,
             client,
             _servers,
-            server: None,
+            servers: Vec::new(),
             agents: vec![None, None, None],
             pids,
             asked: 0,
             trace,
-        };
-        fleet.start_server()?;
-        for host in 0..3 {
-            fleet.start_agent(host)?;
-        }
-        Ok(fleet)
-    }
-
-    /// A round of requests, in the background.
-    fn load(&mut self) -> Result<()> {
-        let first = self.asked;
-        self.asked += ROUND;
-        let door = network::DOOR;
-        self.client.say(&format!("load {door} /fleet {first} {ROUND} {PAUSE_MS}"))?;
-        Ok(())
-    }
-
-    fn start_server(&mut self) -> Result<()> {
-        let config = format!(
-            "[server]\nhost = \"{SERVER}\"\nport = {SERVER_PORT}\n[server.tls]\n\
-             cert_file = \"server.pem\"\nkey_file = \"server.key\"\n"
-        );
-        let mut command = self.command(2, "server", &config)?;
-        self.server = Some(Kept::start("the server", &mut command)?);
-        self.until("the server answers", |fleet| {
-            Ok(fleet.ask(2, &["config", "show", "--server", &network::url()]).is_ok())
+            shared: None,
         })
+    }
+
+    /// A round of requests, in the background. Their numbers.
+    fn load(&mut self, round: Round) -> Result<Range<usize>> {
+        let Round { count, pause_ms } = round;
+        let first = self.asked;
+        self.asked += count;
+        let door = network::DOOR;
+        self.client.say(&format!("load {door} /fleet {first} {count} {pause_ms}"))?;
+        Ok(first..self.asked)
+    }
+
+    /// So many servers, and a token for agents.
+    fn start_servers(&mut self, count: usize) -> Result<()> {
+        self.servers.resize_with(count, || None);
+        (0..count).try_for_each(|server| self.start_server(server))?;
+        let url = self.url(0);
+        let made = ["token", "create", "agents", "--role", "agent", "--format", "json"];
+        let made = self.ask(&[&made[..], &["--server", &url]].concat())?;
+        let made: Value = serde_json::from_str(&made)?;
+        let token = made["token"].as_str().context("no token was made")?;
+        Ok(fs::write(self.folder.join("agents.token"), token)?)
+    }
+
+    fn start_server(&mut self, server: usize) -> Result<()> {
+        let config = format!(
+            "[server]\nhost = \"{SERVER}\"\nport = {}\n[server.tls]\n\
+             cert_file = \"server.pem\"\nkey_file = \"server.key\"\n{}",
+            self.port(server),
+            self.shared.as_ref().map(Shared::config).unwrap_or_default(),
+        );
+        let mut command = self.command(2, &format!("server-{server}"), &config)?;
+        self.servers[server] = Some(Kept::start("a server", &mut command)?);
+        self.until("the server answers", |fleet| {
+            let url = fleet.url(server);
+            Ok(fleet.ask_of(server, &["config", "show", "--server", &url]).is_ok())
+        })
+    }
+
+    fn url(&self, server: usize) -> String {
+        format!("https://{SERVER}:{}", self.port(server))
+    }
+
+    /// Where a server listens: at the door of agents, or behind what divides them among several.
+    fn port(&self, server: usize) -> u16 {
+        match &self.shared {
+            None => SERVER_PORT,
+            Some(_) => SERVER_PORT + 1 + server as u16,
+        }
     }
 
     fn start_agent(&mut self, host: usize) -> Result<()> {
         let buffer = self.folder.join(format!("buffer-{host}"));
         let config = format!(
             "{LIMITS}[agents.trace]\npids = [{}]\n{}\n[agents.sender]\nserver_url = \"{}\"\n\
-             token_file = \"server/token\"\nca_file = \"ca.pem\"\ndisk_buffer_path = {buffer:?}\n",
+             token_file = \"agents.token\"\nca_file = \"ca.pem\"\ndisk_buffer_path = {buffer:?}\n",
             self.pids[host],
             self.trace,
             network::url(),
@@ -175,12 +214,22 @@ impl Fleet {
         })
     }
 
-    fn kill_server(&mut self) -> Result<()> {
-        kill(self.server.take())
+    fn kill_server(&mut self, server: usize) -> Result<()> {
+        kill(self.servers[server].take())
     }
 
     fn kill_agent(&mut self, host: usize) -> Result<()> {
         kill(self.agents[host].take())
+    }
+
+    /// Kills an agent and starts another two seconds later. The time for which there was none.
+    fn replace_agent(&mut self, host: usize) -> Result<Range<u64>> {
+        let from = now() - BLIND.0;
+        self.kill_agent(host)?;
+        std::thread::sleep(Duration::from_secs(2));
+        self.start_agent(host)?;
+        let to = now() + BLIND.1;
+        Ok(from.as_nanos() as u64..to.as_nanos() as u64)
     }
 
     /// A deeptrace on a host, with a data folder and a log of its own. Its working folder is the
@@ -205,20 +254,21 @@ impl Fleet {
         command
     }
 
-    /// What a command on a host prints.
-    fn ask(&self, host: usize, arguments: &[&str]) -> Result<String> {
-        let mut command = self.on(host);
-        command.args(arguments).args(["--data-dir", "server", "--ca-file", "ca.pem"]);
-        let out = command.stdin(Stdio::null()).output()?;
-        if !out.status.success() {
-            bail!("{arguments:?}: {}", String::from_utf8_lossy(&out.stderr).trim());
-        }
-        Ok(String::from_utf8(out.stdout)?)
+    /// What a command prints that opens the store of the first server.
+    fn ask(&self, arguments: &[&str]) -> Result<String> {
+        self.ask_of(0, arguments)
+    }
+
+    /// The same of any server.
+    fn ask_of(&self, server: usize, arguments: &[&str]) -> Result<String> {
+        let (config, folder) = (format!("server-{server}.toml"), format!("server-{server}"));
+        let place = ["--config", &config, "--data-dir", &folder, "--ca-file", "ca.pem"];
+        printed(self.on(2).args(arguments).args(place))
     }
 
     fn status(&self, host: usize) -> Result<Value> {
-        let text = self.ask(host, &["agent", "status", "--format", "json"])?;
-        Ok(serde_json::from_str(&text)?)
+        let words = ["agent", "status", "--format", "json"];
+        Ok(serde_json::from_str(&printed(self.on(host).args(words))?)?)
     }
 
     fn until(&self, what: &str, mut done: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
@@ -246,12 +296,28 @@ impl Fleet {
         })
     }
 
-    /// Waits until every agent has handed over what it has, and holds what the store has to the truth.
+    /// All that the store has.
+    fn export(&self) -> Result<Vec<Value>> {
+        let text = self.ask(&["export", "--format", "json", "--output", "-"])?;
+        serde_json::from_str(&text).context("the export is no array")
+    }
+
+    /// Waits until all was asked and every agent has handed over what it has, and holds what the store has
+    /// of the last round to the truth.
     fn judge(&mut self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) -> Result<()> {
+        self.judge_of(self.asked - ROUND.count..self.asked, when, blind, wrong)
+    }
+
+    fn judge_of(
+        &mut self,
+        numbers: Range<usize>,
+        when: &str,
+        blind: &Range<u64>,
+        wrong: &mut Vec<String>,
+    ) -> Result<()> {
+        self.client.say("wait")?;
         self.settle()?;
-        let text = self.ask(2, &["export", "--format", "json", "--output", "-"])?;
-        let spans: Vec<Value> = serde_json::from_str(&text).context("the export is no array")?;
-        let score = Score::new(&spans, self.asked - ROUND..self.asked);
+        let score = Score::new(&self.export()?, numbers);
         println!("{when:20} {score}");
         score.check(when, blind, wrong);
         for host in 0..3 {
@@ -268,8 +334,20 @@ impl Fleet {
         for agent in self.agents.iter_mut().flatten() {
             agent.stop(Duration::from_secs(15))?;
         }
-        self.server.as_mut().map_or(Ok(()), |server| server.stop(Duration::from_secs(15)))
+        for server in self.servers.iter_mut().flatten() {
+            server.stop(Duration::from_secs(15))?;
+        }
+        self.shared.map_or(Ok(()), Shared::stop)
     }
+}
+
+/// What a command prints.
+fn printed(command: &mut Command) -> Result<String> {
+    let out = command.stdin(Stdio::null()).output()?;
+    if !out.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(String::from_utf8(out.stdout)?)
 }
 
 /// Since the epoch.

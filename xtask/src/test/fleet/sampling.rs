@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::{CUT, Fleet, build, network, packages};
+use super::{CUT, Fleet, build, first_of, network, packages};
 use crate::bench::usage;
 use crate::test::watcher::told;
 
@@ -116,10 +116,7 @@ pub fn sampling() -> Result<()> {
     fleet.marked("an agent killed", &killed, &mut wrong)?;
 
     fleet.stop()?;
-    if let Some(first) = wrong.first() {
-        bail!("{} things are wrong, the first: {first}", wrong.len());
-    }
-    Ok(())
+    first_of(&wrong)
 }
 
 impl Fleet {
@@ -161,8 +158,7 @@ impl Fleet {
         self.client.say("wait")?;
         std::thread::sleep(DECIDED);
         self.settle()?;
-        let text = self.ask(2, &["export", "--format", "json", "--output", "-"])?;
-        let spans: Vec<Value> = serde_json::from_str(&text).context("the export is no array")?;
+        let spans = self.export()?;
         let mut found: BTreeMap<usize, BTreeMap<(String, String), &Value>> = BTreeMap::new();
         let mut twice = 0;
         for span in &spans {
@@ -191,7 +187,7 @@ impl Fleet {
         let mut silent = Vec::new();
         for (number, id) in kept.broken.iter().take(LOOKED_AT) {
             let trace: Value =
-                serde_json::from_str(&self.ask(2, &["trace", id, "--format", "json"])?)?;
+                serde_json::from_str(&self.ask(&["trace", id, "--format", "json"])?)?;
             if trace["gaps"].as_array().is_none_or(Vec::is_empty) {
                 silent.push(number);
             }
@@ -216,7 +212,7 @@ impl Fleet {
             spent.keys += of("sender_published_keys_total");
         }
         let agents = self.agents.iter().flatten().map(|kept| ("agent", kept));
-        let server = self.server.iter().map(|kept| ("server", kept));
+        let server = self.servers.iter().flatten().map(|kept| ("server", kept));
         for (role, kept) in agents.chain(server) {
             for task in fs::read_dir(format!("/proc/{}/task", kept.pid()))? {
                 let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
