@@ -127,7 +127,7 @@ struct Loop {
 impl Loop {
     fn new(live: Live, config: &Config, parts: Parts) -> Self {
         let Parts { orders, status, sink, relay, handlers } = parts;
-        status.capturing(true, live.hook().as_str());
+        status.capturing(true, live.hook().as_str(), host::clock_now().wall);
         let options = Options {
             max_payload_size: config.max_payload_size as usize,
             correlation: config.correlation,
@@ -192,7 +192,7 @@ impl Loop {
                 _ => {}
             }
         }
-        self.status.capturing(false, self.live.hook().as_str());
+        self.status.capturing(false, self.live.hook().as_str(), host::clock_now().wall);
         self.tick();
         self.flush();
         self.sampler.end(&mut self.batch, host::clock_now());
@@ -280,7 +280,8 @@ impl Loop {
         let answer = live::answer(&mut self.live, ask)?;
         match ask {
             Ask::Capture(is_on) => {
-                self.status.capturing(*is_on, self.live.hook().as_str());
+                let now = host::clock_now().wall;
+                self.status.capturing(*is_on, self.live.hook().as_str(), now);
             }
             Ask::Apply(config) => {
                 self.pipeline.set_correlation(config.correlation);

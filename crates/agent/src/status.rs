@@ -27,6 +27,8 @@ pub struct Status {
 #[derive(Debug, Default)]
 struct Inner {
     is_capturing: bool,
+    /// When it was first on.
+    begun: Option<WallTime>,
     hook: String,
     step: Step,
     cause: Option<Cause>,
@@ -97,10 +99,13 @@ impl Status {
         Self { started: now, inner: Mutex::default() }
     }
 
-    /// Capture is on or off; `hook` says where in the kernel calls are seen.
-    pub fn capturing(&self, is_on: bool, hook: &str) {
+    /// Capture is on or off since `now`; `hook` says where in the kernel calls are seen.
+    pub fn capturing(&self, is_on: bool, hook: &str, now: WallTime) {
         let mut inner = self.lock();
         inner.is_capturing = is_on;
+        if is_on {
+            inner.begun.get_or_insert(now);
+        }
         hook.clone_into(&mut inner.hook);
     }
 
@@ -155,6 +160,11 @@ impl Status {
             memory_bytes: inner.memory_bytes,
             held_ms: inner.held.0 / 1_000_000,
         }
+    }
+
+    /// When capture was first on; `None`: it was not yet.
+    pub fn begun(&self) -> Option<WallTime> {
+        self.lock().begun
     }
 
     /// All counters, by name.

@@ -42,6 +42,9 @@ pub struct Heartbeat {
     pub boot_id: String,
     /// When the agent started, by its clock.
     pub started_unix_nano: u64,
+    /// When capture was first on since then, by its clock; absent: it was not yet.
+    #[serde(default)]
+    pub capturing_unix_nano: Option<u64>,
     /// Now, by its clock.
     pub sent_unix_nano: u64,
     /// Start of the oldest span that waits to be sent; absent: none waits.
@@ -115,6 +118,9 @@ pub struct Agents {
 struct Seen {
     last_seen: u64,
     heartbeat: Heartbeat,
+    /// It was away, and has come again, but did not capture yet.
+    #[serde(default)]
+    is_blind: bool,
 }
 
 /// Hosts of the agents that are remembered, each with when it was heard of last.
@@ -131,7 +137,8 @@ pub(crate) fn each_keeper(
 ) -> Result<(), StoreError> {
     for document in store.documents(PREFIX, None, AGENTS_MAX)? {
         let seen: Option<Seen> = serde_json::from_slice(&document.body).ok();
-        if let Some(Seen { last_seen, heartbeat }) = seen.filter(|seen| seen.heartbeat.keeps_spans)
+        if let Some(Seen { last_seen, heartbeat, .. }) =
+            seen.filter(|seen| seen.heartbeat.keeps_spans)
         {
             take(&heartbeat.agent_id, &heartbeat.host_name, WallTime(last_seen));
         }
@@ -176,52 +183,49 @@ pub(crate) fn check_id(id: &str) -> Result<(), ApiError> {
 /// Stores a heartbeat. Returns the time in which nobody watched the agent's host, where it is new.
 fn note(store: &dyn Store, heartbeat: Heartbeat, now: WallTime) -> Result<Option<Gap>, ApiError> {
     let name = format!("{PREFIX}{}", heartbeat.agent_id);
-    let known = store.document(&name).map_err(ApiError::internal)?;
+    let known = store.document(&name).map_err(answers::failed)?;
     let known: Option<Seen> = known.and_then(|known| serde_json::from_slice(&known.body).ok());
     if known.is_none() && !is_room(store, now)? {
         return Err(ApiError::too_many("this server has as many agents as it can have", 60));
     }
     let absence = known.and_then(|known| absence(&known, &heartbeat, now));
-    let seen = Seen { last_seen: now.0, heartbeat };
+    let is_blind = absence.is_some() && heartbeat.capturing_unix_nano.is_none();
+    let seen = Seen { last_seen: now.0, heartbeat, is_blind };
     let body = serde_json::to_vec(&seen).map_err(ApiError::internal)?;
-    store.put_document(&name, Some(&body), Expected::Any).map_err(ApiError::internal)?;
+    store.put_document(&name, Some(&body), Expected::Any).map_err(answers::failed)?;
     Ok(absence)
 }
 
-/// From when it was heard of last until it started again, on the server's clock. A host that booted
-/// meanwhile had nothing that could be missed.
+/// From when it was heard of last until it captured again, on the server's clock, or until now where it does not
+/// yet. A host that booted meanwhile had nothing that could be missed.
 fn absence(known: &Seen, heartbeat: &Heartbeat, now: WallTime) -> Option<Gap> {
     let before = &known.heartbeat;
-    if before.boot_id != heartbeat.boot_id
-        || heartbeat.started_unix_nano <= before.started_unix_nano
-    {
+    let is_new = heartbeat.started_unix_nano > before.started_unix_nano;
+    if before.boot_id != heartbeat.boot_id || !(is_new || known.is_blind) {
         return None;
     }
-    let runs_for = heartbeat.sent_unix_nano.saturating_sub(heartbeat.started_unix_nano);
-    let started = now.minus(Duration(runs_for));
+    let here = |at: u64| now.minus(Duration(heartbeat.sent_unix_nano.saturating_sub(at)));
+    let (last, started) = (WallTime(known.last_seen), here(heartbeat.started_unix_nano));
+    if is_new && started <= last {
+        return None;
+    }
     // What it held for sampling is gone as well.
     let held = before.status.get("held_ms").and_then(Value::as_u64).unwrap_or_default();
-    let from = WallTime(known.last_seen).minus(Duration::from_millis(held.min(HELD_MAX_MS)));
-    let cause = GapCause::AgentDown;
-    (started > WallTime(known.last_seen)).then_some(Gap {
-        from,
-        to: started,
-        cause,
-        events: 0,
-        bytes: 0,
-    })
+    let held = Duration::from_millis(if is_new { held.min(HELD_MAX_MS) } else { 0 });
+    let to = heartbeat.capturing_unix_nano.map_or(now, here);
+    Some(Gap { from: last.minus(held), to, cause: GapCause::AgentDown, events: 0, bytes: 0 })
 }
 
 /// Whether one more agent can be remembered; forgets those that were lost long ago.
 fn is_room(store: &dyn Store, now: WallTime) -> Result<bool, ApiError> {
-    let known = store.documents(PREFIX, None, AGENTS_MAX).map_err(ApiError::internal)?;
+    let known = store.documents(PREFIX, None, AGENTS_MAX).map_err(answers::failed)?;
     let mut count = known.len();
     for document in known {
         let seen: Option<Seen> = serde_json::from_slice(&document.body).ok();
         if seen.is_none_or(|seen| now.since(WallTime(seen.last_seen)) > FORGOTTEN) {
             let expected = Expected::Version(document.version);
             let removed = store.put_document(&document.name, None, expected);
-            count -= usize::from(removed.map_err(ApiError::internal)?.is_some());
+            count -= usize::from(removed.map_err(answers::failed)?.is_some());
         }
     }
     Ok(count < AGENTS_MAX)
@@ -251,7 +255,7 @@ async fn list(
 
 fn page(store: &dyn Store, limit: usize, cursor: &str, now: WallTime) -> Result<Agents, ApiError> {
     let after = (!cursor.is_empty()).then(|| format!("{PREFIX}{cursor}"));
-    let found = store.documents(PREFIX, after.as_deref(), limit + 1).map_err(ApiError::internal)?;
+    let found = store.documents(PREFIX, after.as_deref(), limit + 1).map_err(answers::failed)?;
     let is_more = found.len() > limit;
     let agents: Vec<Agent> = found
         .iter()
@@ -266,7 +270,7 @@ fn page(store: &dyn Store, limit: usize, cursor: &str, now: WallTime) -> Result<
 
 impl Seen {
     fn agent(self, now: WallTime) -> Agent {
-        let Self { last_seen, heartbeat } = self;
+        let Self { last_seen, heartbeat, .. } = self;
         let dropped = heartbeat.counters.iter().filter(|(name, _)| name.contains("dropped"));
         let state = match heartbeat.status.get("state").and_then(Value::as_str) {
             _ if now.since(WallTime(last_seen)) > LOST => Health::Lost,
@@ -298,6 +302,7 @@ mod tests {
             version: "1".to_owned(),
             boot_id: boot.to_owned(),
             started_unix_nano: started,
+            capturing_unix_nano: Some(started + 10),
             sent_unix_nano: sent,
             oldest_waiting_unix_nano: None,
             status: Map::new(),
@@ -308,13 +313,19 @@ mod tests {
         }
     }
 
+    fn seen(last_seen: u64, heartbeat: Heartbeat) -> Seen {
+        Seen { last_seen, heartbeat, is_blind: false }
+    }
+
     /// Clocks need not agree: the agent's are a thousand ahead here.
     #[test]
-    fn an_absence_is_between_the_last_heartbeat_and_the_next_start() {
-        let known = Seen { last_seen: 500, heartbeat: heartbeat("x", 1_100, 1_500) };
+    fn an_absence_is_between_the_last_heartbeat_and_the_next_capture() {
+        let known = seen(500, heartbeat("x", 1_100, 1_500));
+        let slow = Heartbeat { capturing_unix_nano: None, ..heartbeat("x", 1_700, 1_750) };
         let cases = [
             (heartbeat("x", 1_100, 1_600), 600, None),
-            (heartbeat("x", 1_700, 1_750), 750, Some((500, 700))),
+            (heartbeat("x", 1_700, 1_750), 750, Some((500, 710))),
+            (slow.clone(), 750, Some((500, 750))),
             (heartbeat("y", 1_700, 1_750), 750, None),
             // It started before the last heartbeat of its predecessor came.
             (heartbeat("x", 1_400, 1_750), 750, None),
@@ -323,16 +334,22 @@ mod tests {
             let gap = absence(&known, &next, WallTime(now));
             assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), expected);
         }
+        let known = Seen { is_blind: true, ..seen(750, slow.clone()) };
+        let begun = Heartbeat { capturing_unix_nano: Some(1_780), sent_unix_nano: 1_800, ..slow };
+        let gap = absence(&known, &begun, WallTime(800));
+        assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((750, 780)));
+        let known = seen(800, begun.clone());
+        assert_eq!(absence(&known, &begun, WallTime(900)), None);
     }
 
     #[test]
     fn what_an_agent_held_for_sampling_is_missing_too() {
         let second = 1_000_000_000;
-        let mut known = Seen { last_seen: 20 * second, heartbeat: heartbeat("x", 0, 20 * second) };
+        let mut known = seen(20 * second, heartbeat("x", 0, 20 * second));
         known.heartbeat.status.insert("held_ms".to_owned(), 12_000.into());
         let next = heartbeat("x", 25 * second, 26 * second);
         let gap = absence(&known, &next, WallTime(26 * second));
-        assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((8 * second, 25 * second)));
+        assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((8 * second, 25 * second + 10)));
     }
 
     #[test]
@@ -343,7 +360,7 @@ mod tests {
             let mut told = heartbeat("x", 0, 0);
             told.status.insert("state".to_owned(), "stopped".into());
             told.counters.insert("sender_dropped_full_spans_total".to_owned(), 7.into());
-            let agent = Seen { last_seen: second, heartbeat: told };
+            let agent = seen(second, told);
             let agent = agent.agent(WallTime((seconds + 1) * second));
             assert_eq!((agent.state, agent.dropped_span_count), (expected, 7));
         }

@@ -349,10 +349,11 @@ pub fn span_value(trace: TraceId, span: &TraceSpan, view: &View) -> Result<Value
     Ok(value)
 }
 
-/// An error of the store, for whoever asked.
+/// An error of the store, for whoever asked: 503 where it is worth trying again.
 pub fn failed(error: StoreError) -> ApiError {
     match error.fault() {
         deeptrace_store::Fault::Caller => ApiError::invalid(error.to_string()),
+        _ if error.retry() => ApiError::unavailable(error.to_string()),
         _ => ApiError::internal(error),
     }
 }

@@ -55,6 +55,7 @@ impl Teller {
             "version": self.version,
             "boot_id": format!("{:016x}", host.boot),
             "started_unix_nano": self.status.started.0,
+            "capturing_unix_nano": self.status.begun().map(|begun| begun.0),
             "sent_unix_nano": host::clock_now().wall.0,
             "oldest_waiting_unix_nano": oldest.map(|oldest| oldest.0),
             "status": self.status.report(),

@@ -23,6 +23,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{CONFIG, Orders, Stored, To};
+use crate::answers::failed;
 use crate::api::{Api, blocking};
 use crate::{agents, live};
 
@@ -71,7 +72,7 @@ async fn poll(
     if is_first {
         let (orders, queue) = (Arc::clone(&orders), Arc::clone(&queue));
         let oldest = poll.oldest_unix_nano.map(WallTime);
-        blocking(move || orders.greet(&queue, oldest).map_err(ApiError::internal)).await?;
+        blocking(move || orders.greet(&queue, oldest).map_err(failed)).await?;
     }
     let mut stop = api.stop.clone();
     let end = Instant::now() + poll.wait_ms.map_or(POLL, Duration::from_millis).min(POLL);
@@ -114,7 +115,7 @@ async fn answers(
             Answer::Kept(keys) => orders.kept(&agent, keys),
             Answer::Summary(summary) => orders.told(&agent, summary),
             Answer::Found(found) => {
-                let answered = move || orders.answered(&agent, found).map_err(ApiError::internal);
+                let answered = move || orders.answered(&agent, found).map_err(failed);
                 blocking(answered).await?;
             }
         }
@@ -131,7 +132,7 @@ impl Orders {
 }
 
 async fn configuration(State(api): State<Api>) -> Result<Json<Stored>, ApiError> {
-    let stored = blocking(move || api.orders.configuration().map_err(ApiError::internal)).await?;
+    let stored = blocking(move || api.orders.configuration().map_err(failed)).await?;
     Ok(Json(stored.map(|(_, stored)| stored).unwrap_or_default()))
 }
 
@@ -147,13 +148,13 @@ async fn configure(
         return Err(ApiError::invalid("this is too much").with("limit_bytes", CONFIG_MAX));
     }
     blocking(move || {
-        let before = api.orders.configuration().map_err(ApiError::internal)?;
+        let before = api.orders.configuration().map_err(failed)?;
         let generation = before.as_ref().map_or(0, |(_, it)| it.generation) + 1;
         let expected = before.map_or(Expected::Absent, |(version, _)| Expected::Version(version));
         let stored = Stored { generation, config };
         let body = serde_json::to_vec(&stored).map_err(ApiError::internal)?;
         let put = api.store.put_document(CONFIG, Some(&body), expected);
-        match put.map_err(ApiError::internal)? {
+        match put.map_err(failed)? {
             Some(_) => Ok(Json(stored)),
             None => Err(ApiError::conflict("somebody else changed it at the same time; try again")),
         }
