@@ -191,6 +191,7 @@ fn what_was_acknowledged_survives_the_end_of_the_server() {
     let Ok(until) = std::env::var(UNTIL) else { return };
     let Some(place) = fresh() else { return };
     let store = open(&place.options, Mode::Write).unwrap();
+    std::fs::write(format!("{until}-begun"), "").unwrap();
     let (mut written, mut refused) = (0, 0);
     let patience = Instant::now() + Duration::from_secs(600);
     while !Path::new(&until).exists() {

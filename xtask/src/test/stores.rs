@@ -159,6 +159,12 @@ fn killed(server: &Server, java: &Path, setting: &Setting, running: &mut Kept) -
     let variables = [(HOSTS, url.as_str()), (UNTIL, &until.to_string_lossy())];
     let name = ["what_was_acknowledged_survives_the_end_of_the_server", "--nocapture"];
     let mut writer = Kept::start("writer", &mut tests(&["--test", "elastic"], &name, &variables))?;
+    // It opens the store while the server is there.
+    let begun = setting.folder.join("until-begun");
+    while !begun.exists() {
+        writer.alive()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
     for _ in 0..KILLS {
         std::thread::sleep(BETWEEN);
         writer.alive()?;
