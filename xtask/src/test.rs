@@ -78,6 +78,15 @@ const STEPS: &[Step] = &[
     Step {
         root: true,
         long: true,
+        ..step(
+            "kept",
+            "spans that stay on three hosts: answers as where all are sent, bytes",
+            fleet::kept,
+        )
+    },
+    Step {
+        root: true,
+        long: true,
         ..step("sampling", "three hosts: whole traces or nothing, or marked", fleet::sampling)
     },
     Step {

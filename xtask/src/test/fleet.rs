@@ -8,6 +8,7 @@
 //! All hosts are on one machine, so they share its boot id, and each agent sees all processes: it is
 //! told which are its own.
 
+mod kept;
 mod network;
 mod replicas;
 mod sampling;
@@ -28,6 +29,7 @@ use super::program::{PYTHON, Program};
 use super::watcher::LIMITS;
 use crate::child::Kept;
 use crate::{build, packages, root};
+pub use kept::kept;
 use network::{Network, SERVER, SERVER_PORT};
 pub use replicas::replicas;
 pub use sampling::sampling;
@@ -42,6 +44,8 @@ struct Round {
 }
 
 const ROUND: Round = Round { count: 400, pause_ms: 50 };
+/// Traces that miss spans and are looked at one by one.
+const LOOKED_AT: usize = 100;
 /// How long a cut lasts.
 const CUT: Duration = Duration::from_secs(20);
 /// Batches wait for up to 15 s between two attempts, with jitter half as long again.
@@ -159,16 +163,19 @@ impl Fleet {
         Ok(first..self.asked)
     }
 
-    /// So many servers, and a token for agents.
+    /// So many servers, and of each a token for agents.
     fn start_servers(&mut self, count: usize) -> Result<()> {
         self.servers.resize_with(count, || None);
-        (0..count).try_for_each(|server| self.start_server(server))?;
-        let url = self.url(0);
-        let made = ["token", "create", "agents", "--role", "agent", "--format", "json"];
-        let made = self.ask(&[&made[..], &["--server", &url]].concat())?;
-        let made: Value = serde_json::from_str(&made)?;
-        let token = made["token"].as_str().context("no token was made")?;
-        Ok(fs::write(self.folder.join("agents.token"), token)?)
+        for server in 0..count {
+            self.start_server(server)?;
+            let url = self.url(server);
+            let made = ["token", "create", "agents", "--role", "agent", "--format", "json"];
+            let made = self.ask_of(server, &[&made[..], &["--server", &url]].concat())?;
+            let made: Value = serde_json::from_str(&made)?;
+            let token = made["token"].as_str().context("no token was made")?;
+            fs::write(self.folder.join(format!("agents-{server}.token")), token)?;
+        }
+        Ok(())
     }
 
     fn start_server(&mut self, server: usize) -> Result<()> {
@@ -176,9 +183,9 @@ impl Fleet {
             "[server]\nhost = \"{SERVER}\"\nport = {}\n[server.tls]\n\
              cert_file = \"server.pem\"\nkey_file = \"server.key\"\n{}",
             self.port(server),
-            self.shared.as_ref().map(Shared::config).unwrap_or_default(),
+            self.shared.as_ref().map(|shared| shared.config(server)).unwrap_or_default(),
         );
-        let mut command = self.command(2, &format!("server-{server}"), &config)?;
+        let mut command = self.command(2, "server", &format!("server-{server}"), &config)?;
         self.servers[server] = Some(Kept::start("a server", &mut command)?);
         self.until("the server answers", |fleet| {
             let url = fleet.url(server);
@@ -188,6 +195,14 @@ impl Fleet {
 
     fn url(&self, server: usize) -> String {
         format!("https://{SERVER}:{}", self.port(server))
+    }
+
+    /// Where agents that send find their server.
+    fn door(&self) -> String {
+        match self.shared.as_ref().is_some_and(|shared| shared.is_beside(0)) {
+            true => self.url(0),
+            false => network::url(),
+        }
     }
 
     /// Where a server listens: at the door of agents, or behind what divides them among several.
@@ -202,12 +217,12 @@ impl Fleet {
         let buffer = self.folder.join(format!("buffer-{host}"));
         let config = format!(
             "{LIMITS}[agents.trace]\npids = [{}]\n{}\n[agents.sender]\nserver_url = \"{}\"\n\
-             token_file = \"agents.token\"\nca_file = \"ca.pem\"\ndisk_buffer_path = {buffer:?}\n",
+             token_file = \"agents-0.token\"\nca_file = \"ca.pem\"\ndisk_buffer_path = {buffer:?}\n",
             self.pids[host],
             self.trace,
-            network::url(),
+            self.door(),
         );
-        let mut command = self.command(host, &format!("agent-{host}"), &config)?;
+        let mut command = self.command(host, "agent", &format!("agent-{host}"), &config)?;
         self.agents[host] = Some(Kept::start("an agent", &mut command)?);
         self.until("the agent captures", |fleet| {
             Ok(fleet.status(host).is_ok_and(|status| status["state"] == "capturing"))
@@ -234,12 +249,11 @@ impl Fleet {
 
     /// A deeptrace on a host, with a data folder and a log of its own. Its working folder is the
     /// test's, so that the configuration names files without one.
-    fn command(&self, host: usize, name: &str, config: &str) -> Result<Command> {
+    fn command(&self, host: usize, role: &str, name: &str, config: &str) -> Result<Command> {
         let file = self.folder.join(format!("{name}.toml"));
         fs::write(&file, config)?;
         let path = self.folder.join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(path)?;
-        let role = name.split('-').next().unwrap_or(name);
         let mut command = self.on(host);
         command.args([role, "run", "--config"]).arg(file).arg("--data-dir").arg(name);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -267,7 +281,12 @@ impl Fleet {
     }
 
     fn status(&self, host: usize) -> Result<Value> {
-        let words = ["agent", "status", "--format", "json"];
+        self.status_at(host, "http://127.0.0.1:7899")
+    }
+
+    /// What an agent says of itself that has its API there.
+    fn status_at(&self, host: usize, url: &str) -> Result<Value> {
+        let words = ["agent", "status", "--format", "json", "--agent", url];
         Ok(serde_json::from_str(&printed(self.on(host).args(words))?)?)
     }
 
@@ -302,6 +321,19 @@ impl Fleet {
         serde_json::from_str(&text).context("the export is no array")
     }
 
+    /// Those of these traces that do not say that something is missing.
+    fn silent<'a>(&self, traces: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>> {
+        let mut silent = Vec::new();
+        for id in traces {
+            let trace: Value =
+                serde_json::from_str(&self.ask(&["trace", id, "--format", "json"])?)?;
+            if trace["gaps"].as_array().is_none_or(Vec::is_empty) {
+                silent.push(id);
+            }
+        }
+        Ok(silent)
+    }
+
     /// Waits until all was asked and every agent has handed over what it has, and holds what the store has
     /// of the last round to the truth.
     fn judge(&mut self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) -> Result<()> {
@@ -318,8 +350,14 @@ impl Fleet {
         self.client.say("wait")?;
         self.settle()?;
         let score = Score::new(&self.export()?, numbers);
-        println!("{when:20} {score}");
+        let silent = self.silent(score.broken().take(LOOKED_AT))?;
+        let blind_ms = (blind.end - blind.start) / 1_000_000;
+        println!("{when:20} {score}; an agent blind for {blind_ms} ms, {} unmarked", silent.len());
         score.check(when, blind, wrong);
+        if !silent.is_empty() {
+            wrong
+                .push(format!("{when}: {} traces broken and not marked: {silent:?}", silent.len()));
+        }
         for host in 0..3 {
             let counters = self.status(host)?["counters"].clone();
             let lost = counters.as_object().into_iter().flatten().filter(|(name, value)| {

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::{Fleet, Round, Shared, build, first_of, packages, printed};
 
-const SERVERS: u16 = 2;
+/// Indices of each server.
+const PREFIXES: [&str; 2] = ["deeptrace"; 2];
 const ROUND: Round = Round { count: 2_000, pause_ms: 15 };
 /// What is killed stays away so long; a host is cut off so long.
 const AWAY: Duration = Duration::from_secs(8);
@@ -35,7 +36,7 @@ pub fn replicas() -> Result<()> {
     packages::ensure(packages::NETWORK)?;
     packages::ensure(packages::TLS)?;
     let mut fleet = Fleet::hosts(binary, "test-replicas", "")?;
-    fleet.share(SERVERS)?;
+    fleet.share(&PREFIXES, 0)?;
     (0..3).try_for_each(|host| fleet.start_agent(host))?;
     let mut wrong = Vec::new();
 
@@ -73,11 +74,12 @@ pub fn replicas() -> Result<()> {
 }
 
 impl Fleet {
-    /// Starts so many servers over one store.
-    pub fn share(&mut self, servers: u16) -> Result<()> {
-        let on_host = self.network.hosts[2].on_host();
-        self.shared = Some(Shared::start(self.folder.join("shared"), on_host, servers)?);
-        self.start_servers(servers.into())
+    /// Starts servers over one OpenSearch with these indices; `beside`: so many, the first, are not for
+    /// whoever comes to the door.
+    pub fn share(&mut self, prefixes: &'static [&'static str], beside: usize) -> Result<()> {
+        let (on_host, folder) = (self.network.hosts[2].on_host(), self.folder.join("shared"));
+        self.shared = Some(Shared::start(folder, on_host, prefixes, beside)?);
+        self.start_servers(prefixes.len())
     }
 
     fn begin(&mut self) -> Result<Begun> {
@@ -91,14 +93,22 @@ impl Fleet {
 
     /// What a server answers to a `GET`.
     pub fn get(&self, server: usize, path: &str) -> Result<Value> {
+        let answers = self.get_all(server, &[path.to_owned()])?;
+        answers.into_iter().next().with_context(|| format!("no answer to {path}"))
+    }
+
+    /// What it answers to several, one after the other.
+    pub fn get_all(&self, server: usize, paths: &[String]) -> Result<Vec<Value>> {
         let token = std::fs::read_to_string(self.folder.join(format!("server-{server}/token")))?;
         let words = self.network.hosts[2].on_host();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["curl", "-sSf", "--cacert", "ca.pem", "-H"]);
+        command.args(&words[1..]).args(["curl", "-sS", "--cacert", "ca.pem", "-H"]);
         command.arg(format!("Authorization: Bearer {}", token.trim()));
-        command.arg(format!("{}{path}", self.url(server)));
+        command.args(paths.iter().map(|path| format!("{}{path}", self.url(server))));
         let text = printed(command.current_dir(&self.folder))?;
-        serde_json::from_str(&text).with_context(|| format!("{path}: {text}"))
+        let answers = serde_json::Deserializer::from_str(&text).into_iter();
+        let answers = answers.collect::<Result<Vec<Value>, _>>();
+        answers.with_context(|| format!("{paths:?}: {text}"))
     }
 
     /// Judges a round, and whether all servers say the same of it.

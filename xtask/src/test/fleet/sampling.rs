@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use super::{CUT, Fleet, build, first_of, network, packages};
+use super::{CUT, Fleet, LOOKED_AT, build, first_of, network, packages};
 use crate::bench::usage;
 use crate::test::watcher::told;
 
@@ -29,8 +29,6 @@ const DECIDED: Duration = Duration::from_secs(9);
 const WHOLE: usize = 4;
 /// What one key costs on the wire: its kind, and 64 random bits as a varint.
 const KEY_BYTES: u64 = 11;
-/// Broken traces that are looked at one by one.
-const LOOKED_AT: usize = 100;
 
 /// What was spent so far.
 #[derive(Clone, Debug, Default)]
@@ -184,14 +182,8 @@ impl Fleet {
 
     /// Every broken trace must say that something is missing.
     fn marked(&self, when: &str, kept: &Kept, wrong: &mut Vec<String>) -> Result<()> {
-        let mut silent = Vec::new();
-        for (number, id) in kept.broken.iter().take(LOOKED_AT) {
-            let trace: Value =
-                serde_json::from_str(&self.ask(&["trace", id, "--format", "json"])?)?;
-            if trace["gaps"].as_array().is_none_or(Vec::is_empty) {
-                silent.push(number);
-            }
-        }
+        let broken = kept.broken.iter().map(|(_, id)| id.as_str());
+        let silent = self.silent(broken.take(LOOKED_AT))?;
         let (whole, broken) = (kept.whole.len(), kept.broken.len());
         println!("{when}: {whole} traces whole, {broken} broken, {} of them silent", silent.len());
         if !silent.is_empty() {

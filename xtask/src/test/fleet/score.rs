@@ -19,8 +19,9 @@ pub struct Score {
     requests: usize,
     /// Requests with all four spans.
     whole: usize,
-    /// When the others were made, nanoseconds since the epoch; `None` where A has no span either.
-    missing: Vec<Option<u64>>,
+    /// When the others were made, nanoseconds since the epoch, and the ids of their traces; `None` where A has
+    /// no span either.
+    missing: Vec<Option<(u64, String)>>,
     /// Links of them that are there, and right.
     links: usize,
     /// Spans that are there twice, or on a host where they cannot be.
@@ -62,8 +63,10 @@ impl Score {
         if found.iter().all(Option::is_some) {
             self.whole += 1;
         } else {
-            let made = found[0].and_then(|span| span["start_time_unix_nano"].as_u64());
-            self.missing.push(made);
+            let made = |span: &Value| {
+                Some((span["start_time_unix_nano"].as_u64()?, told(span, "trace_id").to_owned()))
+            };
+            self.missing.push(found[0].and_then(made));
         }
         for index in 0..CHAIN.len() {
             let Some(span) = found[index] else { continue };
@@ -78,9 +81,16 @@ impl Score {
         }
     }
 
+    /// Ids of traces that miss spans.
+    pub fn broken(&self) -> impl Iterator<Item = &str> {
+        self.missing.iter().flatten().map(|(_, trace)| trace.as_str())
+    }
+
     /// Adds what is wrong; requests that were made while an agent was `blind` may miss spans.
     pub fn check(&self, when: &str, blind: &Range<u64>, wrong: &mut Vec<String>) {
-        let is_lost = |made: &&Option<u64>| made.is_none_or(|made| !blind.contains(&made));
+        let is_lost = |missing: &&Option<(u64, String)>| {
+            missing.as_ref().is_none_or(|(made, _)| !blind.contains(made))
+        };
         let lost = self.missing.iter().filter(is_lost).count();
         if lost > 0 {
             wrong.push(format!("{when}: {lost} requests miss spans that no agent was blind for"));

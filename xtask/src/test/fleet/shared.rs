@@ -40,11 +40,21 @@ pub struct Shared {
     on_host: Vec<String>,
     opensearch: Kept,
     door: Kept,
+    /// Of the indices of each server.
+    prefixes: &'static [&'static str],
+    /// So many servers the door does not lead to: the first.
+    beside: usize,
 }
 
 impl Shared {
-    /// For so many servers on a host, whose ports follow the one of agents; with its files in `folder`.
-    pub fn start(folder: PathBuf, on_host: Vec<String>, servers: u16) -> Result<Self> {
+    /// For servers on a host whose indices begin so, and whose ports follow the one of agents; the door leads to
+    /// all but the first `beside`. With its files in `folder`.
+    pub fn start(
+        folder: PathBuf,
+        on_host: Vec<String>,
+        prefixes: &'static [&'static str],
+        beside: usize,
+    ) -> Result<Self> {
         packages::ensure(&["haproxy", "curl"])?;
         let Some(java) = tools::java_home(JAVA)? else {
             return Err(Skipped::because(&format!("OpenSearch needs Java {JAVA} or later")));
@@ -52,21 +62,27 @@ impl Shared {
         let setting = Setting::new(&folder)?;
         let mut config =
             OF_HAPROXY.replace("SERVER", SERVER).replace("DOOR", &SERVER_PORT.to_string());
-        for port in (SERVER_PORT + 1..).take(servers.into()) {
+        for port in (SERVER_PORT + 1..).take(prefixes.len()).skip(beside) {
             config.push_str(&format!("    server at-{port} {SERVER}:{port} check\n"));
         }
         let config = setting.write("haproxy.cfg", &config)?;
         let mut command = on(&on_host, "haproxy");
         let door = setting.start("haproxy", command.args(["-db", "-f", &config]))?;
         let opensearch = opensearch(&setting, &java, &on_host)?;
-        let shared = Self { setting, java, on_host, opensearch, door };
+        let shared = Self { setting, java, on_host, opensearch, door, prefixes, beside };
         shared.serves()?;
         Ok(shared)
     }
 
-    /// Lines of the servers' configuration.
-    pub fn config(&self) -> String {
-        format!("[elasticsearch]\nhosts = [{:?}]\n", self.url())
+    /// Whether the door does not lead to a server.
+    pub fn is_beside(&self, server: usize) -> bool {
+        server < self.beside
+    }
+
+    /// Lines of a server's configuration.
+    pub fn config(&self, server: usize) -> String {
+        let prefix = self.prefixes[server];
+        format!("[elasticsearch]\nhosts = [{:?}]\nindex_prefix = {prefix:?}\n", self.url())
     }
 
     /// Ends OpenSearch without a chance to tidy up.
