@@ -98,6 +98,7 @@ const EVIDENCE: &[&str] = &[
     "greenlets",
     "goroutines",
     "virtual_threads",
+    "tokio",
 ];
 
 /// Where in the kernel calls are seen.

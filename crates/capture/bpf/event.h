@@ -150,7 +150,7 @@ _Static_assert(sizeof(struct dt_policy) == 24, "dt_policy");
 
 /* What runs on a thread, as the language's runtime names it. The highest byte says what it is: zero, the
  * thread itself. */
-#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine, virtual thread or greenlet: it receives and sends */
+#define DT_UNIT_TASK (1ULL << 56)	/* a goroutine, virtual thread, greenlet or task of tokio: it receives and sends */
 #define DT_UNIT_CONTEXT (2ULL << 56)	/* a context of CPython: it sends; what receives may run in another */
 #define DT_UNIT_ITEM (3ULL << 56)	/* an object in a queue: it carries work */
 #define DT_UNIT_VALUE ((1ULL << 56) - 1)
@@ -177,7 +177,7 @@ _Static_assert(sizeof(struct dt_handover) == 56, "dt_handover");
 
 #define DT_FOLLOWED_MAX 1024
 
-enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2, DT_HOTSPOT = 3, DT_GREENLET = 4 };
+enum dt_runtime { DT_CPYTHON = 1, DT_GO = 2, DT_HOTSPOT = 3, DT_GREENLET = 4, DT_TOKIO = 5 };
 
 /* What user space finds out of a runtime: places in bytes from the beginning of what is named, or addresses.
  * dt_follow.at has it in this order. */
@@ -198,6 +198,11 @@ enum {
 	DT_VM_THREAD_CARRIER,	/* in a JavaThread: handle of its java.lang.Thread */
 	DT_VM_THREAD_CURRENT,	/* in a JavaThread: handle of the java.lang.Thread that runs */
 	DT_VM_THREAD_OWNER,	/* in a JavaThread: id of that one, as an owner of monitors */
+};
+enum {
+	DT_TOKIO_NEXT,	/* address of the id that the next task gets */
+	DT_TOKIO_TASK_TABLE,	/* in a task: its table of functions and places */
+	DT_TOKIO_TABLE_ID,	/* in that: the place of the id in the task */
 };
 #define DT_PLACES 6
 

@@ -38,6 +38,9 @@ struct {
 /* Chunks of a stack that are followed back: the first has 16 KiB, and each next one twice as much. */
 #define DT_CHUNKS_MAX 8
 
+/* Where a task has its id, at most: behind a header and a pointer to its scheduler. */
+#define DT_TOKIO_ID_MAX 512
+
 static __always_inline struct dt_follow *followed(__u32 pid)
 {
 	return following.processes ? bpf_map_lookup_elem(&follows, &pid) : NULL;
@@ -153,6 +156,27 @@ miss:
 	return 0;
 }
 
+/* An id of a task of tokio: they count up from 1. */
+static __always_inline bool is_tokio_id(struct dt_follow *f, __u64 id)
+{
+	return id && !(id >> 48) && id < user_word(f->at[DT_TOKIO_NEXT]);
+}
+
+/* The task of tokio on this thread; around tasks there is none. */
+static __always_inline __u64 tokio_unit(struct dt_follow *f, __u64 fs)
+{
+	__u64 id = user_word(fs + f->slot);
+
+	if (!id)
+		return 0;
+	if (!is_tokio_id(f, id)) {
+		f->misses++;
+		return 0;
+	}
+	f->reads++;
+	return DT_UNIT_TASK | id;
+}
+
 /* The runtime's unit that runs on the current thread; 0: none that is known. */
 static __always_inline __u64 unit_of(struct dt_follow *f)
 {
@@ -166,6 +190,8 @@ static __always_inline __u64 unit_of(struct dt_follow *f)
 		return hotspot_unit(f, fs);
 	if (f->runtime == DT_GREENLET)
 		return greenlet_unit(f, fs);
+	if (f->runtime == DT_TOKIO)
+		return tokio_unit(f, fs);
 	return 0;
 }
 
@@ -358,6 +384,37 @@ SEC("uprobe")
 int deeptrace_go_born(struct pt_regs *regs)
 {
 	return go_hand_over(regs, DT_BY_BIRTH, false);
+}
+
+/* The task of tokio that this thread runs, and another one. */
+static __always_inline int tokio_hand_over(__u64 task, __u32 kind)
+{
+	struct dt_follow *f = followed(current_thread().pid);
+	__u64 from, place, to;
+
+	if (!f || f->runtime != DT_TOKIO)
+		return 0;
+	f->hits++;
+	from = unit_of(f);
+	place = user_word(user_word(task + f->at[DT_TOKIO_TASK_TABLE]) + f->at[DT_TOKIO_TABLE_ID]);
+	to = user_word(task + place);
+	if (from && place < DT_TOKIO_ID_MAX && is_tokio_id(f, to))
+		hand_over(kind, from, DT_UNIT_TASK | to, 0);
+	return 0;
+}
+
+/* tokio wakes a task: the first argument. */
+SEC("uprobe")
+int deeptrace_tokio_woken(struct pt_regs *regs)
+{
+	return tokio_hand_over(regs->di, DT_BY_READY);
+}
+
+/* tokio takes a new task in: the second argument. */
+SEC("uprobe")
+int deeptrace_tokio_born(struct pt_regs *regs)
+{
+	return tokio_hand_over(regs->si, DT_BY_BIRTH);
 }
 
 #endif

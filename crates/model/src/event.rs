@@ -256,7 +256,9 @@ pub enum HandOverKind {
     Copy,
     /// A runtime made a waiting task ready.
     Ready,
-    /// The same, and the data goes the other way: that task had waited to be rid of it.
+    /// A runtime made a waiting task ready, and nobody knows what that waited for: it may have been a lock.
+    Wake,
+    /// A task was made ready, and the data goes the other way: that task had waited to be rid of it.
     Taken,
     /// A runtime made a new task.
     Birth,

@@ -18,6 +18,8 @@ pub enum Evidence {
     Tasks,
     /// Java's virtual threads.
     VirtualThreads,
+    /// Tasks of tokio, who wakes which of them, and who makes which: probes.
+    Tokio,
 }
 
 /// All kinds, with the names that people use.
@@ -29,6 +31,7 @@ pub const EVIDENCE: &[(Evidence, &str)] = &[
     (Evidence::Greenlets, "greenlets"),
     (Evidence::Tasks, "goroutines"),
     (Evidence::VirtualThreads, "virtual_threads"),
+    (Evidence::Tokio, "tokio"),
 ];
 
 impl Evidence {

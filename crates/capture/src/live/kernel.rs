@@ -290,7 +290,8 @@ fn probes(program: &str, probing: Probing) -> bool {
 
 /// Whether a program listens in a process, and is attached where one is followed.
 fn is_probe(program: &str) -> bool {
-    program.starts_with("deeptrace_py_") || program.starts_with("deeptrace_go_")
+    let runtimes = ["deeptrace_py_", "deeptrace_go_", "deeptrace_tokio_"];
+    runtimes.iter().any(|prefix| program.starts_with(prefix))
 }
 
 /// Whether a map is used by the programs that [`wanted`] names; memory of others is spared.

@@ -11,6 +11,7 @@ mod hotspot;
 mod image;
 mod pthread;
 mod queue;
+mod tokio;
 
 use deeptrace_model::{HandOverKind, Pid};
 
@@ -18,7 +19,7 @@ use self::image::Target;
 use super::evidence::Evidence;
 
 /// Asked in this order; the first that knows the process has it.
-const TABLE: &[Row] = &[greenlet::ROW, cpython::ROW, hotspot::ROW, go::ROW];
+const TABLE: &[Row] = &[greenlet::ROW, cpython::ROW, hotspot::ROW, go::ROW, tokio::ROW];
 
 /// `DT_PLACES` of `bpf/event.h`.
 pub(super) const PLACES: usize = 6;

@@ -146,7 +146,7 @@ impl Flow {
         if self.is_loop(to) {
             return;
         }
-        let is_runtime = kind != HandOverKind::Futex;
+        let is_runtime = !matches!(kind, HandOverKind::Futex | HandOverKind::Wake);
         let Some((request, before)) = held else { return };
         let surely = self.pins.at(from, step.time).is_some() || before >= Held::Runtime;
         let strength = if is_runtime && surely { Held::Runtime } else { Held::Weak };

@@ -31,6 +31,7 @@ enum Kind {
     /// The same program, on a newer Java.
     Virtual,
     Go,
+    Tokio,
 }
 
 /// All of them.
@@ -56,6 +57,11 @@ pub const FRONTS: &[Front] = &[
         name: "virtual-threads",
         ways: &["direct", "tasks", "pool", "futures", "client"],
         kind: Kind::Virtual,
+    },
+    Front {
+        name: "tokio",
+        ways: &["direct", "sleep", "join", "spawn", "channel"],
+        kind: Kind::Tokio,
     },
     Front { name: "go", ways: &["direct", "channel", "buffered", "parallel"], kind: Kind::Go },
 ];
@@ -107,6 +113,9 @@ impl Builder {
         let mut go = Command::new(go());
         go.args(["build", "-buildvcs=false", "-o"]).arg(built.join("front")).arg(".");
         succeed(go.current_dir(source.join("go")))?;
+        let mut rust = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        rust.args(["build", "--quiet", "--release", "--locked", "--target-dir"]);
+        succeed(rust.arg(built.join("tokio")).current_dir(source.join("tokio")))?;
         Ok(Self { source, built })
     }
 
@@ -141,6 +150,7 @@ impl Builder {
                 command
             }
             Kind::Go => Command::new(self.built.join("front")),
+            Kind::Tokio => Command::new(self.built.join("tokio/release/front")),
         };
         let log = File::create(folder.join(format!("{}.log", front.name)))?;
         command.args([port, backend].map(|port| port.to_string()));

@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use deeptrace_model::Pid;
-use object::read::elf::{ElfFile64, ProgramHeader};
+use object::read::elf::{ElfFile64, ElfSymbol64, ProgramHeader};
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
 
 /// Bytes of a function that are looked at.
 const CODE_MAX: u64 = 16 * 1024;
+/// Symbols of one kind that are looked at.
+const SYMBOLS_MAX: usize = 8;
 /// Words of what a file keeps in memory that are looked at: 8 MiB.
 const DATA_MAX: u64 = 1 << 20;
 /// Bytes of a text that are looked at.
@@ -148,6 +150,44 @@ impl Image<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// All symbols whose names have all of these parts, for each of the lists.
+    pub(super) fn search<const N: usize>(
+        &self,
+        wanted: [&[&str]; N],
+    ) -> Result<[Vec<Symbol>; N], String> {
+        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
+        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
+        let elf: ElfFile64<'_, object::Endianness, _> =
+            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
+        let mut found = [const { Vec::new() }; N];
+        for symbol in elf.symbols().filter(|symbol| symbol.address() != 0) {
+            let Ok(name) = symbol.name() else { continue };
+            let wanted =
+                wanted.iter().position(|parts| parts.iter().all(|part| name.contains(part)));
+            if let Some(at) = wanted.filter(|at| found[*at].len() < SYMBOLS_MAX) {
+                found[at].extend(self.place(&elf, &cache, symbol.address(), symbol.size()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where a program keeps a variable of each thread whose name has this part: from the thread pointer, and
+    /// its bytes (ELF Handling For Thread-Local Storage, variant II).
+    pub(super) fn thread_local(&self, part: &str) -> Option<(i64, u64)> {
+        let cache = ReadCache::new(File::open(self.path()).ok()?);
+        let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&cache).ok()?;
+        let endian = elf.endian();
+        let headers = elf.elf_program_headers().iter();
+        let block = headers.clone().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
+        let size = block.p_memsz(endian).next_multiple_of(block.p_align(endian).max(1));
+        let is_meant = |symbol: &ElfSymbol64<'_, '_, object::Endianness, _>| {
+            symbol.elf_symbol().st_type() == object::elf::STT_TLS
+                && symbol.name().is_ok_and(|name| name.contains(part))
+        };
+        let symbol = elf.symbols().find(is_meant)?;
+        Some((symbol.address().wrapping_sub(size) as i64, symbol.size()))
     }
 
     /// What it keeps in memory that was made to be written, with relocations applied: where that begins in
