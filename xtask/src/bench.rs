@@ -54,6 +54,9 @@ pub struct Options {
     /// Spans that `store` writes
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     spans: u64,
+    /// Of these, spans that `store` gives Jaeger as well, which takes some 2,000 in a CPU second
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    jaeger_spans: u64,
     /// Jaeger's all-in-one program, for `store`; without it one is built, with go
     #[arg(long, value_name = "FILE")]
     jaeger: Option<PathBuf>,
@@ -75,6 +78,8 @@ struct Bench {
     sets: Option<PathBuf>,
     /// Spans to write.
     spans: u64,
+    /// Spans of these that Jaeger is given.
+    jaeger_spans: u64,
     /// Jaeger's program.
     jaeger: Option<PathBuf>,
 }
@@ -164,10 +169,10 @@ pub fn bench(options: &Options) -> Result<()> {
     let folder = root().join("out/bench").join(name);
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir_all(&folder)?;
-    let Options { rounds, seconds, spans, .. } = *options;
+    let Options { rounds, seconds, spans, jaeger_spans, .. } = *options;
     let Options { only, sets, jaeger, .. } = options;
     let (only, sets, jaeger) = (only.clone(), sets.clone(), jaeger.clone());
-    let bench = Bench { binary, folder, rounds, seconds, only, sets, spans, jaeger };
+    let bench = Bench { binary, folder, rounds, seconds, only, sets, spans, jaeger_spans, jaeger };
     let mut table = Table::default();
     let before = usage::others();
     let measured = measure(&bench, &mut table);

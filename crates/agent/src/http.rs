@@ -190,7 +190,7 @@ async fn spans(
 
 /// A trace id that finds the trace at the server; its parent is not known here.
 fn span_json(span: &Span) -> Result<Value, serde_json::Error> {
-    let placed = TraceSpan { span: span.clone(), parent: None, link: None };
+    let placed = TraceSpan { span: Arc::new(span.clone()), parent: None, link: None };
     serde_json::to_value(SpanJson::new(TraceId::from_root(span.id), &placed))
 }
 

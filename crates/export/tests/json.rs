@@ -3,6 +3,8 @@
 
 mod spans;
 
+use std::sync::Arc;
+
 use deeptrace_export::{Framing, TABLE};
 use deeptrace_model::{LINKED_SPANS, TraceSpan, Value};
 use expect_test::expect;
@@ -41,10 +43,10 @@ fn names_of_formats_are_unique() {
 
 #[test]
 fn spans_whose_items_were_taken_are_further_causes() {
-    let mut span = root();
+    let mut placed = root();
     let ids = Value::Texts(vec!["00000000000000b2".into()]);
-    span.span.attributes.push((LINKED_SPANS.into(), ids));
-    let text = text(Framing::Lines, &[span]);
+    Arc::make_mut(&mut placed.span).attributes.push((LINKED_SPANS.into(), ids));
+    let text = text(Framing::Lines, &[placed]);
     let links = r#""links":[{"span_id":"00000000000000b2","method":"queue","relation":"follows","confidence":1.0,"algorithm":"item"}]"#;
     assert!(text.contains(links), "{text}");
 }

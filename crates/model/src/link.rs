@@ -1,10 +1,8 @@
 //! Link: this span was caused by that one, how that was found, and how sure it is.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{SpanId, WallTime};
+use crate::{SpanId, Text, WallTime};
 
 /// How a parent was found, in the order of `SURFACE`: the best rank wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,7 +75,7 @@ pub struct Link {
     /// Probability that it is right, between 0 and 1.
     pub confidence: f32,
     /// Name of the algorithm that decided.
-    pub algorithm: Cow<'static, str>,
+    pub algorithm: Text,
     /// How many requests of the process could have been the parent.
     pub candidates: u32,
     /// Counts up when the same child is decided again; among equal ranks the highest wins.

@@ -1,5 +1,7 @@
 //! Trace: the tree of spans that one request from outside caused.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, Gap, Link, Method, Relation, Span, SpanId, TraceId, WallTime};
@@ -7,8 +9,8 @@ use crate::{Duration, Gap, Link, Method, Relation, Span, SpanId, TraceId, WallTi
 /// A span with its place in a trace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceSpan {
-    /// The span.
-    pub span: Span,
+    /// The span, which is not copied for each trace that shows it.
+    pub span: Arc<Span>,
     /// Its parent in this trace; `None` for the root, and for spans whose parent is below the
     /// threshold.
     pub parent: Option<SpanId>,

@@ -4,13 +4,11 @@
 //! limit is met; then down from all that is known, one depth at a time. The parent of a receiver
 //! is the other side of its exchange, else, as for all others, that of its best link.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use deeptrace_model::{Duration, Gap, Link, Relation, Span, SpanId, Trace, TraceId, WallTime};
 use deeptrace_store::{LinkKey, LinkLookup, SpanKey, SpanLookup, Window};
+use rustc_hash::FxHashMap;
 
 use crate::{
     Answers, Lookups,
@@ -82,12 +80,12 @@ pub struct Assembly {
     /// All spans that were answered, also those that turn out to belong elsewhere.
     known: Known,
     /// The best link of each child among those that were answered.
-    best: BTreeMap<SpanId, Link>,
+    best: FxHashMap<SpanId, Link>,
     /// Children that are named by answered links, by parent.
-    named: BTreeMap<SpanId, BTreeSet<SpanId>>,
+    named: FxHashMap<SpanId, BTreeSet<SpanId>>,
     /// What was asked already, with the step: a key is asked once.
-    asked_spans: BTreeMap<SpanKey, u32>,
-    asked_links: BTreeMap<LinkKey, u32>,
+    asked_spans: FxHashMap<SpanKey, u32>,
+    asked_links: FxHashMap<LinkKey, u32>,
     steps: u32,
     /// Spans of the trace.
     members: BTreeSet<SpanId>,
@@ -109,10 +107,10 @@ impl Assembly {
             start,
             has_started: false,
             known: Known::default(),
-            best: BTreeMap::new(),
-            named: BTreeMap::new(),
-            asked_spans: BTreeMap::new(),
-            asked_links: BTreeMap::new(),
+            best: FxHashMap::default(),
+            named: FxHashMap::default(),
+            asked_spans: FxHashMap::default(),
+            asked_links: FxHashMap::default(),
             steps: 0,
             members: BTreeSet::new(),
             rising: BTreeSet::new(),

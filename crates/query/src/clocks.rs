@@ -86,7 +86,7 @@ type Pair<'a> = (&'a str, &'a str);
 
 /// Bounds by caller's and callee's host.
 fn pairs(spans: &[TraceSpan]) -> BTreeMap<Pair<'_>, Bounds> {
-    let by_id: BTreeMap<SpanId, &Span> = spans.iter().map(|it| (it.span.id, &it.span)).collect();
+    let by_id: BTreeMap<SpanId, &Span> = spans.iter().map(|it| (it.span.id, &*it.span)).collect();
     let mut pairs: BTreeMap<Pair<'_>, Bounds> = BTreeMap::new();
     for TraceSpan { span: callee, parent, .. } in spans {
         let Some(caller) = parent.and_then(|id| by_id.get(&id).copied()) else { continue };

@@ -1,12 +1,12 @@
 //! Group: assemblies that are driven together, so that the store is asked once for all of them at each
 //! step. A batch of the store that is unpacked and looked through costs the same for one key as for a
-//! hundred.
+//! hundred. Of those that begin in one trace only the first goes to its end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deeptrace_model::{Link, Span, SpanId, Trace};
-use deeptrace_store::{LinkKey, LinkLookup, SpanKey, SpanLookup, Store, StoreError, Window};
+use deeptrace_store::{LinkKey, SpanKey, Store, StoreError, Window};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{Answers, Assembly, Limits, Lookups, Start, Step, run::GAPS_MAX};
 
@@ -14,52 +14,75 @@ use crate::{Answers, Assembly, Limits, Lookups, Start, Step, run::GAPS_MAX};
 /// assemblies are given up.
 const SPANS_MAX: usize = 32_768;
 
-/// The traces of `starts`, in their order. `None` for a start that lies in the trace of an earlier one, for
-/// one that is not stored any more, and for one that had to be given up.
+/// Up to `wanted` traces of `starts`, one of which is there at least: those of the first of them, in their order.
+/// `None` for a start that lies in the trace of an earlier one, and for one that is not stored any more.
 pub(crate) fn run(
     store: &dyn Store,
-    starts: &[Arc<Span>],
+    starts: &[&Arc<Span>],
+    wanted: usize,
     limits: Limits,
 ) -> Result<Vec<Option<Trace>>, StoreError> {
     let mut traces: Vec<Option<Trace>> = starts.iter().map(|_| None).collect();
-    // The first start in whose trace a span is.
-    let mut owners: BTreeMap<SpanId, usize> = BTreeMap::new();
-    let assembly = |span| Assembly::new(Start::Span(Arc::clone(span)), limits);
+    let mut owners = Owners::default();
+    let assembly = |span: &&Arc<Span>| Assembly::new(Start::Span(Arc::clone(span)), limits);
     let mut running: Vec<Running> = (starts.iter().map(assembly).enumerate())
-        .map(|(index, assembly)| Running { index, assembly, need: Lookups::default() })
+        .map(|(index, assembly)| Running { index, assembly, need: None, is_asked: true })
         .collect();
-    let (mut told, mut finished) = (Told::default(), 0);
-    while !running.is_empty() {
+    let (mut told, mut held) = (Told::default(), 0);
+    let mut decided = starts.len();
+    while running.iter().any(|one| one.is_asked) {
         let mut going = Vec::with_capacity(running.len());
         for mut one in running {
-            match one.assembly.step(told.answers(&one.need)) {
+            if !one.is_asked {
+                going.push(one);
+                continue;
+            }
+            let answers = one.need.as_ref().map(|need| told.answers(need));
+            match one.assembly.step(answers.unwrap_or_default()) {
                 Step::Need(need) => {
-                    one.need = need;
+                    one.need = Some(need);
+                    owners.own(one.index, one.assembly.members());
                     going.push(one);
                 }
                 Step::Done(trace) => {
-                    finished += trace.spans.len();
-                    own(&mut owners, one.index, trace.spans.iter().map(|it| it.span.id));
+                    held += trace.spans.len();
+                    owners.end(one.index, trace.spans.iter().map(|it| it.span.id));
                     traces[one.index] = Some(*trace);
                 }
-                Step::Absent => {}
+                Step::Absent => owners.end(one.index, std::iter::empty()),
             }
         }
-        for one in &going {
-            own(&mut owners, one.index, one.assembly.members());
-        }
-        let is_first = |one: &Running| owners.get(&starts[one.index].id) == Some(&one.index);
-        going.retain(is_first);
-        let mut held = finished;
+        going.retain(|one| {
+            let is_first = owners.is_first(one.index, starts[one.index].id);
+            if !is_first {
+                owners.end(one.index, std::iter::empty());
+            }
+            is_first
+        });
+        let mut all_held = held;
         let fits = going.iter().position(|one| {
-            held += one.assembly.held();
-            held > SPANS_MAX
+            all_held += one.assembly.held();
+            all_held > SPANS_MAX
         });
         // The first one goes on in any case: alone it is bounded by its limit.
-        going.truncate(fits.unwrap_or(going.len()).max(1));
-        told.ask(store, going.iter().map(|one| &one.need))?;
+        let fits = fits.map_or(going.len(), |fits| fits.max(1));
+        if let Some(given_up) = going.drain(fits..).next() {
+            decided = decided.min(given_up.index);
+        }
+        // Only as many as are wanted, with those that are found or will be before them.
+        let (mut before, mut counted) = (0, 0);
+        for one in &mut going {
+            before += traces[counted..one.index].iter().flatten().count();
+            counted = one.index;
+            one.is_asked = before < wanted.max(1) && !owners.waits(one);
+            before += usize::from(one.is_asked);
+        }
+        let asking = going.iter().filter(|one| one.is_asked);
+        told.ask(store, asking.filter_map(|one| one.need.as_ref()))?;
         running = going;
     }
+    decided = running.first().map_or(decided, |one| decided.min(one.index));
+    traces.truncate(decided);
     Ok(traces)
 }
 
@@ -67,27 +90,64 @@ struct Running {
     /// Of its start.
     index: usize,
     assembly: Assembly,
-    need: Lookups,
+    /// What it needs for its next step; nothing for the first.
+    need: Option<Lookups>,
+    /// Whether that was asked; not while it waits for an earlier one, or others are enough.
+    is_asked: bool,
 }
 
-fn own(owners: &mut BTreeMap<SpanId, usize>, index: usize, spans: impl Iterator<Item = SpanId>) {
-    for id in spans {
-        let owner = owners.entry(id).or_insert(index);
-        *owner = index.min(*owner);
+/// Which of the assemblies first had each span.
+#[derive(Default)]
+struct Owners {
+    owners: FxHashMap<SpanId, usize>,
+    ended: FxHashSet<usize>,
+}
+
+impl Owners {
+    fn own(&mut self, index: usize, spans: impl Iterator<Item = SpanId>) {
+        for id in spans {
+            let owner = self.owners.entry(id).or_insert(index);
+            *owner = index.min(*owner);
+        }
+    }
+
+    fn end(&mut self, index: usize, spans: impl Iterator<Item = SpanId>) {
+        self.own(index, spans);
+        self.ended.insert(index);
+    }
+
+    /// Whether the span is in none before that one.
+    fn is_first(&self, index: usize, id: SpanId) -> bool {
+        self.owners.get(&id).is_none_or(|owner| *owner == index)
+    }
+
+    /// Whether it has a span of an earlier one that is not at its end: mostly it is the same trace, which that
+    /// one will have found then.
+    fn waits(&self, one: &Running) -> bool {
+        let mut owners = one.assembly.members().filter_map(|id| self.owners.get(&id));
+        owners.any(|owner| *owner < one.index && !self.ended.contains(owner))
     }
 }
 
 /// What the store told, by what was asked: the next step of one may ask what another has asked.
 #[derive(Default)]
 struct Told {
-    spans: BTreeMap<SpanKey, Vec<Asked<Arc<Span>>>>,
-    links: BTreeMap<LinkKey, Vec<Asked<Link>>>,
+    spans: FxHashMap<SpanKey, Vec<Asked<Arc<Span>>>>,
+    links: FxHashMap<LinkKey, Vec<Asked<Link>>>,
     gaps: Vec<(Window, Vec<deeptrace_model::Gap>)>,
 }
 
 struct Asked<T> {
     window: Window,
+    /// Whether the answer is still to come.
+    is_open: bool,
     found: Vec<T>,
+}
+
+impl<T> Asked<T> {
+    fn new(window: Window) -> Self {
+        Self { window, is_open: true, found: Vec::new() }
+    }
 }
 
 impl Told {
@@ -104,14 +164,14 @@ impl Told {
             for it in &need.spans {
                 let asked = self.spans.entry(it.key).or_default();
                 if asked.iter().all(|other| other.window != it.window) {
-                    asked.push(Asked { window: it.window, found: Vec::new() });
+                    asked.push(Asked::new(it.window));
                     spans.push(*it);
                 }
             }
             for it in &need.links {
                 let asked = self.links.entry(it.key).or_default();
                 if asked.iter().all(|other| other.window != it.window) {
-                    asked.push(Asked { window: it.window, found: Vec::new() });
+                    asked.push(Asked::new(it.window));
                     links.push(*it);
                 }
             }
@@ -119,8 +179,10 @@ impl Told {
         }
         self.ask_gaps(store, &windows)?;
         let (found_spans, found_links) = store.look_up(&spans, &links, limit)?;
-        self.take_spans(&spans, &found_spans);
-        self.take_links(&links, &found_links);
+        self.take_spans(&found_spans);
+        self.take_links(&found_links);
+        spans.iter().for_each(|it| close(self.spans.get_mut(&it.key)));
+        links.iter().for_each(|it| close(self.links.get_mut(&it.key)));
         Ok(())
     }
 
@@ -141,16 +203,11 @@ impl Told {
         Ok(())
     }
 
-    fn take_spans(&mut self, lookups: &[SpanLookup], found: &[Arc<Span>]) {
-        let is_new = is_new(lookups.iter().map(|it| (it.key, it.window)));
+    fn take_spans(&mut self, found: &[Arc<Span>]) {
         for span in found {
-            let exchange = span.exchange.key().map(SpanKey::Exchange);
-            let application = span.trace_context.map(|own| SpanKey::Application(own.trace));
-            let request = SpanKey::Request(span.exchange.request_key());
-            let keys = [Some(SpanKey::Id(span.id)), Some(request), exchange, application];
-            for key in keys.into_iter().flatten() {
+            for key in SpanKey::all_of(span) {
                 for asked in self.spans.get_mut(&key).into_iter().flatten() {
-                    if is_new(key, asked.window) && asked.window.overlaps(span.start, span.end) {
+                    if asked.is_open && asked.window.overlaps(span.start, span.end) {
                         asked.found.push(Arc::clone(span));
                     }
                 }
@@ -158,13 +215,12 @@ impl Told {
         }
     }
 
-    fn take_links(&mut self, lookups: &[LinkLookup], found: &[Link]) {
-        let is_new = is_new(lookups.iter().map(|it| (it.key, it.window)));
+    fn take_links(&mut self, found: &[Link]) {
         for link in found {
             let keys = [Some(LinkKey::Child(link.child)), link.parent.map(LinkKey::Parent)];
             for key in keys.into_iter().flatten() {
                 for asked in self.links.get_mut(&key).into_iter().flatten() {
-                    if is_new(key, asked.window) && asked.window.contains(link.child_start) {
+                    if asked.is_open && asked.window.contains(link.child_start) {
                         asked.found.push(link.clone());
                     }
                 }
@@ -192,9 +248,7 @@ impl Told {
     }
 }
 
-/// Whether a key was asked with a window this time, not before.
-fn is_new<K: Ord>(lookups: impl Iterator<Item = (K, Window)>) -> impl Fn(K, Window) -> bool {
-    let mut windows: BTreeMap<K, Vec<Window>> = BTreeMap::new();
-    lookups.for_each(|(key, window)| windows.entry(key).or_default().push(window));
-    move |key, window| windows.get(&key).is_some_and(|asked| asked.contains(&window))
+/// All that was asked of a key is answered.
+fn close<T>(asked: Option<&mut Vec<Asked<T>>>) {
+    asked.into_iter().flatten().for_each(|asked| asked.is_open = false);
 }

@@ -10,6 +10,7 @@ use deeptrace_model::{
     Duration, ExchangeKey, Link, Method, Relation, RequestKey, Span, SpanId, SpanKind,
 };
 use deeptrace_store::{SpanKey, SpanLookup, Window};
+use rustc_hash::FxHashMap;
 
 /// How far apart the two sides may be: more than clocks differ and transfers take.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
@@ -51,8 +52,8 @@ pub(crate) fn request(span: &Span) -> Option<SpanLookup> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     spans: BTreeMap<SpanId, Arc<Span>>,
-    by_exchange: BTreeMap<ExchangeKey, Vec<SpanId>>,
-    by_request: BTreeMap<RequestKey, Vec<SpanId>>,
+    by_exchange: FxHashMap<ExchangeKey, Vec<SpanId>>,
+    by_request: FxHashMap<RequestKey, Vec<SpanId>>,
 }
 
 impl Known {

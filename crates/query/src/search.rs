@@ -1,12 +1,10 @@
 //! Search: traces that hold a span that passes a filter, newest first, a page at a time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use deeptrace_model::{Duration, Span, SpanId, SpanStatus, Trace, TraceSummary, WallTime};
+use deeptrace_model::{Duration, Span, SpanStatus, Trace, TraceSummary, WallTime};
 use deeptrace_store::{Cursor, Filter, Store, StoreError};
+use rustc_hash::FxHashSet;
 
 use crate::{Assembly, Clocks, Limits, Start, group, run};
 
@@ -51,24 +49,31 @@ pub fn walk<E: From<StoreError>>(
     take: &mut dyn FnMut(&Trace) -> Result<(), E>,
 ) -> Result<Option<Cursor>, E> {
     let (mut taken, mut next) = (0, after);
-    let mut seen = BTreeSet::new();
+    let mut seen = FxHashSet::default();
     // A trace beyond the limit of spans is assembled again for each part of it; this bounds it.
     let mut assemblies_left = limit.saturating_mul(4).saturating_add(16);
     loop {
         let found = store.scan(filter, next, limit.saturating_mul(2).clamp(32, 1024))?;
         let mut spans = found.spans.as_slice();
         while !spans.is_empty() {
-            let group = Group::of(spans, &seen, limit.saturating_sub(taken), assemblies_left);
-            let (now, later) = spans.split_at(group.len);
+            let unseen = (0..spans.len()).filter(|place| !seen.contains(&spans[*place].id));
+            let unseen: Vec<usize> = unseen.collect();
+            let most = assemblies_left.clamp(1, GROUP_MAX);
+            let starts: Vec<&Arc<Span>> =
+                unseen.iter().take(most).map(|place| &spans[*place]).collect();
+            let decided = group::run(store, &starts, limit.saturating_sub(taken), limits)?;
+            // What was not decided begins the next group.
+            let len = unseen.get(decided.len()).copied().unwrap_or(spans.len());
+            let (now, later) = spans.split_at(len);
             spans = later;
-            let mut traces = group::run(store, &group.starts, limits)?.into_iter();
-            for span in now {
+            let mut traces = unseen.into_iter().zip(decided).peekable();
+            for (place, span) in now.iter().enumerate() {
                 if taken >= limit || assemblies_left == 0 {
                     return Ok(next);
                 }
                 next = Some(Cursor::of(span));
-                let is_start = group.starts.iter().any(|start| start.id == span.id);
-                let trace = if is_start { traces.next().flatten() } else { None };
+                let trace = traces.next_if(|(start, _)| *start == place);
+                let trace = trace.and_then(|(_, trace)| trace);
                 if seen.contains(&span.id) {
                     continue;
                 }
@@ -92,36 +97,6 @@ pub fn walk<E: From<StoreError>>(
         if next.is_none() {
             return Ok(None);
         }
-    }
-}
-
-/// The first of some spans, with those of them to start from.
-struct Group {
-    len: usize,
-    starts: Vec<Arc<Span>>,
-}
-
-impl Group {
-    /// Most spans of a page lie in traces of its other spans, so that `wanted` traces need more starts;
-    /// those are cheap, as they are given up once an earlier one has found them.
-    fn of(
-        spans: &[Arc<Span>],
-        seen: &BTreeSet<SpanId>,
-        wanted: usize,
-        assemblies_left: usize,
-    ) -> Self {
-        let most = wanted.saturating_mul(4).min(assemblies_left).clamp(1, GROUP_MAX);
-        let mut group = Self { len: 0, starts: Vec::new() };
-        for span in spans {
-            if group.starts.len() >= most {
-                break;
-            }
-            group.len += 1;
-            if !seen.contains(&span.id) {
-                group.starts.push(Arc::clone(span));
-            }
-        }
-        group
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn order(spans: Vec<(Arc<Span>, Option<Link>)>) -> (TraceId, Vec<Trac
             let Some((span, link)) = by_id.remove(&id) else { continue };
             let link = link.filter(|_| id != *root);
             let parent = parent_of(&link);
-            ordered.push(TraceSpan { span: Arc::unwrap_or_clone(span), parent, link });
+            ordered.push(TraceSpan { span, parent, link });
             stack.extend(children.get(&id).into_iter().flatten().rev());
         }
     }

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use deeptrace_model::{Duration, SpanId, Trace, TraceId, TraceSummary, WallTime};
+use deeptrace_model::{Duration, Link, Span, SpanId, Trace, TraceId, TraceSummary, WallTime};
 use deeptrace_query::{Limits, find, search, services, walk};
-use deeptrace_store::{Filter, Store, StoreError, Window};
+use deeptrace_store::{Filter, Layer, LinkLookup, SpanLookup, Store, StoreError, Window};
 
 mod shop;
 use shop::{BEGIN, stored};
@@ -83,6 +85,41 @@ fn filters_choose_by_any_span_of_the_trace() {
     let window =
         Window { from: WallTime(BEGIN + 1_000_000_000), to: WallTime(BEGIN + 1_999_999_999) };
     assert_eq!(count(Filter::in_window(window)), 10);
+}
+
+/// A store that counts what it is asked for by key.
+struct Counting {
+    below: Arc<dyn Store>,
+    asked: AtomicUsize,
+}
+
+impl Layer for Counting {
+    fn below(&self) -> &dyn Store {
+        &*self.below
+    }
+
+    fn look_up(
+        &self,
+        spans: &[SpanLookup],
+        links: &[LinkLookup],
+        limit: usize,
+    ) -> Result<(Vec<Arc<Span>>, Vec<Link>), StoreError> {
+        self.asked.fetch_add(spans.len() + links.len(), Relaxed);
+        self.below.look_up(spans, links, limit)
+    }
+}
+
+#[test]
+fn no_more_traces_are_assembled_than_are_shown() {
+    let stored = stored(&story(40));
+    let asked = |limit| {
+        let store = Counting { below: Arc::clone(&stored.store), asked: AtomicUsize::new(0) };
+        let page = search(&store, &Filter::default(), None, limit, Limits::default()).unwrap();
+        assert_eq!(page.traces.len(), limit);
+        store.asked.into_inner()
+    };
+    let (few, all) = (asked(5), asked(40));
+    assert!(few * 7 < all, "{few} keys for 5 traces, {all} for 40");
 }
 
 #[test]

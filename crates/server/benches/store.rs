@@ -1,7 +1,8 @@
 //! The work of `./x bench store`, in processes of their own so that each one's CPU and memory can be told:
 //!
-//! `write|ask|drop TEMPLATE DATA SPANS` on an embedded store in DATA; `send URL`, `ask-jaeger URL` after the
-//! same three on a Jaeger that was given the same spans. Figures are printed one a line, name, tab, value.
+//! `write|ask|ask-all|drop TEMPLATE DATA SPANS` on an embedded store in DATA, of which the first SPANS are asked
+//! for; `ask` keeps the answers beside it, for `ask-jaeger`. `send URL`, `ask-jaeger URL` after the
+//! same three on a Jaeger that was given the first SPANS of them. Figures are printed one a line, name, tab, value.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails like a test")]
 
 #[path = "store/demo.rs"]
@@ -13,11 +14,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use deeptrace_export::{Framing, format};
-use deeptrace_model::{Duration, WallTime, hash64};
+use deeptrace_model::{Duration, TraceSpan, WallTime, hash64};
 use deeptrace_query::Limits;
 use deeptrace_server::access::View;
 use deeptrace_server::answers;
-use deeptrace_store::{Batch, Filter, Mode, Options, Step, Store, Window};
+use deeptrace_store::{
+    Batch, Filter, Mode, Options, Removal, SpanKey, SpanLookup, Step, Store, Window,
+};
 use demo::{Demo, Trace, batch};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -28,6 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Spans that are written at once, as by the server.
 const WRITTEN: usize = 4096;
+/// Pieces of maintenance between two writes, at most: the server has time for more unless it is flooded.
+const MAINTAINED: usize = 4;
 /// Spans of one request to Jaeger, about.
 const SENT: usize = 512;
 /// Questions of each kind.
@@ -50,7 +55,11 @@ fn main() {
     let data = Path::new(data);
     match (mode.as_str(), url) {
         ("write", _) => write(&demo, data, rounds),
-        ("ask", _) => ask(&demo, data, rounds),
+        ("ask", _) => {
+            let answers = serde_json::to_vec(&ask(&demo, data, rounds)).unwrap();
+            fs::write(data.with_extension("answers"), answers).unwrap();
+        }
+        ("ask-all", _) => drop(ask(&demo, data, rounds)),
         ("drop", _) => drop_oldest(&demo, data, rounds),
         ("send", [url]) => send(&demo, url, rounds),
         ("ask-jaeger", [url]) => ask_jaeger(&demo, data, url, rounds),
@@ -100,7 +109,11 @@ fn write(demo: &Demo, data: &Path, rounds: u64) {
         cpu += cpu_seconds() - begun;
         waiting.clear();
         let begun = cpu_seconds();
-        store.maintain(demo.begin(round)).unwrap();
+        for _ in 0..MAINTAINED {
+            if !store.maintain(demo.begin(round)).unwrap().more {
+                break;
+            }
+        }
         maintained += cpu_seconds() - begun;
     }
     tell("spans", spans as f64);
@@ -177,6 +190,9 @@ fn told(trace: &Value) -> Told {
         .collect()
 }
 
+/// What was answered: traces by id, and the ids that each search found.
+type Asked = (Vec<(String, Told)>, Vec<BTreeSet<String>>);
+
 /// Milliseconds that questions took, and how many of them this process worked.
 #[derive(Default)]
 struct Times {
@@ -205,7 +221,8 @@ impl Times {
     }
 }
 
-fn ask(demo: &Demo, data: &Path, rounds: u64) {
+/// Asks for traces and searches in the first `rounds`.
+fn ask(demo: &Demo, data: &Path, rounds: u64) -> Asked {
     let before = memory_mib("VmRSS:");
     let clock = Instant::now();
     let store = open(data, Mode::Write);
@@ -245,18 +262,17 @@ fn ask(demo: &Demo, data: &Path, rounds: u64) {
     let counted: u64 = rollups.operations.iter().map(|it| it.tally.spans).sum();
     assert_eq!(counted, stats.spans);
     tell("asked MiB", memory_mib("VmRSS:") - before);
-    let answers = serde_json::to_vec(&(traces, searches)).unwrap();
-    fs::write(data.with_extension("answers"), answers).unwrap();
+    (traces, searches)
 }
 
-/// Removes the oldest seventh, as a day of seven is.
+/// Removes the oldest seventh, as a day of seven is; then a trace, by its id, and all traces of its bytes.
 fn drop_oldest(demo: &Demo, data: &Path, rounds: u64) {
     let all = demo.begin(rounds).since(demo.begin(0));
     let now = demo.begin(rounds);
     let retention = Duration(all.0 / 7 * 6);
     let options = Options { max_bytes: 1 << 40, retention, ..Options::new(data) };
     let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-    let (mut spent, mut expired) = (0.0, 0);
+    let (mut spent, mut longest, mut expired) = (0.0, 0.0_f64, 0);
     loop {
         let clock = Instant::now();
         let done = store.maintain(now).unwrap();
@@ -264,11 +280,27 @@ fn drop_oldest(demo: &Demo, data: &Path, rounds: u64) {
         if done.expired == 0 {
             break;
         }
-        spent += clock.elapsed().as_secs_f64();
+        let took = clock.elapsed().as_secs_f64();
+        (spent, longest) = (spent + took, longest.max(took));
         expired += done.expired;
     }
     tell("dropped", expired as f64);
     tell("drop", spent);
+    tell("longest drop", longest * 1e3);
+    let trace = demo.round(rounds - 1).swap_remove(0);
+    let lookup = |it: &TraceSpan| SpanLookup {
+        key: SpanKey::Id(it.span.id),
+        window: Window::around(&it.span, Duration::from_secs(1)),
+    };
+    let lookups: Vec<SpanLookup> = trace.spans.iter().map(lookup).collect();
+    let clock = Instant::now();
+    let removed = store.remove(Removal::Spans(&lookups)).unwrap();
+    assert_eq!(removed.spans, trace.spans.len() as u64);
+    tell("erase", clock.elapsed().as_secs_f64() * 1e3);
+    let clock = Instant::now();
+    store.purge().unwrap();
+    tell("purge", clock.elapsed().as_secs_f64());
+    tell("purge peak MiB", memory_mib("VmHWM:"));
 }
 
 fn send(demo: &Demo, url: &str, rounds: u64) {
@@ -298,8 +330,7 @@ fn ask_jaeger(demo: &Demo, data: &Path, url: &str, rounds: u64) {
         answer.body_mut().with_config().limit(1 << 28).read_to_vec().unwrap()
     };
     let answers = fs::read(data.with_extension("answers")).unwrap();
-    let (traces, searches): (Vec<(String, Told)>, Vec<BTreeSet<String>>) =
-        serde_json::from_slice(&answers).unwrap();
+    let (traces, searches): Asked = serde_json::from_slice(&answers).unwrap();
     let (mut times, mut equal) = (Times::default(), 0);
     for (id, expected) in traces {
         let answer = times.take(|| get(&format!("/api/traces/{id}")));

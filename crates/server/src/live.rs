@@ -2,6 +2,7 @@
 //! in one line as soon as it is settled. A listener that is too slow loses some and is told so; the writer
 //! never waits.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ fn span_texts(batch: &Batch, view: &View) -> (Vec<String>, usize) {
 /// finds it, the parent is not known.
 pub fn span_text(span: &Span, view: &View) -> Option<String> {
     let trace = TraceId::from_root(span.id);
-    let placed = TraceSpan { span: span.clone(), parent: None, link: None };
+    let placed = TraceSpan { span: Arc::new(span.clone()), parent: None, link: None };
     span_value(trace, &placed, view).ok().map(|value| value.to_string())
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use deeptrace_model::{
     Attribute, Exchange, Gap, GapCause, Link, Method, ProcessKey, Relation, Span, SpanId, SpanKind,
-    SpanStatus, Touch, TraceContext, WallTime,
+    SpanStatus, Text, Touch, TraceContext, WallTime,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +136,7 @@ impl<'a> LinkRecord<'a> {
             method: self.method,
             relation: self.relation,
             confidence: self.confidence,
-            algorithm: Cow::Owned(self.algorithm.to_owned()),
+            algorithm: Text::new(self.algorithm),
             candidates: self.candidates,
             generation: self.generation,
             is_final: self.is_final,

@@ -76,7 +76,7 @@ fn batch(count: u64) -> (Vec<Span>, Vec<Link>, Vec<Gap>) {
         method: Method::Wake,
         relation: Relation::Follows,
         confidence: 0.75,
-        algorithm: Cow::Borrowed("auto"),
+        algorithm: "auto".into(),
         candidates: 3,
         generation: 1,
         is_final: true,

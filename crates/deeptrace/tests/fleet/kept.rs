@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use deeptrace_agent::sink::Batch;
 use deeptrace_erase::{Target, Tombstone};
-use deeptrace_model::{Duration, Method, SpanId, TraceSpan, WallTime};
+use deeptrace_model::{Duration, Method, Span, SpanId, TraceSpan, WallTime};
 use deeptrace_server::clock;
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ impl Story {
     fn round(&self, number: u64) -> Vec<Trace> {
         let mut traces = self.demo.round(number);
         for it in traces.iter_mut().flat_map(|trace| &mut trace.spans) {
-            let span = &mut it.span;
+            let span = Arc::make_mut(&mut it.span);
             (span.start, span.end) = (self.later(span.start), self.later(span.end));
             it.link.iter_mut().for_each(|link| link.child_start = self.later(link.child_start));
         }
@@ -76,7 +76,7 @@ impl Story {
         let mut batches: Vec<Batch> = (0..HOSTS).map(|_| Batch::default()).collect();
         for TraceSpan { span, link, .. } in traces.iter().flat_map(|trace| &trace.spans) {
             let batch = &mut batches[self.hosts[&span.process.pid.0]];
-            batch.spans.push(span.clone());
+            batch.spans.push(Span::clone(span));
             // Those across an exchange are found by its key.
             let link = link.iter().filter(|link| link.method != Method::Connection);
             batch.links.extend(link.cloned());

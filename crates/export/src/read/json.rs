@@ -2,6 +2,7 @@
 //! and the calls, is gone: such a span has no other side but the parent that it names.
 
 use std::io::BufRead;
+use std::sync::Arc;
 
 use deeptrace_model::{Link, SpanId, TraceSpan, WallTime};
 
@@ -67,5 +68,5 @@ fn whole(json: SpanJson<'static>) -> Result<TraceSpan, ReadError> {
         truncated: json.truncated,
         lost_events: json.lost_events,
     };
-    Ok(TraceSpan { span, parent, link })
+    Ok(TraceSpan { span: Arc::new(span), parent, link })
 }

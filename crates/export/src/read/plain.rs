@@ -2,6 +2,7 @@
 //! `deeptrace.` were fields when we wrote them, and become fields again.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use deeptrace_model::{
     Attributes, ConnectionId, Exchange, Link, Method, Pid, ProcessKey, REPORTED, Relation, Span,
@@ -104,7 +105,7 @@ impl Plain {
             method: method.unwrap_or(Method::TraceContext),
             relation: if follows { Relation::Follows } else { Relation::Child },
             confidence: confidence.and_then(|text| text.parse().ok()).unwrap_or(1.0),
-            algorithm: algorithm.map_or(Cow::Borrowed(ALGORITHM), Cow::Owned),
+            algorithm: algorithm.map_or(Text::new_static(ALGORITHM), Text::from),
             candidates: 1,
             generation: 0,
             is_final: true,
@@ -135,7 +136,7 @@ impl Plain {
             truncated,
             lost_events: u32::try_from(lost_events).unwrap_or(u32::MAX),
         };
-        TraceSpan { span, parent: self.parent, link }
+        TraceSpan { span: Arc::new(span), parent: self.parent, link }
     }
 }
 

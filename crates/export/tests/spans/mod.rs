@@ -1,6 +1,7 @@
 //! Spans that the tests of all formats write.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use deeptrace_export::{Framing, format};
 use deeptrace_model::{
@@ -55,7 +56,7 @@ pub fn root() -> TraceSpan {
         truncated: true,
         lost_events: 2,
     };
-    TraceSpan { span, parent: None, link: None }
+    TraceSpan { span: Arc::new(span), parent: None, link: None }
 }
 
 /// Its child in the same process, which got no answer.
@@ -86,9 +87,9 @@ pub fn child() -> TraceSpan {
         unknown: Vec::new(),
         truncated: false,
         lost_events: 0,
-        ..root
+        ..Span::clone(&root)
     };
-    TraceSpan { span, parent: link.parent, link: Some(link) }
+    TraceSpan { span: Arc::new(span), parent: link.parent, link: Some(link) }
 }
 
 /// They in the format of that name.

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deeptrace_model::{
-    AttributeSet, Attributes, BootTime, EventId, Method, Payload, SpanId, Text, TraceId, TraceSpan,
-    Value, WallTime, hash_bytes, hash64,
+    AttributeSet, Attributes, BootTime, EventId, Method, Payload, Span, SpanId, Text, TraceId,
+    TraceSpan, Value, WallTime, hash_bytes, hash64,
 };
 use deeptrace_query::{Limits, walk};
 use deeptrace_store::{Batch, Filter, Mode, Options, StoreError};
@@ -126,7 +126,7 @@ impl Demo {
                 (link.child, link.parent) = (id(link.child), link.parent.map(id));
                 link.child_start = WallTime(time(link.child_start.0));
             }
-            let span = &mut it.span;
+            let span = Arc::make_mut(&mut it.span);
             // From the clock since boot to the wall's.
             let boot = span.start.0.wrapping_sub(span.request[0].time.0);
             for touch in span.request.iter_mut().chain(span.response.iter_mut().flatten()) {
@@ -162,7 +162,7 @@ impl Demo {
 /// All spans of some traces, with the links that were observed: those across an exchange are found by its key.
 pub fn batch(traces: &[Trace]) -> Batch {
     let all = || traces.iter().flat_map(|trace| &trace.spans);
-    let mut spans: Vec<_> = all().map(|it| it.span.clone()).collect();
+    let mut spans: Vec<_> = all().map(|it| Span::clone(&it.span)).collect();
     spans.sort_by_key(|span| (span.end, span.id));
     let links = all().filter_map(|it| it.link.clone());
     Batch {

@@ -5,6 +5,7 @@
 //! attributes, sizes or payloads. A trace without any span that may be seen does not exist.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -67,7 +68,9 @@ impl View {
         if self.is_restricted() && !trace.spans.iter().any(|it| self.sees(&it.span.service)) {
             return None;
         }
-        trace.spans.iter_mut().for_each(|it| self.show(&mut it.span));
+        if self.is_restricted() || !self.payloads {
+            trace.spans.iter_mut().for_each(|it| self.show(Arc::make_mut(&mut it.span)));
+        }
         Some(trace)
     }
 

@@ -194,7 +194,7 @@ impl Eraser<'_> {
     }
 
     /// The spans of the trace that `target` names.
-    fn of_trace(&self, target: &Target) -> Result<Vec<Span>, EraseError> {
+    fn of_trace(&self, target: &Target) -> Result<Vec<Arc<Span>>, EraseError> {
         match deeptrace_query::find(self.store, target.value(), self.limits) {
             Ok(trace) => Ok(trace.into_iter().flat_map(|it| it.spans).map(|it| it.span).collect()),
             Err(FindError::Store(error)) => Err(error.into()),

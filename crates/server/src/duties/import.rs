@@ -2,6 +2,7 @@
 //! stays as it is, so the same file may come twice.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use deeptrace_model::{Duration, Link, TraceSpan};
 use deeptrace_store::{Batch, SpanKey, SpanLookup, Store, StoreError, Window};
@@ -54,7 +55,7 @@ pub fn import(
             continue;
         }
         batch.links.extend(link.filter(|link: &Link| link.parent.is_some()));
-        batch.spans.push(span);
+        batch.spans.push(Arc::unwrap_or_clone(span));
     }
     let came = batch.spans.len();
     if let Some(left) = tombstones.held().without(&batch) {

@@ -12,6 +12,7 @@ use deeptrace_model::{
 use rustc_hash::FxHashMap;
 
 use super::column::{Column, get};
+use super::places::Places;
 use super::row::{self, Common, Extra, NONE, Row, Rows};
 use super::table::Table;
 use crate::SpanKey;
@@ -32,8 +33,8 @@ pub(crate) struct Block {
     count: usize,
     rows: Rows,
     ends: Vec<u64>,
-    /// Hashes of exchange and request of each span, once they were asked for.
-    hashes: OnceLock<(Vec<u64>, Vec<u64>)>,
+    /// Where ids, exchanges and requests are, once they were asked for.
+    places: [OnceLock<Places>; 3],
 }
 
 /// What is asked first of many spans to find a few.
@@ -83,7 +84,7 @@ impl Block {
         let services = services.ok_or("its commons have no service")?;
         plain.truncate(at);
         plain.shrink_to_fit();
-        let (ends, hashes) = (Vec::new(), OnceLock::new());
+        let (ends, places) = (Vec::new(), Default::default());
         let mut block = Self {
             plain,
             strings,
@@ -96,7 +97,7 @@ impl Block {
             count,
             rows,
             ends,
-            hashes,
+            places,
         };
         block.check()?;
         block.add_up();
@@ -138,8 +139,8 @@ impl Block {
     pub(crate) fn weight(&self) -> usize {
         let tables = [&self.sets, &self.payloads, &self.commons, &self.extras];
         let strings = self.strings.iter().map(|text| size_of::<Text>() + text.len());
-        // With its ends and the hashes that are made later.
-        let made = self.count * 3 * size_of::<u64>();
+        // With its ends and the places that are made later.
+        let made = self.count * size_of::<u64>() + self.places.len() * Places::weight(self.count);
         self.plain.len()
             + strings.sum::<usize>()
             + tables.map(Table::weight).iter().sum::<usize>()
@@ -164,44 +165,35 @@ impl Block {
 
     /// Tells the spans that have that key.
     pub(crate) fn each_holder(&self, key: &SpanKey, mut each: impl FnMut(usize)) {
-        let mut all = |find: &dyn Fn(usize) -> Option<usize>| {
-            let mut from = 0;
-            while let Some(index) = find(from) {
-                each(index);
-                from = index + 1;
-            }
-        };
-        let position = |hashes: &[u64], hash: u64, from: usize| {
-            hashes.get(from..)?.iter().position(|it| *it == hash).map(|at| from + at)
-        };
+        let [ids, exchanges, requests] = &self.places;
+        let count = self.count;
         match *key {
-            SpanKey::Id(id) => all(&|from| self.rows.id.find(id.0, from)),
+            SpanKey::Id(id) => {
+                let number = |index| self.rows.id.get(index);
+                let places = || Places::of(count, |index| Some(number(index)));
+                ids.get_or_init(places).each(id.0, number, each);
+            }
             SpanKey::Exchange(key) => {
-                let (exchanges, _) = self.hashes();
-                all(&|from| position(exchanges, key.0, from));
+                let number = |index| Some(self.rows.exchange(index, 1.0).key()?.0);
+                let places = exchanges.get_or_init(|| Places::of(count, number));
+                places.each(key.0, |index| number(index).unwrap_or_default(), each);
             }
             SpanKey::Request(key) => {
-                let (_, requests) = self.hashes();
-                all(&|from| position(requests, key.0, from));
+                let number = |index| self.rows.exchange(index, 1.0).request_key().0;
+                let places = || Places::of(count, |index| Some(number(index)));
+                requests.get_or_init(places).each(key.0, number, each);
             }
             SpanKey::Application(trace) => {
                 let has = |it: &TraceContext| { it.trace } == trace;
                 for (extra, _) in self.contexts.iter().filter(|(_, it)| has(it)) {
-                    all(&|from| self.rows.extra.find(*extra, from));
+                    let mut from = 0;
+                    while let Some(index) = self.rows.extra.find(*extra, from) {
+                        each(index);
+                        from = index + 1;
+                    }
                 }
             }
         }
-    }
-
-    /// Hashes of exchange and request of each span; an exchange without a response has that of none.
-    fn hashes(&self) -> &(Vec<u64>, Vec<u64>) {
-        self.hashes.get_or_init(|| {
-            let hashes = |index| {
-                let exchange = self.rows.exchange(index, 1.0);
-                (exchange.key().map_or(0, |key| key.0), exchange.request_key().0)
-            };
-            (0..self.count).map(hashes).unzip()
-        })
     }
 
     /// The whole span `index`; `None`: what it names is not there.

@@ -1,14 +1,14 @@
 //! Cache: values by batch number, bounded by weight; the one asked for longest ago goes first.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 /// Values by batch number, bounded by weight.
 pub(super) struct Cache<V> {
-    values: HashMap<i64, Held<V>>,
-    /// Batch numbers by when they were last asked for.
+    values: FxHashMap<i64, Held<V>>,
+    /// Batch numbers by when they were last asked for, or before: brought up to date when they are the first,
+    /// so that asking changes nothing here.
     order: BTreeMap<u64, i64>,
     uses: u64,
     weight: usize,
@@ -19,20 +19,20 @@ struct Held<V> {
     value: Arc<V>,
     weight: usize,
     used: u64,
+    /// Its place in the order.
+    place: u64,
 }
 
 impl<V> Cache<V> {
     /// A cache of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { values: HashMap::new(), order: BTreeMap::new(), uses: 0, weight: 0, limit }
+        Self { values: FxHashMap::default(), order: BTreeMap::new(), uses: 0, weight: 0, limit }
     }
 
     /// The value of that batch, if it is still here.
     pub(super) fn get(&mut self, batch: i64) -> Option<Arc<V>> {
         let held = self.values.get_mut(&batch)?;
         self.uses += 1;
-        self.order.remove(&held.used);
-        self.order.insert(self.uses, batch);
         held.used = self.uses;
         Some(Arc::clone(&held.value))
     }
@@ -48,17 +48,24 @@ impl<V> Cache<V> {
             return;
         }
         while self.weight + weight > self.limit {
-            let Some((_, oldest)) = self.order.pop_first() else { break };
-            if let Some(held) = self.values.remove(&oldest) {
-                self.weight -= held.weight;
+            let Some((place, first)) = self.order.pop_first() else { break };
+            match self.values.get_mut(&first) {
+                Some(held) if held.used > place => {
+                    held.place = held.used;
+                    self.order.insert(held.used, first);
+                }
+                _ => {
+                    let oldest = self.values.remove(&first);
+                    self.weight -= oldest.map_or(0, |held| held.weight);
+                }
             }
         }
         self.uses += 1;
         self.weight += weight;
         self.order.insert(self.uses, batch);
-        let held = Held { value: Arc::clone(value), weight, used: self.uses };
+        let held = Held { value: Arc::clone(value), weight, used: self.uses, place: self.uses };
         if let Some(before) = self.values.insert(batch, held) {
-            self.order.remove(&before.used);
+            self.order.remove(&before.place);
             self.weight -= before.weight;
         }
     }

@@ -9,7 +9,7 @@ use rusqlite::OptionalExtension;
 
 use super::{
     Counters,
-    catalogue::{Entry, Kind},
+    catalogue::Entry,
     encode::{self, BATCH_LEN_MAX, Packer, Row},
     index,
     maintain::MERGED_TIME_MAX,
@@ -23,17 +23,16 @@ const LEVEL: i32 = 9;
 const SETTLED: Duration = Duration::from_secs(120);
 
 impl Writer {
-    /// Compacts the first batch that is to be, if there is one.
+    /// Compacts the first batch that is to be, of either kind, if there is one.
     pub(super) fn compact(
         &mut self,
-        kind: Kind,
         now: WallTime,
         done: &mut Maintained,
         counters: &Counters,
     ) -> rusqlite::Result<()> {
         let is_next =
             |entry: &&Entry| is_compactable(entry, now) && !self.unreadable.contains(&entry.id);
-        let next = self.catalogue.of(kind).find(is_next).copied();
+        let next = self.catalogue.entries().iter().find(is_next).copied();
         let Some(entry) = next else { return Ok(()) };
         match self.compacted(&entry)? {
             Some(row) => self.replace(&[entry], &[row], done),

@@ -12,7 +12,7 @@ use super::{
     column, database,
     filter::Filter,
     pace::Pace,
-    slice::{Cutting, RANGE_BITS, RANGES, Slice, is_cuttable, range_of},
+    slice::{Cutting, RANGE_BITS, RANGES, Slice, Slices, is_cuttable, range_of},
     write::{self, Writer},
 };
 use crate::{Maintained, Window};
@@ -31,6 +31,9 @@ pub(super) const TABLES: &str = "
 const FILTER: &str = "SELECT data FROM filter WHERE id = ?";
 /// Batches of one index.
 const BATCHES: usize = 64;
+/// Who asks for keys of more ranges than these reads all slices of an index at once: in a row they are read
+/// four times as fast.
+const RANGES_ONE_BY_ONE: usize = RANGES / 8;
 
 /// One index.
 pub(super) struct Index {
@@ -119,18 +122,21 @@ pub(super) type Candidate = (Entry, Vec<usize>);
 pub(super) struct Keys {
     filters: Cache<Filter>,
     slices: Cache<Slice>,
+    /// All slices of an index, by its number.
+    whole: Cache<Slices>,
 }
 
 impl Keys {
-    /// Remembers at most so many bytes of both.
-    pub(super) fn new(filters: usize, slices: usize) -> Self {
-        Self { filters: Cache::new(filters), slices: Cache::new(slices) }
+    /// Remembers at most so many bytes of filters, of single slices and of indices that were read whole.
+    pub(super) fn new(filters: usize, slices: usize, whole: usize) -> Self {
+        Self { filters: Cache::new(filters), slices: Cache::new(slices), whole: Cache::new(whole) }
     }
 
     /// Remembers nothing any more.
     pub(super) fn clear(&mut self) {
         self.filters.clear();
         self.slices.clear();
+        self.whole.clear();
     }
 
     /// Of the batches of a kind with numbers in `range`, those that may hold some of the hashes of keys in the
@@ -191,16 +197,27 @@ impl Keys {
         let mut places: Vec<usize> =
             (0..asked.len()).filter(|place| overlaps(asked[*place].1)).collect();
         places.sort_unstable_by_key(|place| asked[*place].0);
+        let ranges =
+            places.chunk_by(|one, other| range_of(asked[*one].0) == range_of(asked[*other].0));
+        let whole = self.whole(connection, index, ranges.count(), counters)?;
         for place in places {
             let (hash, window) = &asked[place];
-            let number = index.first_slice() + range_of(*hash) as i64;
-            let slice = self.slice(connection, number, counters)?;
+            let slice = match whole {
+                Some(_) => None,
+                None => {
+                    let number = index.first_slice() + range_of(*hash) as i64;
+                    self.slice(connection, number, counters)?
+                }
+            };
             let mut hit = |at: usize| {
                 if entries.get(at).is_some_and(|it| it.is_some_and(|it| it.overlaps(*window))) {
                     hits[at].push(place);
                 }
             };
-            let told = slice.as_ref().and_then(|it| it.each_holder(*hash, &mut hit));
+            let told = match &whole {
+                Some(whole) => whole.each_holder(*hash, &mut hit),
+                None => slice.as_ref().and_then(|it| it.each_holder(*hash, &mut hit)),
+            };
             if told.is_none() {
                 // Some may have been told already, which is harmless.
                 (0..entries.len()).for_each(&mut hit);
@@ -223,6 +240,40 @@ impl Keys {
         let bytes = read(connection, FILTER, batch)?;
         let filter = bytes.and_then(Filter::from_bytes).map(Arc::new);
         Ok(filter.inspect(|it| self.filters.put(batch, it, it.weight())))
+    }
+
+    /// All slices of an index, if they are remembered or so many ranges are asked for that they are worth it.
+    fn whole(
+        &mut self,
+        connection: &Connection,
+        index: &Index,
+        ranges: usize,
+        counters: &Counters,
+    ) -> rusqlite::Result<Option<Arc<Slices>>> {
+        if let Some(whole) = self.whole.get(index.id) {
+            return Ok(Some(whole));
+        }
+        if ranges <= RANGES_ONE_BY_ONE {
+            return Ok(None);
+        }
+        let first = index.first_slice();
+        let sql = "SELECT id, data FROM key_slice WHERE id BETWEEN ? AND ? ORDER BY id";
+        let mut query = connection.prepare_cached(sql)?;
+        let mut rows = query.query([first, first + RANGES as i64 - 1])?;
+        let (mut whole, mut read) = (Slices::default(), 0);
+        while let Some(row) = rows.next()? {
+            let range = row.get::<_, i64>(0)? - first;
+            read += 1;
+            // What is no blob is as good as not there.
+            let Ok(slice) = row.get_ref(1)?.as_blob() else { continue };
+            if whole.push(range as usize, slice).is_none() {
+                return Ok(None);
+            }
+        }
+        counters.slices_read.fetch_add(read, Ordering::Relaxed);
+        let whole = Arc::new(whole);
+        self.whole.put(index.id, &whole, whole.weight());
+        Ok(Some(whole))
     }
 
     fn slice(

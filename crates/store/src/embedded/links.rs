@@ -1,12 +1,13 @@
 //! Links: those of one batch by columns, parents and what repeats stored once; each made whole when it is wanted.
 
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
-use deeptrace_model::{Link, Method, Relation, SpanId, WallTime};
+use deeptrace_model::{Link, Method, Relation, SpanId, Text, WallTime};
 use rustc_hash::FxHashMap;
 
 use super::column::{columns, get, put};
 use super::pace::Pace;
+use super::places::Places;
 use crate::LinkKey;
 
 columns! {
@@ -74,34 +75,42 @@ fn flags(link: &Link) -> u64 {
 #[derive(Debug)]
 pub(super) struct Links {
     /// Confidence and algorithm.
-    kinds: Vec<(u32, Cow<'static, str>)>,
+    kinds: Vec<(u32, Text)>,
     parents: Vec<u64>,
     count: usize,
     rows: LinkRows,
+    /// Where children and parents are, once they were asked for.
+    by_child: OnceLock<Places>,
+    by_parent: OnceLock<Places>,
 }
 
 impl Links {
     /// Reads what [`write`] wrote.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let (kinds, mut rest): (Vec<(u32, Cow<'static, str>)>, _) =
+        let (kinds, mut rest): (Vec<(u32, Text)>, _) =
             postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
         let read = Self::read(kinds, &mut rest);
         read.filter(|_| rest.is_empty()).ok_or_else(|| "it is cut".to_owned())
     }
 
-    fn read(kinds: Vec<(u32, Cow<'static, str>)>, rest: &mut &[u8]) -> Option<Self> {
+    fn read(kinds: Vec<(u32, Text)>, rest: &mut &[u8]) -> Option<Self> {
         let count = usize::try_from(get(rest)?).ok()?;
         let (parents, after) = rest.split_at_checked(count.checked_mul(8)?)?;
         let parents = parents.as_chunks::<8>().0.iter().map(|id| u64::from_le_bytes(*id)).collect();
         *rest = after;
         let count = usize::try_from(get(rest)?).ok()?;
-        Some(Self { kinds, parents, count, rows: LinkRows::read(count, rest)? })
+        let rows = LinkRows::read(count, rest)?;
+        let (by_child, by_parent) = Default::default();
+        Some(Self { kinds, parents, count, rows, by_child, by_parent })
     }
 
     /// Bytes in memory, about.
     pub(super) fn weight(&self) -> usize {
         let kinds = self.kinds.iter().map(|kind| size_of_val(kind) + kind.1.len());
-        kinds.sum::<usize>() + size_of_val(&self.parents[..]) + self.rows.weight()
+        kinds.sum::<usize>()
+            + size_of_val(&self.parents[..])
+            + self.rows.weight()
+            + 2 * Places::weight(self.count)
     }
 
     /// When the child of link `index` starts.
@@ -137,18 +146,23 @@ impl Links {
     }
 
     /// Tells the links that have that key.
-    pub(super) fn each_holder(&self, key: &LinkKey, mut each: impl FnMut(usize)) {
-        let (column, number) = match *key {
-            LinkKey::Child(id) => (&self.rows.child, id.0),
-            LinkKey::Parent(id) => {
-                let Some(place) = self.parents.iter().position(|it| *it == id.0) else { return };
-                (&self.rows.parent, place as u64 + 1)
-            }
+    pub(super) fn each_holder(&self, key: &LinkKey, each: impl FnMut(usize)) {
+        let Self { rows, parents, .. } = self;
+        let parent = |index: usize| {
+            let place = usize::try_from(rows.parent.get(index)).ok()?.checked_sub(1)?;
+            parents.get(place).copied()
         };
-        let mut from = 0;
-        while let Some(index) = column.find(number, from) {
-            each(index);
-            from = index + 1;
+        match *key {
+            LinkKey::Child(id) => {
+                let number = |index| rows.child.get(index);
+                let places = || Places::of(self.count, |index| Some(number(index)));
+                self.by_child.get_or_init(places).each(id.0, number, each);
+            }
+            LinkKey::Parent(id) => {
+                let places = || Places::of(self.count, parent);
+                let number = |index| parent(index).unwrap_or_default();
+                self.by_parent.get_or_init(places).each(id.0, number, each);
+            }
         }
     }
 }

@@ -51,10 +51,7 @@ impl Writer {
             }
         }
         if !done.more {
-            self.compact(Kind::Spans, now, &mut done, counters)?;
-        }
-        if !done.more {
-            self.compact(Kind::Links, now, &mut done, counters)?;
+            self.compact(now, &mut done, counters)?;
         }
         done.more |= self.sum_up(now)?;
         self.give_back()?;

@@ -16,6 +16,7 @@ mod index;
 mod links;
 mod maintain;
 mod pace;
+mod places;
 mod read;
 mod remove;
 mod rollups;

@@ -4,12 +4,13 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap},
     sync::{Arc, atomic::Ordering},
 };
 
 use deeptrace_model::{Gap, Link, Span, SpanId, SpanStatus, WallTime};
 use rusqlite::{Connection, OptionalExtension, params};
+use rustc_hash::FxHashSet;
 use zstd::bulk::Decompressor;
 
 use super::{
@@ -38,7 +39,7 @@ pub(super) struct Reader {
     damaged: BTreeSet<i64>,
 }
 
-/// A candidate of a scan, ordered like the page: the latest is the greatest.
+/// A span with its place, ordered by start.
 type Found = (WallTime, SpanId, i64, usize);
 
 impl Reader {
@@ -48,8 +49,8 @@ impl Reader {
         Self {
             connection,
             catalogue: Catalogue::default(),
-            keys: Keys::new(part, part),
-            blocks: Cache::new(5 * part),
+            keys: Keys::new(part, part / 4, part),
+            blocks: Cache::new(4 * part + 3 * part / 4),
             links: Cache::new(part),
             damaged: BTreeSet::new(),
         }
@@ -84,24 +85,28 @@ impl Reader {
         counters: &Counters,
     ) -> rusqlite::Result<Vec<Arc<Span>>> {
         let asked: Vec<_> = lookups.iter().map(|it| (span_hash(&it.key), it.window)).collect();
-        let mut found: BTreeMap<(WallTime, SpanId), (i64, usize)> = BTreeMap::new();
-        let mut ids = BTreeSet::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut ids = FxHashSet::default();
         for (entry, hits) in self.candidates(Kind::Spans, &asked, counters)? {
             let Some(block) = self.block(entry.id, counters)? else { continue };
             for SpanLookup { key, window } in hits.iter().map(|hit| &lookups[*hit]) {
                 block.each_holder(key, |index| {
                     let head = block.head(index);
                     if window.overlaps(head.start, head.end) && ids.insert(head.id) {
-                        found.insert((head.start, head.id), (entry.id, index));
-                        if found.len() > limit {
-                            found.pop_last();
-                        }
+                        found.push((head.start, head.id, entry.id, index));
                     }
                 });
             }
+            if found.len() / 2 > limit {
+                found.select_nth_unstable(limit);
+                found.truncate(limit);
+            }
         }
+        found.sort_unstable();
+        found.truncate(limit);
         // By batch, so that what its spans share is made once.
-        let mut places: Vec<(i64, usize)> = found.into_values().collect();
+        let mut places: Vec<(i64, usize)> =
+            found.into_iter().map(|(.., batch, index)| (batch, index)).collect();
         places.sort_unstable();
         let mut spans = Vec::with_capacity(places.len());
         for places in places.chunk_by(|one, other| one.0 == other.0) {
@@ -188,7 +193,7 @@ impl Reader {
             .collect();
         entries.sort_by_key(|entry| (entry.max_start, entry.id));
         let mut heap: BinaryHeap<Found> = BinaryHeap::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = FxHashSet::default();
         let mut next = None;
         let mut places: Vec<(i64, usize)> = Vec::new();
         while places.len() < limit {

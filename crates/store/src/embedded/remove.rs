@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{LinkKey, Removed, SpanKey, SpanLookup, Window};
 
-/// Batches of one piece that are read or removed, at most: some ten milliseconds.
-const PIECE_LEN: usize = 16;
+/// Batches of one piece that go as a whole, at most: some ten milliseconds.
+const PIECE_GOES: usize = 64;
+/// Batches of one piece that are read, and written anew without what goes, at most: the same.
+const PIECE_READ: usize = 2;
 /// Batches of one piece whose filters are asked, at most.
 const PIECE_ASKED: usize = 512;
 
@@ -157,7 +159,7 @@ impl Writer {
         let entries: Vec<Entry> =
             self.catalogue.of(kind).filter(next).take(PIECE_ASKED).copied().collect();
         let Some(last) = entries.last() else { return Ok(None) };
-        let candidates = Keys::new(0, SLICES_BYTES).candidates(
+        let candidates = Keys::new(0, SLICES_BYTES, 0).candidates(
             &self.connection,
             &self.catalogue,
             (kind, behind, last.id),
@@ -167,17 +169,18 @@ impl Writer {
         let holders: BTreeSet<i64> = candidates.iter().map(|(entry, _)| entry.id).collect();
         let (mut gone, mut rows, mut reached) = (Vec::new(), Vec::new(), None);
         let mut count = Removed::default();
-        let mut looked_at = 0;
+        let (mut goes, mut read) = (0, 0);
         for entry in entries {
-            if looked_at == PIECE_LEN {
+            if goes == PIECE_GOES || read == PIECE_READ {
                 break;
             }
             reached = Some(entry.id);
             let verdict = doomed.verdict(&entry, holders.contains(&entry.id));
-            if verdict == Verdict::Stays {
-                continue;
+            match verdict {
+                Verdict::Stays => continue,
+                Verdict::Goes => goes += 1,
+                Verdict::Perhaps => read += 1,
             }
-            looked_at += 1;
             let before = entry.count;
             let left = match verdict {
                 Verdict::Goes => Some(Vec::new()),

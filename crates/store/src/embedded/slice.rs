@@ -30,21 +30,56 @@ impl Slice {
 
     /// Tells the places of the filters that may hold `hash`, which is in its range. `None`: it is damaged, and what
     /// was told is not all.
-    pub(super) fn each_holder(&self, hash: u64, mut each: impl FnMut(usize)) -> Option<()> {
-        let (mut rest, mut place) = (self.0.as_slice(), 0);
-        while let Some((depth, after)) = rest.split_first() {
-            let buckets = 1_usize.checked_shl(u32::from(*depth))?;
-            let (sizes, keys) = measure(after, buckets)?;
-            let (sizes, after) = after.split_at_checked(sizes)?;
-            let (remainders, after) = after.split_at_checked(2 * keys)?;
-            // The buckets of one range are a power of two of those of all.
-            let bucket = bucket_of(hash << RANGE_BITS, buckets);
-            if has(sizes, bucket, remainders, hash) {
-                each(place);
-            }
-            (rest, place) = (after, place + 1);
+    pub(super) fn each_holder(&self, hash: u64, each: impl FnMut(usize)) -> Option<()> {
+        each_holder(&self.0, hash, each)
+    }
+}
+
+fn each_holder(slice: &[u8], hash: u64, mut each: impl FnMut(usize)) -> Option<()> {
+    let (mut rest, mut place) = (slice, 0);
+    while let Some((depth, after)) = rest.split_first() {
+        let buckets = 1_usize.checked_shl(u32::from(*depth))?;
+        let (sizes, keys) = measure(after, buckets)?;
+        let (sizes, after) = after.split_at_checked(sizes)?;
+        let (remainders, after) = after.split_at_checked(2 * keys)?;
+        // The buckets of one range are a power of two of those of all.
+        let bucket = bucket_of(hash << RANGE_BITS, buckets);
+        if has(sizes, bucket, remainders, hash) {
+            each(place);
         }
+        (rest, place) = (after, place + 1);
+    }
+    Some(())
+}
+
+/// All slices of one index, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    bytes: Vec<u8>,
+    /// Where each begins and ends; nothing for one that is not there.
+    bounds: Vec<Option<(u32, u32)>>,
+}
+
+impl Slices {
+    /// Appends the slice of a range above those that are here; `None`: they are more than there can be.
+    pub(super) fn push(&mut self, range: usize, slice: &[u8]) -> Option<()> {
+        let begin = u32::try_from(self.bytes.len()).ok()?;
+        self.bytes.extend_from_slice(slice);
+        let end = u32::try_from(self.bytes.len()).ok()?;
+        self.bounds.resize(range, None);
+        self.bounds.push(Some((begin, end)));
         Some(())
+    }
+
+    /// Bytes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes.len() + size_of_val(&self.bounds[..])
+    }
+
+    /// As [`Slice::each_holder`], of the slice in whose range `hash` is.
+    pub(super) fn each_holder(&self, hash: u64, each: impl FnMut(usize)) -> Option<()> {
+        let (begin, end) = (*self.bounds.get(range_of(hash))?)?;
+        each_holder(self.bytes.get(begin as usize..end as usize)?, hash, each)
     }
 }
 
@@ -105,6 +140,10 @@ mod tests {
                 Slice::new(bytes)
             })
             .collect();
+        let mut all = Slices::default();
+        for (range, slice) in slices.iter().enumerate().filter(|(range, _)| *range != 9) {
+            all.push(range, &slice.0).unwrap();
+        }
         let others = (0..50_000).map(|n| hash64(&[n, 99]));
         for hash in (0..5).flat_map(keys).chain(others) {
             let mut told = Vec::new();
@@ -112,6 +151,11 @@ mod tests {
             slice.each_holder(hash, |place| told.push(place)).unwrap();
             let held: Vec<usize> = (0..5).filter(|at| filters[*at].may_hold(hash)).collect();
             assert_eq!(told, held, "{hash:x}");
+            told.clear();
+            let done = all.each_holder(hash, |place| told.push(place));
+            let is_there = range_of(hash) != 9;
+            assert_eq!(done, is_there.then_some(()));
+            assert_eq!(told, if is_there { held } else { Vec::new() }, "{hash:x}");
         }
     }
 

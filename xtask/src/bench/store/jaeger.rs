@@ -13,8 +13,10 @@ use crate::root;
 
 /// The last of its first line, which has badger in the all-in-one program.
 const MODULE: &str = "github.com/jaegertracing/jaeger@v1.76.0";
-/// Time until it listens, or until it has written what it was given.
+/// Time until it listens, or ends, or has written a few spans.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Of many spans it writes more than so many in a second, on a host that others use as well.
+const SPANS_PER_S: u64 = 250;
 /// Less CPU than this in a second is rest.
 const REST_CPU: f64 = 0.05;
 
@@ -94,8 +96,9 @@ impl Jaeger {
         Ok(jaeger)
     }
 
-    /// Waits until it has written all that it was given; how many spans it has saved.
-    pub fn settle(&mut self) -> Result<u64> {
+    /// Waits until it has written all that it was given, `spans` if it took them all; how many it has saved.
+    pub fn settle(&mut self, spans: u64) -> Result<u64> {
+        let patience = PATIENCE + Duration::from_secs(spans / SPANS_PER_S);
         let (begun, mut last) = (Instant::now(), f64::NAN);
         loop {
             self.kept.alive()?;
@@ -104,8 +107,8 @@ impl Jaeger {
             if waiting == 0.0 && cpu - last < REST_CPU {
                 return Ok(saved as u64);
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("Jaeger is not at rest after {PATIENCE:?}: {waiting} spans wait");
+            if begun.elapsed() > patience {
+                bail!("Jaeger is not at rest after {patience:?}: {waiting} spans wait");
             }
             last = cpu;
             std::thread::sleep(Duration::from_secs(1));
