@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use deeptrace_model::{
-    BootTime, Duration, Evidence, Link, Message, Method, Relation, Span, SpanId, WallTime,
+    BootTime, Duration, Evidence, Link, Message, Method, Relation, Span, SpanId, UnitKind, WallTime,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -24,6 +24,8 @@ const HELD_MAX: usize = 8192;
 const ANSWERED_HELD: Duration = Duration::from_millis(5);
 /// A call may end a little after its request: stamps are taken at the end of calls.
 const SLACK: Duration = Duration::from_millis(1);
+/// A process is taken for one whose runtime tells its units for so long after it did.
+const UNITS_MEMORY: Duration = Duration::from_secs(60);
 /// Work whose cost grows with what is held is done this often.
 const SWEEP: Duration = Duration::from_millis(5);
 
@@ -64,6 +66,9 @@ pub(crate) struct Process {
     next_sweep: BootTime,
     background: Background,
     inferred: Inferred,
+    /// Until when a runtime's units are believed to be told. What these leave unexplained is not like what they
+    /// explain, so that nothing says how right a guess would be.
+    has_units: BootTime,
     /// Calls that none of its requests made, since they were taken last.
     pub(crate) roots: Vec<SpanId>,
     pub(crate) shed: u64,
@@ -84,6 +89,7 @@ impl Process {
             next_sweep: BootTime(0),
             background: Background::default(),
             inferred: Inferred::new(algorithm),
+            has_units: BootTime(0),
             roots: Vec::new(),
             shed: 0,
         }
@@ -168,6 +174,9 @@ impl Process {
             evidence: None,
             background: 0.0,
         };
+        if span.request[0].unit.kind() != UnitKind::Thread {
+            self.has_units = self.has_units.max(end.plus(UNITS_MEMORY));
+        }
         let seen = inferred::call(span, end);
         let at = place(&self.waiting, (call.start, call.span), |w| (w.call.start, w.call.span));
         self.waiting.insert(at, Waiting { call, seen, wall: span.start, arrived: end });
@@ -262,7 +271,9 @@ impl Process {
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
         let is_final = !is_open || self.strong.is_certain(&call);
+        let is_told = rules.is_auto && call.start < self.has_units && candidates.len() > 1;
         let guess = self.strong.choose(&call, &candidates, rules.is_auto);
+        let guess = guess.filter(|guess| !is_told || guess.method != Method::Inferred);
         let parent = guess.and_then(|guess| candidates.get(guess.candidate).copied());
         let (Some(guess), Some(parent)) = (guess, parent) else {
             self.roots.push(call.span);

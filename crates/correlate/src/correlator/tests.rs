@@ -13,7 +13,7 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
-/// `r1[0-10]` is a request open from 0 to 10 ms, `c1[2-4]` a call; `c1=r1` observes its parent. Given in
+/// `r1[0-10]` is a request open from 0 to 10 ms, `c1[2-4]` a call, `t1[2-4]` one of a runtime's task; `c1=r1` observes its parent. Given in
 /// the order of their ends. Returns `call→request method` by call, those above 0.8 with `!`.
 fn run(script: &str) -> String {
     let mut correlator = Correlator::new(Options::default());
@@ -91,6 +91,7 @@ fn stream(name: &str) -> StreamKey {
 fn span(name: &str, from: u64, to: u64) -> Span {
     let is_server = name.starts_with('r');
     let direction = if is_server { Direction::Received } else { Direction::Sent };
+    let unit = if name.starts_with('t') { UnitId(1 << 56 | 7) } else { touch(0).unit };
     Span {
         id: SpanId::derive(1, stream(name), direction, 7),
         kind: if is_server { SpanKind::Server } else { SpanKind::Client },
@@ -116,8 +117,8 @@ fn span(name: &str, from: u64, to: u64) -> Span {
             request_hash: 0,
             confidence: 1.0,
         },
-        request: [touch(from); 2],
-        response: Some([touch(to); 2]),
+        request: [Touch { unit, ..touch(from) }; 2],
+        response: Some([Touch { unit, ..touch(to) }; 2]),
         trace_context: None,
         unknown: Vec::new(),
         truncated: false,
@@ -147,6 +148,12 @@ fn scenarios() {
         ("one request, one call", "r1[0-10] c1[2-4]", "c1→r1!"),
         ("one after the other", "r1[0-10] c1[2-4] r2[11-20] c2[12-14]", "c1→r1! c2→r2!"),
         ("two at once are a guess", "r1[0-10] r2[1-11] c1[2-4] c2[5-7]", "c1→r1 c2→r2"),
+        ("nor that where tasks are told", "r1[0-10] r2[1-11] t1[2-4] c2[5-7]", ""),
+        (
+            "tasks that are alone, or observed",
+            "r1[0-9] t1[2-4] r2[4-9] t2[5-7] t2=r2",
+            "t1→r1! t2→r2!",
+        ),
         ("observed beats order", "r1[0-10] r2[1-11] c1[2-4] c2[5-7] c1=r2 c2=r1", "c1→r2! c2→r1!"),
         ("a call that outlives its request has no parent", "r1[0-10] c1[2-14]", ""),
         ("a call that ends with its request", "r1[0-10] c1[2-11]", "c1→r1!"),
