@@ -15,7 +15,7 @@ mod relay;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,6 +54,9 @@ const KEEPERS_TICKS: u64 = 10;
 /// How long agents have to answer, at each depth of a trace.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
+/// So much longer where one of them polls another server.
+const BY_STORE: Duration = Duration::from_secs(2);
+
 /// What this server has for agents.
 pub struct Orders {
     /// Names this process: numbers of orders mean something with it only.
@@ -64,7 +67,11 @@ pub struct Orders {
     is_shared: bool,
     queues: Mutex<BTreeMap<String, Arc<Queue>>>,
     relay: Relay,
+    /// Epochs of other servers that are there.
+    peers: Mutex<BTreeSet<u64>>,
     pace: Pace,
+    /// Whether there may be answers in the store that nobody needs any more.
+    has_answers: AtomicBool,
     asked: Asked,
     answer_time: Duration,
     directory: Directory,
@@ -123,6 +130,8 @@ impl Orders {
             is_shared,
             queues: Mutex::default(),
             relay: Relay::default(),
+            peers: Mutex::default(),
+            has_answers: AtomicBool::new(false),
             pace: Pace::default(),
             asked: Asked::default(),
             answer_time: ANSWER_TIME,
@@ -140,6 +149,8 @@ impl Orders {
     /// Starts to look, until `stop` turns true, for what agents are to get because it is in the store.
     pub fn start(self: &Arc<Self>, stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
         let orders = Arc::clone(self);
+        // Removing answers takes longer than whoever asks can wait.
+        let tidying = self.is_shared.then(|| self.tidying(stop.clone())).transpose()?;
         let work = move || {
             let mut seen = Seen::of(&orders);
             let mut exchange = Exchange::new(orders.epoch);
@@ -151,11 +162,24 @@ impl Orders {
                     tracing::debug!(%error, "what agents are to get cannot be read now");
                 }
             }
+            // One that has panicked leaves answers to other servers.
+            tidying.map(JoinHandle::join);
             if orders.is_shared {
                 exchange.end(&*orders.store);
             }
         };
         std::thread::Builder::new().name("deeptrace-orders".to_owned()).spawn(work)
+    }
+
+    fn tidying(self: &Arc<Self>, stop: watch::Receiver<bool>) -> std::io::Result<JoinHandle<()>> {
+        let orders = Arc::clone(self);
+        let work = move || {
+            while !*stop.borrow() {
+                std::thread::sleep(TICK);
+                orders.tidy();
+            }
+        };
+        std::thread::Builder::new().name("deeptrace-answers".to_owned()).spawn(work)
     }
 
     /// Has `order` for agents; returns its bytes. Never waits; an agent that is not connected does not get
@@ -201,8 +225,10 @@ impl Orders {
             self.counts.asked_bytes.fetch_add(bytes as u64, Relaxed);
             Some(id)
         };
+        let is_here = questions.iter().all(|(agent, _)| self.has(agent));
+        let time = self.answer_time + if is_here { Duration::ZERO } else { BY_STORE };
         let numbers: Vec<Option<u64>> = questions.into_iter().map(begin).collect();
-        let replies = self.asked.end(&numbers, self.answer_time);
+        let replies = self.asked.end(&numbers, time);
         let late = replies.iter().filter(|reply| !matches!(reply, Reply::Parts(_))).count();
         self.counts.late.fetch_add(late as u64, Relaxed);
         replies
@@ -227,12 +253,9 @@ impl Orders {
 
     /// A part of an answer has come. May wait for the store, where another server has asked.
     fn answered(&self, agent: &str, found: Found) -> Result<(), StoreError> {
-        if self.is_shared && found.epoch != self.epoch {
-            let asked = self.store.document(&relay::name(found.epoch))?;
-            if asked.is_some() {
-                self.counts.forwarded.fetch_add(1, Relaxed);
-                return forward::put(&*self.store, agent, &found);
-            }
+        if self.peers().contains(&found.epoch) {
+            self.counts.forwarded.fetch_add(1, Relaxed);
+            return forward::put(&*self.store, agent, &found);
         }
         self.counts.answered_bytes.fetch_add(found.batch.len() as u64, Relaxed);
         if found.epoch != self.epoch || !self.asked.hear(agent, found) {
@@ -356,17 +379,28 @@ impl Orders {
         if has_missed {
             self.skip();
         }
-        if self.asked.is_busy() {
-            let is_waiting = |id| self.asked.is_waiting(id);
-            let late =
-                forward::take(&*self.store, self.epoch, &is_waiting, &mut |agent, found| {
-                    self.counts.answered_bytes.fetch_add(found.batch.len() as u64, Relaxed);
-                    let is_unasked = !self.asked.hear(agent, found);
-                    self.counts.unasked.fetch_add(is_unasked.into(), Relaxed);
-                })?;
-            self.counts.unasked.fetch_add(late, Relaxed);
+        *self.peers() = exchange.peers();
+        if let Some(oldest) = self.asked.oldest() {
+            let heard = forward::take(&*self.store, self.epoch, oldest, &mut |agent, found| {
+                let bytes = found.batch.len() as u64;
+                if self.asked.is_waiting(found.id) && self.asked.hear(agent, found) {
+                    self.counts.answered_bytes.fetch_add(bytes, Relaxed);
+                }
+            })?;
+            self.has_answers.fetch_or(heard, Relaxed);
         }
         Ok(())
+    }
+
+    /// Removes answers from the store that have been taken, or came too late.
+    fn tidy(&self) {
+        if self.has_answers.swap(false, Relaxed) {
+            let is_waiting = |id| self.asked.is_waiting(id);
+            match forward::tidy(&*self.store, self.epoch, &is_waiting) {
+                Ok(is_left) => _ = self.has_answers.fetch_or(is_left, Relaxed),
+                Err(error) => tracing::debug!(%error, "answers that were taken stay for a while"),
+            }
+        }
     }
 
     /// Another server has told something.
@@ -401,6 +435,10 @@ impl Orders {
         for queue in self.queues().values() {
             self.counts.dropped.fetch_add(queue.skip(Arc::clone(&record)), Relaxed);
         }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Queue>>> {

@@ -61,6 +61,9 @@ impl Asked {
     pub fn hear(&self, agent: &str, found: Found) -> bool {
         let mut waiting = self.lock();
         let Some(question) = waiting.questions.get_mut(&found.id) else { return false };
+        if question.parts.contains_key(&found.part) {
+            return true;
+        }
         question.bytes += found.batch.len();
         if *question.agent != *agent || question.bytes > ANSWER_BYTES_MAX {
             return false;
@@ -82,9 +85,11 @@ impl Asked {
         self.lock().is_open(number)
     }
 
-    /// Whether somebody waits for any.
-    pub fn is_busy(&self) -> bool {
-        self.lock().questions.values().any(|question| !question.is_whole())
+    /// The oldest question for which somebody waits.
+    pub fn oldest(&self) -> Option<u64> {
+        let waiting = self.lock();
+        let mut open = waiting.questions.iter().filter(|(_, question)| !question.is_whole());
+        open.next().map(|(number, _)| *number)
     }
 
     /// Waits for the answers to these questions, for all of them no longer than `time`.

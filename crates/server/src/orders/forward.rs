@@ -41,41 +41,46 @@ pub fn put(store: &dyn Store, agent: &str, found: &Found) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Takes what was handed to the server with `epoch`, and tells it with the agent that it is from. Pieces of a
-/// question for which nobody waits are removed; returns how many.
+/// Tells what was handed to the server with `epoch` for `oldest` and later questions, with the agent that it is
+/// from; also what it told before. Whether there was anything.
 pub fn take(
     store: &dyn Store,
     epoch: u64,
-    is_waiting: &dyn Fn(u64) -> bool,
+    oldest: u64,
     out: &mut dyn FnMut(&str, Found),
-) -> Result<u64, StoreError> {
-    let documents = store.documents(&format!("{PREFIX}{epoch:016x}/"), None, PIECES_MAX)?;
-    let mut parts: BTreeMap<(u64, u32), Vec<(&str, Piece)>> = BTreeMap::new();
-    let mut late = 0;
-    for document in &documents {
-        match postcard::from_bytes::<Piece>(&document.body) {
-            Ok(piece) if is_waiting(piece.id) => {
-                let of_part = parts.entry((piece.id, piece.part)).or_default();
-                of_part.push((&document.name, piece));
-            }
-            _ => {
-                late += 1;
-                store.put_document(&document.name, None, Expected::Any)?;
-            }
-        }
-    }
-    let is_whole = |pieces: &Vec<(&str, Piece)>| pieces.iter().all(|it| it.1.count == pieces.len());
-    for pieces in parts.into_values().filter(is_whole) {
+) -> Result<bool, StoreError> {
+    // What belongs to a question comes behind its own name.
+    let after = format!("{PREFIX}{epoch:016x}/{oldest:016x}");
+    let documents = store.documents(&format!("{PREFIX}{epoch:016x}/"), Some(&after), PIECES_MAX)?;
+    let pieces = documents.iter().filter_map(|it| postcard::from_bytes::<Piece>(&it.body).ok());
+    let mut parts: BTreeMap<(u64, u32), Vec<Piece>> = BTreeMap::new();
+    pieces.for_each(|piece| parts.entry((piece.id, piece.part)).or_default().push(piece));
+    for pieces in parts.into_values() {
         // They are listed by name, which is in order.
-        let bytes: Vec<u8> = pieces.iter().flat_map(|(_, piece)| &piece.bytes).copied().collect();
-        if let (Ok(found), Some((_, piece))) = (postcard::from_bytes(&bytes), pieces.first()) {
-            out(&piece.agent, found);
-        }
-        for (name, _) in &pieces {
-            store.put_document(name, None, Expected::Any)?;
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| &piece.bytes).copied().collect();
+        let first = pieces.first().filter(|first| first.count == pieces.len());
+        if let (Ok(found), Some(first)) = (postcard::from_bytes(&bytes), first) {
+            out(&first.agent, found);
         }
     }
-    Ok(late)
+    Ok(!documents.is_empty())
+}
+
+/// Removes what was handed to the server with `epoch` for questions that nobody waits for any more. Whether
+/// something is left.
+pub fn tidy(
+    store: &dyn Store,
+    epoch: u64,
+    is_waiting: &dyn Fn(u64) -> bool,
+) -> Result<bool, StoreError> {
+    let documents = store.documents(&format!("{PREFIX}{epoch:016x}/"), None, PIECES_MAX)?;
+    for document in &documents {
+        let piece = postcard::from_bytes::<Piece>(&document.body);
+        if !piece.is_ok_and(|piece| is_waiting(piece.id)) {
+            store.put_document(&document.name, None, Expected::Any)?;
+        }
+    }
+    Ok(!documents.is_empty())
 }
 
 /// Removes all that was meant for a server that has ended; `epoch` as 16 hex digits.

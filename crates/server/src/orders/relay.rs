@@ -4,7 +4,7 @@
 //!
 //! All has numbers; where one is missing at a reader, something was lost on the way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ struct Other {
 }
 
 /// The document of the server with that epoch.
-pub fn name(epoch: u64) -> String {
+fn name(epoch: u64) -> String {
     format!("{PREFIX}{epoch:016x}")
 }
 
@@ -163,6 +163,12 @@ impl Exchange {
                 Err(error)
             }
         }
+    }
+
+    /// Epochs of the other servers that are there.
+    pub fn peers(&self) -> BTreeSet<u64> {
+        let epochs = self.others.keys().map(|name| name.trim_start_matches(PREFIX));
+        epochs.filter_map(|hex| u64::from_str_radix(hex, 16).ok()).collect()
     }
 
     fn write(&mut self, own: &Relay, store: &dyn Store) -> Result<(), StoreError> {
