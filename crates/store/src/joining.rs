@@ -3,7 +3,8 @@
 //!
 //! A side waits for the other for ten seconds of the spans' own time, among a bounded number of others;
 //! then it counts as a call to a peer, or from a caller, that is not watched. Two sides that come further
-//! apart, or are written by two servers, are counted as two calls for that reason.
+//! apart are counted as two calls for that reason. Where several servers write, sides are joined when somebody
+//! asks, so that it does not matter who wrote them.
 
 use std::collections::{BTreeSet, VecDeque};
 
