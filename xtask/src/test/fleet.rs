@@ -46,6 +46,8 @@ struct Round {
 const ROUND: Round = Round { count: 400, pause_ms: 50 };
 /// Traces that miss spans and are looked at one by one.
 const LOOKED_AT: usize = 100;
+/// How far the port for SDKs is from a server's.
+const OTLP: u16 = 100;
 /// How long a cut lasts.
 const CUT: Duration = Duration::from_secs(20);
 /// Batches wait for up to 15 s between two attempts, with jitter half as long again.
@@ -181,8 +183,10 @@ impl Fleet {
     fn start_server(&mut self, server: usize) -> Result<()> {
         let config = format!(
             "[server]\nhost = \"{SERVER}\"\nport = {}\n[server.tls]\n\
-             cert_file = \"server.pem\"\nkey_file = \"server.key\"\n{}",
+             cert_file = \"server.pem\"\nkey_file = \"server.key\"\n\
+             [server.otlp]\nhost = \"{SERVER}\"\ngrpc_port = 0\nhttp_port = {}\n{}",
             self.port(server),
+            self.port(server) + OTLP,
             self.shared.as_ref().map(|shared| shared.config(server)).unwrap_or_default(),
         );
         let mut command = self.command(2, "server", &format!("server-{server}"), &config)?;

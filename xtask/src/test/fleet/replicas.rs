@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Fleet, Round, Shared, build, first_of, packages, printed};
+use super::{Fleet, OTLP, Round, SERVER, Shared, build, first_of, packages, printed};
 
 /// Indices of each server.
 const PREFIXES: [&str; 2] = ["deeptrace"; 2];
@@ -39,6 +39,7 @@ pub fn replicas() -> Result<()> {
     fleet.share(&PREFIXES, 0)?;
     (0..3).try_for_each(|host| fleet.start_agent(host))?;
     let mut wrong = Vec::new();
+    fleet.report()?;
 
     let round = fleet.begin()?;
     fleet.agree(&round, "without faults", &(0..0), &mut wrong)?;
@@ -100,15 +101,37 @@ impl Fleet {
     /// What it answers to several, one after the other.
     pub fn get_all(&self, server: usize, paths: &[String]) -> Result<Vec<Value>> {
         let token = std::fs::read_to_string(self.folder.join(format!("server-{server}/token")))?;
+        let mut command = self.curl(&token);
+        command.args(paths.iter().map(|path| format!("{}{path}", self.url(server))));
+        let text = printed(&mut command)?;
+        let answers = serde_json::Deserializer::from_str(&text).into_iter();
+        let answers = answers.collect::<Result<Vec<Value>, _>>();
+        answers.with_context(|| format!("{paths:?}: {text}"))
+    }
+
+    /// Says as an SDK does to each server that there is nothing, under TLS.
+    fn report(&self) -> Result<()> {
+        let token = std::fs::read_to_string(self.folder.join("agents-0.token"))?;
+        for server in 0..self.servers.len() {
+            let mut command = self.curl(&token);
+            command.args(["-f", "-H", "Content-Type: application/json", "-d", "{}"]);
+            command.arg(format!("https://{SERVER}:{}/v1/traces", self.port(server) + OTLP));
+            let answer = printed(&mut command)?;
+            if answer != "{}" {
+                bail!("server {server} says to a report: {answer}");
+            }
+        }
+        Ok(())
+    }
+
+    /// `curl` on the host of the servers.
+    fn curl(&self, token: &str) -> Command {
         let words = self.network.hosts[2].on_host();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["curl", "-sS", "--cacert", "ca.pem", "-H"]);
         command.arg(format!("Authorization: Bearer {}", token.trim()));
-        command.args(paths.iter().map(|path| format!("{}{path}", self.url(server))));
-        let text = printed(command.current_dir(&self.folder))?;
-        let answers = serde_json::Deserializer::from_str(&text).into_iter();
-        let answers = answers.collect::<Result<Vec<Value>, _>>();
-        answers.with_context(|| format!("{paths:?}: {text}"))
+        command.current_dir(&self.folder);
+        command
     }
 
     /// Judges a round, and whether all servers say the same of it.
