@@ -11,13 +11,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use deeptrace_agent::config::Config;
 use deeptrace_agent::live;
-use deeptrace_agent::pipeline::Options as PipelineOptions;
+use deeptrace_agent::pipeline::{Options as PipelineOptions, Pipeline};
 use deeptrace_agent::redacting::Redacting;
+use deeptrace_agent::sink::Batch;
 use deeptrace_capture::live::Live;
 use deeptrace_capture::recording::Writer;
 use deeptrace_capture::{Progress, Source, host};
-use deeptrace_model::{Demand, Event};
-use deeptrace_protocol::{Handler, Output as Parsed, Protocols};
+use deeptrace_model::{Demand, Event, Follow};
+use deeptrace_protocol::Handler;
 
 use crate::commands::run::loader;
 use crate::{Common, custom};
@@ -67,7 +68,14 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let (begun, mut flushed, mut ticked) = (Instant::now(), Instant::now(), Instant::now());
     let mut events = 0_u64;
     let ends = duration.map(|duration| std::time::Duration::from_nanos(duration.0));
-    while !stop.load(Ordering::Relaxed) && ends.is_none_or(|ends| begun.elapsed() < ends) {
+    let is_over =
+        || stop.load(Ordering::Relaxed) || ends.is_some_and(|ends| begun.elapsed() >= ends);
+    // What happened before the end may be told after it.
+    let mut over: Option<Instant> = None;
+    loop {
+        if over.is_none() && is_over() {
+            over = Some(Instant::now());
+        }
         let mut failed = None;
         let mut write = |event: &Event<'_>| {
             if failed.is_none() {
@@ -81,7 +89,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         })?;
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
-            taking.tick(&mut demands, &mut write);
+            taking.tick(&mut demands, &mut write, &mut |ask| source.follow(ask));
         }
         demands.into_iter().for_each(|demand| source.demand(demand));
         if let Some(error) = failed {
@@ -91,7 +99,11 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
             flushed = Instant::now();
             writer.flush()?;
         }
-        if progress == Progress::Idle {
+        let is_told = progress == Progress::Idle;
+        if over.is_some_and(|over| is_told || over.elapsed() >= FLUSH) {
+            break;
+        }
+        if is_told {
             std::thread::sleep(REST);
         }
     }
@@ -100,24 +112,24 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// What is taken of events. What capture copies is what the parsers ask for, as when it runs live.
-enum Taking {
-    All(Box<Protocols>, Parsed),
-    Redacted(Box<Redacting>),
+/// What is taken of events. The stages run beside: capture copies what they ask for, and follows the
+/// processes that they ask for, as when it runs live.
+struct Taking {
+    redacting: Option<Box<Redacting>>,
+    pipeline: Box<Pipeline>,
+    batch: Batch,
 }
 
 impl Taking {
     fn new(redact: bool, config: &Config, handlers: Vec<Handler>) -> Self {
-        if !redact {
-            let options = deeptrace_protocol::Options { handlers, ..Default::default() };
-            return Self::All(Box::new(Protocols::new(options)), Parsed::default());
-        }
-        Self::Redacted(Box::new(Redacting::new(PipelineOptions {
+        let options = PipelineOptions {
             max_payload_size: config.max_payload_size as usize,
             correlation: config.correlation,
             handlers,
             rules: config.redaction.clone(),
-        })))
+        };
+        let redacting = redact.then(|| Box::new(Redacting::new(options.clone())));
+        Self { redacting, pipeline: Box::new(Pipeline::new(options)), batch: Batch::default() }
     }
 
     fn feed(
@@ -126,24 +138,42 @@ impl Taking {
         demands: &mut Vec<Demand>,
         write: &mut dyn FnMut(&Event<'_>),
     ) {
-        match self {
-            Self::All(protocols, parsed) => {
+        let Self { redacting, pipeline, batch } = self;
+        match redacting {
+            None => {
                 write(event);
-                protocols.feed(event, parsed);
-                parsed.messages.clear();
-                demands.append(&mut parsed.demands);
+                pipeline.feed(event, batch, &mut |demand| demands.push(demand));
             }
-            Self::Redacted(redacting) => {
-                redacting.feed(event, &mut |demand| demands.push(demand), write);
+            Some(redacting) => {
+                redacting.feed(event, &mut |demand| demands.push(demand), &mut |event| {
+                    write(event);
+                    pipeline.feed(event, batch, &mut |_| {});
+                });
             }
         }
     }
 
-    fn tick(&mut self, demands: &mut Vec<Demand>, write: &mut dyn FnMut(&Event<'_>)) {
-        if let Self::Redacted(redacting) = self {
-            let now = host::boot_time_now();
-            redacting.tick(now, &mut |demand| demands.push(demand), write);
+    fn tick(
+        &mut self,
+        demands: &mut Vec<Demand>,
+        write: &mut dyn FnMut(&Event<'_>),
+        follow: &mut dyn FnMut(Follow),
+    ) {
+        let now = host::boot_time_now();
+        let Self { redacting, pipeline, batch } = self;
+        match redacting {
+            None => pipeline.tick(now, batch, &mut |demand| demands.push(demand)),
+            Some(redacting) => {
+                redacting.tick(now, &mut |demand| demands.push(demand), &mut |event| {
+                    write(event);
+                    pipeline.feed(event, batch, &mut |_| {});
+                });
+                pipeline.tick(now, batch, &mut |_| {});
+            }
         }
+        pipeline.follows(follow);
+        // Nobody wants what replays will tell.
+        *batch = Batch::default();
     }
 }
 
