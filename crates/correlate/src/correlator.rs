@@ -83,9 +83,11 @@ impl Correlator {
         match input {
             Input::Message(message) => self.message(message),
             Input::Evidence(evidence) => {
+                let before = out.len();
                 if let Some(process) = self.processes.get_mut(&evidence.pid) {
-                    process.observed(evidence);
+                    process.observed(evidence, out);
                 }
+                self.links += (out.len() - before) as u64;
             }
             Input::Span(span) => self.span(span, out),
         }

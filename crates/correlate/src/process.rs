@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 
 use deeptrace_model::{
-    BootTime, Duration, Evidence, Link, Message, Method, Relation, Span, SpanId, UnitKind, WallTime,
+    BootTime, ConnectionId, Duration, Evidence, Link, Message, Method, Relation, Span, SpanId,
+    UnitKind, WallTime,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -15,7 +16,7 @@ use crate::AUTO;
 use crate::algorithm::{self, Row};
 use crate::background::Background;
 use crate::inferred::{self, Inferred};
-use crate::strong::{Call, Candidate, Strong};
+use crate::strong::{self, Call, Candidate, Strong};
 
 /// Requests, calls and pieces of evidence of one process that are held, each.
 const HELD_MAX: usize = 8192;
@@ -26,6 +27,12 @@ const ANSWERED_HELD: Duration = Duration::from_millis(5);
 const SLACK: Duration = Duration::from_millis(1);
 /// A process is taken for one whose runtime tells its units for so long after it did.
 const UNITS_MEMORY: Duration = Duration::from_secs(60);
+/// Where requests share connections, or observations came after the answer that they are of (streams are
+/// looked at a little later), calls wait so much longer for them; until none came late for a minute.
+const LATE: Duration = Duration::from_millis(250);
+const LATE_MEMORY: Duration = Duration::from_secs(60);
+/// How long a guess is remembered, to be set right by what is observed late.
+const GUESS_MEMORY: Duration = Duration::from_secs(5);
 /// Work whose cost grows with what is held is done this often.
 const SWEEP: Duration = Duration::from_millis(5);
 
@@ -62,6 +69,13 @@ pub(crate) struct Process {
     /// Links that may still change, with when they were written.
     provisional: Vec<(Link, BootTime)>,
     evidence: FxHashMap<SpanId, Evidence>,
+    /// Calls that were guessed, or have no parent: when they began, of how many, and when that was decided.
+    guessed: FxHashMap<SpanId, (WallTime, u32, BootTime)>,
+    /// When something was last observed after its call was guessed.
+    late: Option<BootTime>,
+    /// Open requests of connections with streams, and whether two of one were ever open at once.
+    streams: FxHashMap<ConnectionId, u32>,
+    is_shared: bool,
     has_news: bool,
     next_sweep: BootTime,
     background: Background,
@@ -85,6 +99,10 @@ impl Process {
             waiting: VecDeque::new(),
             provisional: Vec::new(),
             evidence: FxHashMap::default(),
+            guessed: FxHashMap::default(),
+            late: None,
+            streams: FxHashMap::default(),
+            is_shared: false,
             has_news: false,
             next_sweep: BootTime(0),
             background: Background::default(),
@@ -116,6 +134,11 @@ impl Process {
             self.open -= usize::from(gone.end.is_none());
         }
         let start = message.last.time;
+        if message.stream.stream != 0 && self.streams.len() < HELD_MAX {
+            let open = self.streams.entry(message.stream.connection).or_default();
+            *open += 1;
+            self.is_shared |= *open >= 2;
+        }
         if self.open == 0 {
             self.background.busy_from(start);
         }
@@ -136,7 +159,13 @@ impl Process {
     /// A request was answered, or given up.
     pub(crate) fn closed(&mut self, span: &Span) {
         let start = span.request[1].time;
-        self.settle_first();
+        if let Some(open) = self.streams.get_mut(&span.connection) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.streams.remove(&span.connection);
+            }
+        }
+        self.settle_first(BootTime(u64::MAX));
         // Mostly the oldest that is open: then there is nothing to search.
         let found = match self.requests.get(self.settled) {
             Some(oldest) if (oldest.start, oldest.span) == (start, span.id) => Some(self.settled),
@@ -182,8 +211,26 @@ impl Process {
         self.waiting.insert(at, Waiting { call, seen, wall: span.start, arrived: end });
     }
 
-    /// Something was observed of a call.
-    pub(crate) fn observed(&mut self, evidence: Evidence) {
+    /// Something was observed of a call; what was guessed of it before is set right.
+    pub(crate) fn observed(&mut self, evidence: Evidence, out: &mut Vec<Link>) {
+        if let Some((child_start, candidates, _)) = self.guessed.remove(&evidence.child)
+            && evidence.parent.is_some()
+        {
+            self.late = Some(evidence.time);
+            out.push(Link {
+                child: evidence.child,
+                parent: evidence.parent,
+                child_start,
+                method: strong::method(evidence.kind),
+                relation: Relation::Child,
+                confidence: evidence.confidence,
+                algorithm: AUTO.name.into(),
+                candidates,
+                generation: 1,
+                is_final: true,
+            });
+            return;
+        }
         self.has_news = true;
         let room = self.evidence.len() < HELD_MAX;
         match self.evidence.get_mut(&evidence.child) {
@@ -199,7 +246,10 @@ impl Process {
     /// Decides the calls for which nothing more can be learned, and those that waited too long.
     pub(crate) fn decide(&mut self, now: BootTime, rules: &Rules, out: &mut Vec<Link>) {
         let since = now.minus(rules.link_wait);
-        let gate = if self.waiting.is_empty() { BootTime(0) } else { self.gate(since) };
+        let was_late = self.late.is_some_and(|late| now.since(late) < LATE_MEMORY);
+        let is_late = was_late || self.is_shared;
+        let answered = if is_late { now.minus(LATE) } else { BootTime(u64::MAX) };
+        let gate = if self.waiting.is_empty() { BootTime(0) } else { self.gate(since, answered) };
         while let Some(first) = self.waiting.front() {
             let is_ready = first.call.start < gate || first.arrived < since;
             if !is_ready && self.waiting.len() <= HELD_MAX {
@@ -219,19 +269,22 @@ impl Process {
     }
 
     /// When the first request began that is open, and not for so long that nobody waits for it.
-    fn gate(&mut self, since: BootTime) -> BootTime {
-        if self.open == 0 {
-            return BootTime(u64::MAX);
+    /// Requests that were not answered before `answered` count as open.
+    fn gate(&mut self, since: BootTime, answered: BootTime) -> BootTime {
+        if self.open == 0 && answered == BootTime(u64::MAX) {
+            return answered;
         }
-        self.settle_first();
+        self.settle_first(answered);
         let rest = self.requests.range(self.settled.min(self.requests.len())..);
-        let mut open = rest.filter(|request| request.end.is_none() && request.start >= since);
+        let is_open = |request: &&Candidate| request.end.is_none_or(|end| end > answered);
+        let mut open = rest.filter(|request| is_open(request) && request.start >= since);
         open.next().map_or(BootTime(u64::MAX), |request| request.start)
     }
 
-    /// Passes over the first requests that are answered.
-    fn settle_first(&mut self) {
-        while self.requests.get(self.settled).is_some_and(|request| request.end.is_some()) {
+    /// Passes over the first requests that were answered before `answered`.
+    fn settle_first(&mut self, answered: BootTime) {
+        let is_over = |request: &Candidate| request.end.is_some_and(|end| end <= answered);
+        while self.requests.get(self.settled).is_some_and(is_over) {
             self.settled += 1;
         }
     }
@@ -271,11 +324,15 @@ impl Process {
         call.background = self.background.share();
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
         let is_final = !is_open || self.strong.is_certain(&call);
-        let is_told = rules.is_auto && call.start < self.has_units && candidates.len() > 1;
+        // Where requests share connections they are served in any order, and a guess has nothing to go by.
+        let is_told = call.start < self.has_units || self.is_shared;
+        let is_told = is_told && rules.is_auto && candidates.len() > 1;
         let guess = self.strong.choose(&call, &candidates, rules.is_auto);
         let guess = guess.filter(|guess| !is_told || guess.method != Method::Inferred);
         let parent = guess.and_then(|guess| candidates.get(guess.candidate).copied());
         let (Some(guess), Some(parent)) = (guess, parent) else {
+            let candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+            self.guess(call.span, waiting.wall, candidates, now);
             self.roots.push(call.span);
             return;
         };
@@ -303,8 +360,17 @@ impl Process {
             } else {
                 self.shed += 1;
             }
+        } else if inferred::is_guess(&link) {
+            self.guess(link.child, link.child_start, link.candidates, now);
         }
         out.push(link);
+    }
+
+    /// Nothing was observed of a call until now.
+    fn guess(&mut self, call: SpanId, start: WallTime, candidates: u32, now: BootTime) {
+        if self.guessed.len() < HELD_MAX {
+            self.guessed.insert(call, (start, candidates, now));
+        }
     }
 
     /// Answers for calls of which nothing was observed, once in a while. To be called now and then.
@@ -360,6 +426,9 @@ impl Process {
                 keep
             }
         });
+        if !self.guessed.is_empty() {
+            self.guessed.retain(|_, (.., time)| now.since(*time) < GUESS_MEMORY);
+        }
         let oldest = now.minus(expiry);
         if self.evidence.len() > HELD_MAX / 2 || !self.has_news {
             self.evidence.retain(|_, evidence| evidence.time >= oldest);

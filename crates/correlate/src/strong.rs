@@ -123,13 +123,17 @@ fn observed(call: &Call, candidates: &[&Candidate]) -> Option<Guess> {
     let evidence = call.evidence?;
     let parent = evidence.parent?;
     let candidate = candidates.iter().position(|candidate| candidate.span == parent)?;
-    let method = match evidence.kind {
+    Some(Guess { candidate, method: method(evidence.kind), confidence: evidence.confidence })
+}
+
+/// How a link says what was observed.
+pub(crate) fn method(kind: EvidenceKind) -> Method {
+    match kind {
         EvidenceKind::Pin | EvidenceKind::Thread => Method::Thread,
         EvidenceKind::Coroutine => Method::Coroutine,
         EvidenceKind::Wake => Method::Wake,
         EvidenceKind::Turn => Method::Order,
-    };
-    Some(Guess { candidate, method, confidence: evidence.confidence })
+    }
 }
 
 /// Index of the oldest candidate without a call to this callee. Where all have one, of those with the
