@@ -92,8 +92,13 @@ impl Contexts {
         }
     }
 
-    /// Forgets what is open for too long. To be called now and then; works once a second.
-    pub fn tick(&mut self, now: BootTime, _out: &mut Vec<Evidence>) {
+    /// Looks at shared connections, and forgets what is open for too long. To be called ten times a second.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<Evidence>) {
+        let before = out.len();
+        for (pid, process) in &mut self.processes {
+            process.tick(*pid, now, out);
+        }
+        self.evidence += (out.len() - before) as u64;
         if now >= self.next_look {
             self.next_look = now.plus(LOOK);
             for (pid, process) in &mut self.processes {
@@ -131,11 +136,15 @@ impl Contexts {
             EventBody::Host(host) => self.boot = host.boot,
             EventBody::HandOver(hand_over) => {
                 if let Some(process) = self.processes.get_mut(&hand_over.pid) {
+                    process.streams.handed(event.time, hand_over);
                     process.flow.handed(event.time, hand_over);
                 }
             }
             EventBody::Lost { cause, .. } if *cause != LossCause::CopyFailed => {
-                self.processes.values_mut().for_each(|process| process.flow.lost(event.time));
+                for process in self.processes.values_mut() {
+                    process.flow.lost(event.time);
+                    process.streams.lost();
+                }
             }
             EventBody::Exit(pid) => {
                 self.processes.remove(pid);
@@ -145,8 +154,13 @@ impl Contexts {
             {
                 self.connecting.insert(open.connection, (open.clone(), event.time));
             }
-            EventBody::Call(call) if !self.connecting.is_empty() => {
-                self.connecting.remove(&call.connection);
+            EventBody::Call(call) => {
+                if !self.connecting.is_empty() {
+                    self.connecting.remove(&call.connection);
+                }
+                if let Some(process) = self.processes.get_mut(&call.pid) {
+                    process.streams.moved(event.time, call);
+                }
             }
             EventBody::Close(close) => {
                 if let Some(pid) = self.owners.remove(close.connection) {
@@ -216,6 +230,14 @@ impl Contexts {
             (_, Direction::Received) => process.returned(message),
             (_, Direction::Sent) => process.answered(pid, message, counts, out),
         }
+    }
+}
+
+#[cfg(test)]
+impl Contexts {
+    /// What is known of a process.
+    pub(crate) fn process(&mut self, pid: Pid) -> Option<&mut Process> {
+        self.processes.get_mut(&pid)
     }
 }
 

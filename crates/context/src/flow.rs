@@ -22,7 +22,7 @@ use deeptrace_model::{
     BootTime, ConnectionId, Duration, EvidenceKind, Follow, HandOver, HandOverKind, Pid, SpanId,
     Touch, UnitId, UnitKind,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::decide::Trust;
 use self::items::Items;
@@ -98,6 +98,8 @@ pub(crate) struct Flow {
     open: VecDeque<(BootTime, SpanId)>,
     /// Calls by start, decided ones until they are first.
     pending: VecDeque<(BootTime, SpanId)>,
+    /// Units that only carry bytes of shared connections: what goes through them says nothing.
+    carriers: FxHashSet<UnitId>,
     /// Until when a thread is taken for a loop.
     loops: FxHashMap<UnitId, BootTime>,
     /// Threads that were woken out of a poll, with one connection that they read from.
@@ -108,6 +110,8 @@ pub(crate) struct Flow {
     words: Words,
     items: Items,
     forward: FxHashMap<UnitId, (SpanId, Held)>,
+    /// Units that a runtime made for a request, if it is known for which, and when.
+    born: FxHashMap<UnitId, (Option<SpanId>, BootTime)>,
     trust: Trust,
     lost: Option<BootTime>,
     is_followed: bool,
@@ -194,16 +198,11 @@ impl Flow {
         // Contexts are given on by what may be missing, and their names are used again.
         self.forward.clear();
         self.items.clear();
+        self.born.clear();
     }
 
-    /// A request was answered from `first` until `last`: what is decided by it goes to `out`.
-    pub(crate) fn answered(
-        &mut self,
-        span: SpanId,
-        first: &Touch,
-        last: &Touch,
-        out: &mut Vec<Decided>,
-    ) {
+    /// A request was answered from `first` until `last`.
+    pub(crate) fn answered(&mut self, span: SpanId, first: &Touch, last: &Touch) {
         self.gone(span, Some(last.time));
         let Some(request) = self.requests.get(&span).copied() else { return };
         self.is_told |= first.unit.kind() != UnitKind::Thread;
@@ -221,7 +220,68 @@ impl Flow {
             self.pins.add(writer, (request.start, last.time), span);
         }
         self.push(step);
-        self.decide(last.time, out);
+    }
+
+    /// A request was read from a shared connection, and nobody knows by whom.
+    pub(crate) fn opened(&mut self, span: SpanId, start: BootTime) {
+        self.requests.insert(span, Request { start, end: None, reader: UnitId(0) });
+        self.open.push_back((start, span));
+    }
+
+    /// It was answered.
+    pub(crate) fn left(&mut self, span: SpanId, end: BootTime) {
+        self.gone(span, Some(end));
+    }
+
+    /// It is known that `unit` worked for it all that time.
+    pub(crate) fn owned(&mut self, span: SpanId, unit: UnitId, time: (BootTime, BootTime)) {
+        let Some(request) = self.requests.get_mut(&span) else { return };
+        request.reader = unit;
+        self.answers += u64::from(self.is_followed);
+        self.is_told = true;
+        self.pins.add(unit, time, span);
+        self.push(Step { time: time.0, thread: unit, unit, what: What::Read(span) });
+        self.push(Step { time: time.1, thread: unit, unit, what: What::Answered(span) });
+    }
+
+    /// A call went out on a shared connection, and nobody knows by whom.
+    pub(crate) fn pended(&mut self, span: SpanId, time: BootTime) {
+        let call = Call { start: time, end: None, forward: None, pinned: None };
+        self.calls.insert(span, call);
+        self.pending.push_back((time, span));
+    }
+
+    /// Its response was read.
+    pub(crate) fn ended(&mut self, span: SpanId, time: BootTime) {
+        if let Some(call) = self.calls.get_mut(&span) {
+            call.end = Some(time);
+        }
+    }
+
+    /// It is known that `unit` made it.
+    pub(crate) fn sent(&mut self, span: SpanId, unit: UnitId, time: BootTime) {
+        if self.calls.contains_key(&span) {
+            self.push(Step { time, thread: unit, unit, what: What::Called(span) });
+        }
+    }
+
+    /// It is known that `unit` waited for its response.
+    pub(crate) fn received(&mut self, span: SpanId, unit: UnitId, time: BootTime) {
+        if self.calls.contains_key(&span) {
+            self.push(Step { time, thread: unit, unit, what: What::Returned(span) });
+        }
+    }
+
+    /// Who carries bytes of shared connections.
+    pub(crate) fn set_carriers(&mut self, carriers: impl Iterator<Item = UnitId>) {
+        self.carriers.clear();
+        self.carriers.extend(carriers);
+    }
+
+    /// A call was explained by other rules, or not.
+    pub(crate) fn counted(&mut self, is_explained: bool) {
+        self.need.calls += 1;
+        self.need.unexplained += u64::from(!is_explained);
     }
 
     /// Forgets a request that nobody will answer.
@@ -235,6 +295,14 @@ impl Flow {
         self.is_followed = is_followed;
         self.is_told = false;
         self.answers = 0;
+    }
+
+    /// Hand-overs are told, if they were not before.
+    #[cfg(test)]
+    pub(crate) fn set_followed_once(&mut self) {
+        if !self.is_followed {
+            self.set_followed(true);
+        }
     }
 
     /// What is wanted of capture, looked at five times a second.
@@ -270,11 +338,16 @@ impl Flow {
         self.requests.retain(|_, request| request.end.unwrap_or(request.start) >= before);
         self.open.retain(|(_, span)| self.requests.get(span).is_some_and(|r| r.end.is_none()));
         self.pending.retain(|(_, span)| self.calls.contains_key(span));
+        let requests = &self.requests;
+        self.born.retain(|_, (request, since)| {
+            request.map_or(*since >= before, |request| requests.contains_key(&request))
+        });
         self.loops.retain(|_, until| *until >= before);
         self.pins.expire(before);
         if self.log.is_empty() {
             self.forward.clear();
             self.items.clear();
+            self.born.clear();
             self.pollers.clear();
         }
     }
@@ -337,9 +410,15 @@ impl Flow {
         self.passed = self.passed.saturating_sub(1);
     }
 
-    /// Decides the calls for which nothing more can be learned.
-    fn decide(&mut self, now: BootTime, out: &mut Vec<Decided>) {
-        let gate = self.gate(now);
+    /// Decides the calls for which nothing more can be learned, of those made before `until`.
+    pub(crate) fn decide(
+        &mut self,
+        now: BootTime,
+        until: Option<BootTime>,
+        out: &mut Vec<Decided>,
+    ) {
+        let until = until.unwrap_or(BootTime(u64::MAX));
+        let gate = self.gate(now, until).min(until);
         while let Some((_, span)) = self.pending.front()
             && !self.calls.contains_key(span)
         {
@@ -366,10 +445,12 @@ impl Flow {
         self.trim(gate);
     }
 
-    /// When the first request began that is open, and not for so long that nobody waits for it.
-    fn gate(&mut self, now: BootTime) -> BootTime {
+    /// When the first request began that is open at `until`, and not for so long that nobody waits for it.
+    fn gate(&mut self, now: BootTime, until: BootTime) -> BootTime {
         let requests = &self.requests;
-        let is_open = |span: &SpanId| requests.get(span).is_some_and(|r| r.end.is_none());
+        let is_open = |span: &SpanId| {
+            requests.get(span).is_some_and(|request| request.end.is_none_or(|end| end > until))
+        };
         while self.open.front().is_some_and(|(_, span)| !is_open(span)) {
             self.open.pop_front();
         }

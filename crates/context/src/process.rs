@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::flow::{Decided, Flow};
 use crate::regime::Regime;
+use crate::streams::{self, Streams};
 use crate::turns::Turns;
 use crate::unit::{Made, Unit};
 use crate::{pin, thread};
@@ -32,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) until: Option<BootTime>,
     /// Its reader had a request of another stream at the same time.
     pub(crate) shared: bool,
+    /// It is one of many of its connection, and followed as a stream.
+    is_stream: bool,
 }
 
 /// A call that waits for its response.
@@ -40,6 +43,8 @@ struct Sent {
     span: SpanId,
     unit: UnitId,
     time: BootTime,
+    /// It is one of many of its connection, and followed as a stream.
+    is_stream: bool,
 }
 
 /// What was dropped or not told.
@@ -63,6 +68,7 @@ pub(crate) struct Process {
     found: Vec<Made>,
     pub(crate) flow: Flow,
     turns: Turns,
+    pub(crate) streams: Streams,
     decided: Vec<Decided>,
 }
 
@@ -72,6 +78,14 @@ impl Process {
         let (reader, stream, now) = (message.last.unit, message.stream, message.last.time);
         if self.open >= REQUESTS_MAX || !self.has_room(reader) {
             counts.shed += 1;
+            return;
+        }
+        let start = message.first.time;
+        self.open += 1;
+        if self.streams.read(span, message, &mut self.flow) {
+            let (until, shared, is_stream) = (None, true, true);
+            let request = Request { span, stream, reader, start, until, shared, is_stream };
+            self.requests.entry(stream).or_default().push_back(request);
             return;
         }
         let unit = self.units.entry(reader).or_default();
@@ -92,12 +106,11 @@ impl Process {
         }
         unit.is_mixed |= shared;
         unit.reading.push_back((stream, span));
-        let start = message.first.time;
         self.flow.read(span, start, stream.connection, &message.last);
         self.turns.read(UnitId::of(message.last.tid), now, span);
-        let request = Request { span, stream, reader, start, until: None, shared };
+        let (until, is_stream) = (None, false);
+        let request = Request { span, stream, reader, start, until, shared, is_stream };
         self.requests.entry(stream).or_default().push_back(request);
-        self.open += 1;
     }
 
     /// A call was sent; the first one on a new connection was wanted before that was made, and nobody saw
@@ -114,13 +127,19 @@ impl Process {
             counts.shed += 1;
             return;
         }
+        self.sent += 1;
+        if self.streams.called(span, message, &mut self.flow) {
+            let sent = Sent { span, unit, time, is_stream: true };
+            self.calls.entry(message.stream).or_default().push_back(sent);
+            return;
+        }
         self.made(span, unit, time, counts);
         self.flow.called(span, &message.first);
         if message.first.unit.kind() == UnitKind::Thread && !is_first {
             self.turns.called(unit, time, span);
         }
-        self.calls.entry(message.stream).or_default().push_back(Sent { span, unit, time });
-        self.sent += 1;
+        let sent = Sent { span, unit, time, is_stream: false };
+        self.calls.entry(message.stream).or_default().push_back(sent);
     }
 
     /// A call was made whose response will not be seen: a connect that failed.
@@ -137,6 +156,10 @@ impl Process {
         self.sent -= 1;
         if waiting.is_empty() && message.stream.stream != 0 {
             self.calls.remove(&message.stream);
+        }
+        self.streams.returned(sent.span, message, &mut self.flow);
+        if sent.is_stream {
+            return;
         }
         let here = sent.unit == message.last.unit;
         self.regime.returned(here);
@@ -159,12 +182,37 @@ impl Process {
             counts.orphans += 1;
             return;
         };
+        if self.streams.answered(request.span, message, &mut self.flow) {
+            return;
+        }
+        if request.is_stream {
+            self.flow.left(request.span, message.last.time);
+            return;
+        }
         let before = out.len();
         self.threads(pid, &request, message, counts, out);
         self.turns(pid, &request, message, out);
         out[before..].iter().for_each(|evidence| self.flow.explained(evidence.child));
-        self.flow.answered(request.span, &message.first, &message.last, &mut self.decided);
-        let time = message.last.time;
+        self.flow.answered(request.span, &message.first, &message.last);
+        if !self.streams.is_used() {
+            self.flow.decide(message.last.time, None, &mut self.decided);
+        }
+        self.tell(pid, message.last.time, out);
+    }
+
+    /// Looks at shared connections, ten times a second.
+    pub(crate) fn tick(&mut self, pid: Pid, now: BootTime, out: &mut Vec<Evidence>) {
+        if !self.streams.is_used() {
+            return;
+        }
+        let is_idle = self.open == 0 && self.sent == 0;
+        self.streams.settle(now, is_idle, &mut self.flow, &mut self.decided);
+        let until = now.minus(streams::LATER);
+        self.flow.decide(now, Some(until), &mut self.decided);
+        self.tell(pid, now, out);
+    }
+
+    fn tell(&mut self, pid: Pid, time: BootTime, out: &mut Vec<Evidence>) {
         out.extend(self.decided.drain(..).map(|decided| {
             let Decided { call, parent, kind, confidence } = decided;
             Evidence { pid, child: call, parent: Some(parent), kind, confidence, time }
@@ -334,6 +382,7 @@ impl Process {
             self.unread(&request);
             self.flow.abandoned(request.span);
             self.turns.abandoned(request.span);
+            self.streams.abandoned(request.span);
         }
         self.sent -= self.calls.remove(&stream).map_or(0, |calls| calls.len());
     }
@@ -354,10 +403,13 @@ impl Process {
             self.unread(request);
             self.flow.abandoned(request.span);
             self.turns.abandoned(request.span);
+            self.streams.abandoned(request.span);
         }
         self.flow.expire(before);
         self.turns.expire(before);
+        self.streams.expire(before);
         counts.shed += std::mem::take(&mut self.flow.shed);
+        counts.shed += std::mem::take(&mut self.streams.shed);
         let sent = &mut self.sent;
         self.calls.retain(|_, waiting| {
             while waiting.front().is_some_and(|call| call.time < before) {

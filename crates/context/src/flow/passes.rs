@@ -1,10 +1,13 @@
 //! Passes: contexts forward along hand-overs, results backward.
 
-use deeptrace_model::{BootTime, HandOverKind, SpanId, UnitId, UnitKind};
+use deeptrace_model::{BootTime, Duration, HandOverKind, SpanId, UnitId, UnitKind};
 use rustc_hash::FxHashMap;
 
 use super::words::Shape;
 use super::{Flow, Step, What};
+
+/// Who was made for a request that nobody knows is left alone for so long.
+const STRANGER_MEMORY: Duration = Duration::from_secs(10);
 
 /// How surely a unit holds a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +80,7 @@ impl Flow {
         }
         if self.forward.len() > super::STEPS_MAX {
             self.forward.clear();
+            self.born.clear();
         }
     }
 
@@ -133,6 +137,9 @@ impl Flow {
         kind: HandOverKind,
         word: u64,
     ) {
+        if kind == HandOverKind::Birth && self.is_stranger(unit, step.time) {
+            self.bear(to, None, step.time);
+        }
         let Some((from, to)) = self.edge(unit, to, kind, word) else { return };
         let held = self.current(from, step.time);
         if let Some(pinned) = self.pins.at(to, step.time) {
@@ -140,18 +147,51 @@ impl Flow {
             if held.is_some_and(|held| held.0 == pinned) && self.pins.at(from, step.time).is_none()
             {
                 self.forward.remove(&from);
+                self.born.remove(&from);
             }
             return;
+        }
+        // Who was born for a request keeps it until that ends, or its result went home.
+        if let Some((request, since)) = self.born.get(&to) {
+            let keeps = match request {
+                Some(request) => self.is_open_at(*request, step.time),
+                None => step.time.since(*since) < STRANGER_MEMORY,
+            };
+            if keeps {
+                return;
+            }
+            self.born.remove(&to);
         }
         if self.is_loop(to) {
             return;
         }
         let is_runtime = !matches!(kind, HandOverKind::Futex | HandOverKind::Wake);
-        let Some((request, before)) = held else { return };
+        let Some((request, before)) = held else {
+            if self.is_stranger(from, step.time) {
+                self.forward.remove(&to);
+            }
+            return;
+        };
         let surely = self.pins.at(from, step.time).is_some() || before >= Held::Runtime;
         let strength = if is_runtime && surely { Held::Runtime } else { Held::Weak };
+        if kind == HandOverKind::Birth {
+            self.bear(to, Some(request), step.time);
+        }
         if strength > Held::Weak || self.is_open_at(request, step.time) {
             self.forward.insert(to, (request, strength));
+        }
+    }
+
+    /// Whether a unit works for a request of which it is not known which one: it was made by who carries
+    /// bytes, or by another stranger.
+    fn is_stranger(&self, unit: UnitId, time: BootTime) -> bool {
+        let is_born = || matches!(self.born.get(&unit), Some((None, _)));
+        self.carriers.contains(&unit) || (is_born() && self.pins.at(unit, time).is_none())
+    }
+
+    fn bear(&mut self, unit: UnitId, request: Option<SpanId>, time: BootTime) {
+        if self.born.len() < super::STEPS_MAX {
+            self.born.insert(unit, (request, time));
         }
     }
 
@@ -174,7 +214,7 @@ impl Flow {
         word: u64,
     ) -> Option<(UnitId, UnitId)> {
         let (from, to) = if kind == HandOverKind::Taken { (to, unit) } else { (unit, to) };
-        if from == to {
+        if from == to || self.carriers.contains(&from) || self.carriers.contains(&to) {
             return None;
         }
         if kind == HandOverKind::Futex {
@@ -257,7 +297,8 @@ impl Flow {
     ) {
         let request = self.pins.at(to, time);
         // Somebody who has read a request that is not answered yet: nobody knows what for.
-        let is_unknown = request.is_none() && busy.get(&to).is_some_and(|since| time >= *since);
+        let is_busy = || busy.get(&to).is_some_and(|since| time >= *since);
+        let is_unknown = request.is_none() && (is_busy() || self.is_stranger(to, time));
         if request.is_some() || is_unknown {
             held.insert(from, tokens.len());
             tokens.push(Token { request, responses: 0, calls: 0 });

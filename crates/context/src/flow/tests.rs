@@ -85,7 +85,8 @@ fn step(
         "-" => flow.returned(call(number()), ConnectionId(500 + number()), &touch),
         _ => {
             let mut out = Vec::new();
-            flow.answered(request(number()), &touch, &touch, &mut out);
+            flow.answered(request(number()), &touch, &touch);
+            flow.decide(BootTime(time), None, &mut out);
             for Decided { call, parent, kind, .. } in out {
                 *told += &format!("{}:{}({kind:?}) ", names[&call], names[&parent]);
             }
