@@ -27,13 +27,14 @@ pub use store::jaeger;
 use table::Table;
 
 /// Which bench, and how long.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Options {
     /// Its name; without it they are listed
     name: Option<String>,
-    /// Rounds of which `overhead` takes the median
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
-    rounds: u32,
+    /// Rounds of which `overhead` takes the median (else 3), and over which `arena` looks whether its
+    /// floors hold with a certainty of 95 % (else 1)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..100))]
+    rounds: Option<u32>,
     /// Seconds of one measurement under load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
     seconds: u32,
@@ -41,12 +42,15 @@ pub struct Options {
     /// `arena` that begin so
     #[arg(long, value_name = "SUBJECT")]
     only: Option<String>,
-    /// Fail when an aim is missed
-    #[arg(long)]
+    /// Fail when an aim is missed, or a floor of `arena` does not hold
+    #[arg(long, visible_alias = "check")]
     strict: bool,
     /// A deeptrace to measure, instead of building this one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Record the fronts of `arena` into this folder, instead of measuring them
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// A folder of labelled span sets, beside the simulated ones of `accuracy`; without it a folder
     /// `corr` beside the repository is looked for
     #[arg(long, value_name = "DIR")]
@@ -68,12 +72,14 @@ struct Bench {
     binary: PathBuf,
     /// Files of this run; what an earlier run left is removed.
     folder: PathBuf,
-    /// Rounds of which the median is taken.
-    rounds: u32,
+    /// Rounds, where they were asked for.
+    rounds: Option<u32>,
     /// Seconds of one measurement.
     seconds: u32,
     /// The only subject to measure.
     only: Option<String>,
+    /// A folder to record into, instead of measuring.
+    record: Option<PathBuf>,
     /// A folder of labelled sets.
     sets: Option<PathBuf>,
     /// Spans to write.
@@ -82,6 +88,13 @@ struct Bench {
     jaeger_spans: u64,
     /// Jaeger's program.
     jaeger: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Rounds of which the median is taken.
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(3)
+    }
 }
 
 /// A bench: name, what it answers, what it needs, and how.
@@ -170,9 +183,9 @@ pub fn bench(options: &Options) -> Result<()> {
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir_all(&folder)?;
     let Options { rounds, seconds, spans, jaeger_spans, .. } = *options;
-    let Options { only, sets, jaeger, .. } = options;
-    let (only, sets, jaeger) = (only.clone(), sets.clone(), jaeger.clone());
-    let bench = Bench { binary, folder, rounds, seconds, only, sets, spans, jaeger_spans, jaeger };
+    let Options { only, record, sets, jaeger, .. } = options.clone();
+    let bench =
+        Bench { binary, folder, rounds, seconds, only, record, sets, spans, jaeger_spans, jaeger };
     let mut table = Table::default();
     let before = usage::others();
     let measured = measure(&bench, &mut table);

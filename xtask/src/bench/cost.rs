@@ -29,7 +29,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     command.args(["run", "--quiet", "--release", "--package", "deeptrace-capture"]);
     command.args(["--features", "live", "--example", "event_cost", "--"]);
     // Its rounds take seconds, and the best of them counts: more of them find a quiet moment.
-    command.arg((bench.rounds * 3).to_string()).current_dir(root());
+    command.arg((bench.rounds() * 3).to_string()).current_dir(root());
     let out = command.output().context("failed to start the example event_cost")?;
     if !out.status.success() {
         bail!("event_cost: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());

@@ -15,7 +15,8 @@ use crate::child::Kept;
 
 const PORT: &str = "18590";
 const AGENT_PORT: &str = "18591";
-const READY: Duration = Duration::from_secs(60);
+/// Patience for its start, which looks into every program of the host.
+const READY: Duration = Duration::from_secs(90);
 /// Patience for what is still on its way after a load.
 const SETTLED: Duration = Duration::from_secs(60);
 

@@ -106,7 +106,7 @@ fn pinned(bench: &Bench, subject: &Subject, table: &mut Table) -> Result<()> {
     let kept = (subject.start)(&bench.folder, PINNED.server)?;
     let requests = subject.load.calibrate(PINNED.rest, bench.seconds)?;
     let mut rounds: Vec<Vec<Measured>> = Vec::new();
-    for round in 0..bench.rounds {
+    for round in 0..bench.rounds() {
         let mut modes = Vec::new();
         for mode in MODES {
             let measured = under(bench, subject, mode, PINNED, requests)?;

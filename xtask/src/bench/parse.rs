@@ -32,7 +32,7 @@ impl Played {
 
 /// Fills `table`.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let rounds: Result<Vec<Vec<Played>>> = (0..bench.rounds).map(|_| play(bench)).collect();
+    let rounds: Result<Vec<Vec<Played>>> = (0..bench.rounds()).map(|_| play(bench)).collect();
     let rounds = rounds?;
     let mut nobodys = None;
     for (index, first) in rounds[0].iter().enumerate() {

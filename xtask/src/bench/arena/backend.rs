@@ -24,14 +24,14 @@ impl Backend {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         std::thread::spawn(move || {
-            let seed = Arc::new(AtomicU64::new(1));
+            let delays = Delays::default();
             for stream in listener.incoming().map_while(Result::ok) {
                 if stopping.load(Ordering::Relaxed) {
                     break;
                 }
-                let seed = Arc::clone(&seed);
+                let delays = delays.clone();
                 // A connection that breaks is its client's affair.
-                std::thread::spawn(move || serve(&stream, &seed).ok());
+                std::thread::spawn(move || serve(&stream, &delays).ok());
             }
         });
         Ok(Self { port, stop })
@@ -44,7 +44,7 @@ impl Backend {
     }
 }
 
-fn serve(stream: &TcpStream, seed: &AtomicU64) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, delays: &Delays) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -54,16 +54,23 @@ fn serve(stream: &TcpStream, seed: &AtomicU64) -> std::io::Result<()> {
             return Ok(());
         }
         if line == "\r\n" {
-            std::thread::sleep(delay(seed));
+            std::thread::sleep(delays.next());
             (&mut &*stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")?;
         }
     }
 }
 
-/// The next delay: a number without pattern from a counter (SplitMix64's first step).
-fn delay(seed: &AtomicU64) -> Duration {
-    let number = seed.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
-    let (least, most) = DELAY_US;
-    Duration::from_micros(least + number % (most - least))
+/// How long answers take.
+#[derive(Clone, Default)]
+pub struct Delays(Arc<AtomicU64>);
+
+impl Delays {
+    /// The next delay: a number without pattern from a counter (SplitMix64's first step).
+    pub fn next(&self) -> Duration {
+        let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
+        let (least, most) = DELAY_US;
+        Duration::from_micros(least + number % (most - least))
+    }
 }

