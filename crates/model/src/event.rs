@@ -244,7 +244,8 @@ pub struct Close {
     pub errno: u16,
 }
 
-/// By what work or its result went from one unit to another.
+/// By what work or its result went from one unit to another. Recordings number these in this order: new ones
+/// come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HandOverKind {
     /// A wake-up of a thread that slept in futex(2).
@@ -256,8 +257,6 @@ pub enum HandOverKind {
     Copy,
     /// A runtime made a waiting task ready.
     Ready,
-    /// A runtime made a waiting task ready, and nobody knows what that waited for: it may have been a lock.
-    Wake,
     /// A task was made ready, and the data goes the other way: that task had waited to be rid of it.
     Taken,
     /// A runtime made a new task.
@@ -267,6 +266,8 @@ pub enum HandOverKind {
     /// An item was got out of a queue by a thread, which works for the same from now on; an item that is
     /// not known, for nobody.
     Got,
+    /// A runtime made a waiting task ready, and nobody knows what that waited for: it may have been a lock.
+    Wake,
 }
 
 /// Work, or its result, went from one unit to another of the same process.
