@@ -62,7 +62,9 @@ impl<'a> States<'a> {
         let [Some(runtime)] = image.symbols(["_PyRuntime"])? else {
             return Err(format!("{} has no symbols", image.name()));
         };
-        let key = target.word(runtime.address + key_at).map_err(|error| error.to_string())?;
+        let key = target
+            .word(runtime.address.wrapping_add(*key_at))
+            .map_err(|error| error.to_string())?;
         let key = key & u64::from(u32::MAX);
         if key >= KEYS {
             return Err(format!("the key of CPython's thread state is not where 3.{minor} has it"));

@@ -70,7 +70,7 @@ fn read(target: &Target, image: &Image<'_>, symbols: [&Symbol; 4]) -> Result<Run
         hit_us: HIT_US,
         migrates: true,
         reasons: (0..REASONS_MAX)
-            .map_while(|number| text(target, reasons.address + 16 * number).ok())
+            .map_while(|number| text(target, reasons.address.wrapping_add(16 * number)).ok())
             .map(|name| meaning(&name))
             .collect(),
     })
@@ -79,7 +79,7 @@ fn read(target: &Target, image: &Image<'_>, symbols: [&Symbol; 4]) -> Result<Run
 /// A Go string at `address`: pointer and length.
 fn text(target: &Target, address: u64) -> Result<String, String> {
     let word = |at| target.word(at).map_err(|error| error.to_string());
-    target.text(word(address)?, word(address + 8)?).map_err(|error| error.to_string())
+    target.text(word(address)?, word(address.wrapping_add(8))?).map_err(|error| error.to_string())
 }
 
 /// What it means that a goroutine is made ready that waited for this.

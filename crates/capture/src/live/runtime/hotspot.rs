@@ -16,7 +16,7 @@ pub(super) const ROW: Row = Row { find, migrates: false };
 /// `dt_runtime` of `bpf/event.h`.
 const DT_HOTSPOT: u32 = 3;
 /// Entries of the table; JDK 25 has 585.
-const ENTRIES_MAX: u64 = 4096;
+const ENTRIES_MAX: usize = 4096;
 /// Threads that are looked at for the key.
 const THREADS_MAX: u64 = 16;
 /// The first versions that have virtual threads, and whose owners have ids.
@@ -68,16 +68,16 @@ fn read(target: &Target, table: &Table, major: u64) -> Result<Runtime, String> {
 /// Where each thread keeps the library's, from its thread pointer: the key under which one does that the
 /// library lists.
 fn slot(target: &Target, table: &Table, runtime: &Runtime) -> Option<i64> {
-    let word = |address: u64| target.word(address).ok();
+    let word = |base: u64, offset: u64| target.word(base.wrapping_add(offset)).ok();
     let list = table.known(target, "ThreadsSMRSupport", "_java_thread_list")?;
-    let len = word(list + table.entry("ThreadsList", "_length")?.offset)? & u64::from(u32::MAX);
+    let len = word(list, table.entry("ThreadsList", "_length")?.offset)? & u64::from(u32::MAX);
     let [os, pthread, ..] = runtime.at;
-    let threads = word(list + table.entry("ThreadsList", "_threads")?.offset)?;
+    let threads = word(list, table.entry("ThreadsList", "_threads")?.offset)?;
     (0..len.min(THREADS_MAX)).find_map(|number| {
-        let thread = word(threads + 8 * number)?;
-        let pointer = word(word(thread + os)? + pthread)?;
+        let thread = word(threads, 8 * number)?;
+        let pointer = word(word(thread, os)?, pthread)?;
         let mut keys = (0..KEYS).map(key_place);
-        keys.find(|place| word(pointer.wrapping_add(*place as u64)) == Some(thread))
+        keys.find(|place| word(pointer, *place as u64) == Some(thread))
     })
 }
 
@@ -114,15 +114,18 @@ impl Table {
     /// The table that lies as the library's own words say, in the order of [`of`](Self::of).
     fn read(target: &Target, words: [u64; 6]) -> io::Result<Self> {
         let [first, stride, type_at, field_at, offset_at, address_at] = words;
-        let word = |address: u64| target.word(address);
-        let text = |at: u64| word(at).ok().and_then(|address| target.terminated(address).ok());
+        let word = |base: u64, offset: u64| target.word(base.wrapping_add(offset));
+        let text = |base: u64, offset: u64| {
+            word(base, offset).ok().and_then(|address| target.terminated(address).ok())
+        };
         let mut entries = Vec::new();
-        for entry in (0..ENTRIES_MAX).map(|number| first + stride * number) {
-            if word(entry + type_at)? == 0 {
+        let places = std::iter::successors(Some(first), |entry| Some(entry.wrapping_add(stride)));
+        for entry in places.take(ENTRIES_MAX) {
+            if word(entry, type_at)? == 0 {
                 break;
             }
-            if let (Some(of), Some(field)) = (text(entry + type_at), text(entry + field_at)) {
-                let (offset, address) = (word(entry + offset_at)?, word(entry + address_at)?);
+            if let (Some(of), Some(field)) = (text(entry, type_at), text(entry, field_at)) {
+                let (offset, address) = (word(entry, offset_at)?, word(entry, address_at)?);
                 entries.push(Entry { of, field, offset, address });
             }
         }

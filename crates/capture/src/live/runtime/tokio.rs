@@ -74,11 +74,11 @@ fn instructions(code: &[u8]) -> impl Iterator<Item = Instruction> {
 /// The place of what a function exchanges, from the thread pointer: it is loaded and then stored, within the
 /// variable that lies at `context` and has so many bytes.
 fn exchanged(code: &[u8], context: i64, size: u64) -> Option<i64> {
-    let end = context + size as i64;
+    let end = context.saturating_add_unsigned(size);
     // From the beginning of the variable, or of all of them.
     let place = |instruction: &Instruction| {
         let displacement = instruction.memory_displacement64() as i64;
-        let at = if displacement < 0 { displacement } else { context + displacement };
+        let at = if displacement < 0 { displacement } else { context.wrapping_add(displacement) };
         let base = instruction.memory_base();
         let is_other = base == Register::RSP || base == Register::RIP;
         // What has no base begins at the thread pointer, and the variables lie below.
