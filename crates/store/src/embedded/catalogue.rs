@@ -164,7 +164,8 @@ pub(super) struct Catalogue {
 impl Catalogue {
     /// Brings it up to the transaction that `connection` is in.
     pub(super) fn refresh(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        let mut query = connection.prepare_cached("PRAGMA data_version")?;
+        let version = query.query_row([], |row| row.get(0))?;
         if self.version == Some(version) {
             return Ok(());
         }

@@ -99,6 +99,12 @@ impl Column {
                 Self::Near(head.to_vec())
             });
         }
+        if layout == Layout::Fixed {
+            let (words, rest) = bytes.split_at_checked(count.checked_mul(8)?)?;
+            *bytes = rest;
+            let words = words.as_chunks::<8>().0.iter();
+            return Some(Self::Numbers(words.map(|word| u64::from_le_bytes(*word)).collect()));
+        }
         let mut numbers = Vec::with_capacity(count);
         read(layout, count, bytes, |_, number| numbers.push(number))?;
         let is_short = numbers.iter().all(|number| *number <= u64::from(u32::MAX));

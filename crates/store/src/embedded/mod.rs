@@ -215,6 +215,18 @@ impl Store for Embedded {
         self.read(|reader, counters| reader.links(lookups, limit, counters))
     }
 
+    fn look_up(
+        &self,
+        spans: &[SpanLookup],
+        links: &[LinkLookup],
+        limit: usize,
+    ) -> Result<(Vec<Arc<Span>>, Vec<Link>), StoreError> {
+        self.read(|reader, counters| {
+            let spans = reader.spans(spans, limit, counters)?;
+            Ok((spans, reader.links(links, limit, counters)?))
+        })
+    }
+
     fn scan(
         &self,
         filter: &Filter,

@@ -72,10 +72,10 @@ impl Reader {
         &mut self,
         ask: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        self.connection.execute_batch("BEGIN")?;
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
         let answer = self.catalogue.refresh(&self.connection).and_then(|()| ask(self));
-        let ended = self.connection.execute_batch("COMMIT");
-        answer.and_then(|answer| ended.map(|()| answer))
+        let ended = self.connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([]));
+        answer.and_then(|answer| ended.map(|_| answer))
     }
 
     pub(super) fn spans(
