@@ -52,7 +52,8 @@ pub fn answer(live: &mut Live, ask: &Ask) -> Result<Answer, ControlError> {
 fn allowed(config: &Config) -> live::Allowed {
     let is_off = |name: &str| config.evidence.is_off(name);
     let off = live::EVIDENCE.iter().filter(|(_, name)| is_off(name)).map(|(kind, _)| *kind);
-    live::Allowed { off: off.collect(), budget_us_per_s: config.evidence.budget_us_per_s }
+    let budget_us_per_s = config.evidence.budget_us_per_s;
+    live::Allowed { off: off.collect(), budget_us_per_s, ..live::Allowed::default() }
 }
 
 fn names(config: &Config) -> Result<Names, SourceError> {

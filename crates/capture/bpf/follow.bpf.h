@@ -54,6 +54,12 @@ static __always_inline __u64 user_word(__u64 at)
 	return word;
 }
 
+/* Whether it may be an id that counts up from 1, and not an address on a heap. */
+static __always_inline bool is_counted(__u64 id)
+{
+	return id && !(id >> 36);
+}
+
 /* The context that CPython runs in on this thread. The thread state is found through the slot of pthreads,
  * because the interpreter lets go of it around system calls; it names its thread, and a context its type:
  * wrong offsets find neither. */
@@ -122,8 +128,8 @@ static __always_inline __u64 go_unit(struct dt_follow *f, __u64 fs)
 	if (!current)
 		return 0;
 	id = user_word(current + f->at[DT_GO_G_ID]);
-	/* Ids count up from 1, and the m of a goroutine is the one that runs it. */
-	if (!id || id >> 48 || user_word(current + f->at[DT_GO_G_M]) != m) {
+	/* The m of a goroutine is the one that runs it. */
+	if (!is_counted(id) || user_word(current + f->at[DT_GO_G_M]) != m) {
 		f->misses++;
 		return 0;
 	}
@@ -149,7 +155,7 @@ static __always_inline __u64 hotspot_unit(struct dt_follow *f, __u64 fs)
 	if (!carrier || !current || user_word(carrier) == user_word(current))
 		return 0;
 	id = user_word(thread + f->at[DT_VM_THREAD_OWNER]);
-	if (id && !(id >> 48))
+	if (is_counted(id))
 		return DT_UNIT_TASK | id;
 miss:
 	f->misses++;
@@ -159,7 +165,7 @@ miss:
 /* An id of a task of tokio: they count up from 1. */
 static __always_inline bool is_tokio_id(struct dt_follow *f, __u64 id)
 {
-	return id && !(id >> 48) && id < user_word(f->at[DT_TOKIO_NEXT]);
+	return is_counted(id) && id < user_word(f->at[DT_TOKIO_NEXT]);
 }
 
 /* The task of tokio on this thread; around tasks there is none. */
@@ -365,7 +371,7 @@ static __always_inline int go_hand_over(struct pt_regs *regs, __u32 kind, bool w
 	f->hits++;
 	from = unit_of(f);
 	to = user_word(regs->ax + f->at[DT_GO_G_ID]);
-	if (!from || !to || to >> 48)
+	if (!from || !is_counted(to))
 		return 0;
 	hand_over(kind, from, DT_UNIT_TASK | to, waited ? user_word(regs->ax + f->at[DT_GO_G_REASON]) & 0xff : 0);
 	return 0;

@@ -48,11 +48,14 @@ pub struct Allowed {
     pub off: Vec<Evidence>,
     /// What the probes in one process may cost: microseconds of CPU a second.
     pub budget_us_per_s: u64,
+    /// Makes what is known of runtimes wrong, to see that it costs answers only: a place (0 is the slot, then
+    /// `dt_follow.at`), and by how many bytes.
+    pub off_by: Option<(usize, i64)>,
 }
 
 impl Default for Allowed {
     fn default() -> Self {
-        Self { off: Vec::new(), budget_us_per_s: 50_000 }
+        Self { off: Vec::new(), budget_us_per_s: 50_000, off_by: None }
     }
 }
 

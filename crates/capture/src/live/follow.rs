@@ -104,7 +104,7 @@ impl Follower {
         let mut told = Following::default();
         let (runtime, migrates) = match runtime::find(pid) {
             Ok(found) => {
-                let runtime = found.unwrap_or_default();
+                let runtime = found.unwrap_or_default().off_by(self.allowed.off_by);
                 let migrates = runtime.migrates;
                 (runtime, migrates)
             }

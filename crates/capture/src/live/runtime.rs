@@ -76,6 +76,21 @@ pub(super) struct Runtime {
     pub(super) reasons: Vec<Option<HandOverKind>>,
 }
 
+impl Runtime {
+    /// With a place that is wrong by so many bytes.
+    pub(super) fn off_by(mut self, wrong: Option<(usize, i64)>) -> Self {
+        match wrong {
+            Some((0, by)) => self.slot += by,
+            Some((place, by)) if place <= PLACES => {
+                let at = &mut self.at[place - 1];
+                *at = at.wrapping_add_signed(by);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 /// Finds out what runs in a process. `Ok(None)`: nothing that is known; the error says why it cannot
 /// be read.
 pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, Unread> {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod driver;
+mod runtimes;
 mod session;
 mod uring;
 mod watching;

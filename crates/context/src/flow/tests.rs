@@ -202,3 +202,26 @@ fn nothing_grows_without_end() {
     let left = flow.log.len() + flow.requests.len() + flow.calls.len() + flow.open.len();
     assert_eq!(left + flow.pending.len() + flow.forward.len(), 0);
 }
+
+#[test]
+fn ids_of_tasks_that_are_read_wrong_cost_answers_only() {
+    let truth = ["c1:r1(Coroutine)", "c2:r2(Coroutine)"];
+    let script = "a/1<1 b/2<2 b/1+1 a/2+2 a/1-1 b/2-2 b/1>1 a/2>2";
+    assert_eq!(run(script), truth.join(" "));
+    // The same for all, and another one each time.
+    let mut count = 100;
+    let mut fresh = || {
+        count += 1;
+        count.to_string()
+    };
+    let same = script.replace("/1", "/9").replace("/2", "/9");
+    let other: Vec<String> = script
+        .split(' ')
+        .map(|word| word.replace("/1", &format!("/{}", fresh())))
+        .map(|word| word.replace("/2", "/8"))
+        .collect();
+    for wrong in [same, other.join(" ")] {
+        let told = run(&wrong);
+        assert!(told.split_whitespace().all(|link| truth.contains(&link)), "{wrong}: {told}");
+    }
+}
