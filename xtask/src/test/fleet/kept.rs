@@ -21,7 +21,7 @@ const TOLD: Duration = Duration::from_secs(25);
 const PORT: &str = "7898";
 /// Traces asked for one after the other by one command, and commands at once.
 const PAGE: usize = 50;
-const ASKERS: usize = 8;
+const ASKERS: usize = 2;
 /// How often a trace is asked for of which a part is late.
 const TRIES: usize = 3;
 /// What two agents do not see alike: when.
