@@ -328,7 +328,14 @@ impl Process {
         let is_told = call.start < self.has_units || self.is_shared;
         let is_told = is_told && rules.is_auto && candidates.len() > 1;
         let guess = self.strong.choose(&call, &candidates, rules.is_auto);
-        let guess = guess.filter(|guess| !is_told || guess.method != Method::Inferred);
+        let observed = call.evidence.and_then(|seen| seen.parent);
+        let guess = guess.filter(|guess| {
+            let is_order = guess.method == Method::Order && self.is_shared;
+            let is_guess = guess.method == Method::Inferred || is_order;
+            let is_observed =
+                candidates.get(guess.candidate).is_some_and(|it| Some(it.span) == observed);
+            !is_told || !is_guess || is_observed
+        });
         let parent = guess.and_then(|guess| candidates.get(guess.candidate).copied());
         let (Some(guess), Some(parent)) = (guess, parent) else {
             let candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
