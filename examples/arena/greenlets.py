@@ -7,29 +7,12 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import http.client
-import queue
 import sys
 
 import gevent
 from gevent.pywsgi import WSGIServer
 
-from disguise import path
-
-BACKEND = int(sys.argv[2])
-IDLE = queue.LifoQueue()
-
-
-def call(token, number):
-    """Calls the backend on a connection that is kept."""
-    try:
-        connection = IDLE.get_nowait()
-    except queue.Empty:
-        connection = http.client.HTTPConnection("127.0.0.1", BACKEND)
-    connection.request("GET", path(token, number))
-    body = connection.getresponse().read()
-    IDLE.put(connection)
-    return body
+from backend import call
 
 
 def direct(token):

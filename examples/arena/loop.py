@@ -4,29 +4,14 @@ loop.py PORT BACKEND_PORT
 """
 
 import asyncio
-import http.client
-import queue
 import sys
 
 import aiohttp
 from aiohttp import web
 
+from backend import PORT as BACKEND
+from backend import call as blocking
 from disguise import path
-
-BACKEND = int(sys.argv[2])
-IDLE = queue.LifoQueue()
-
-
-def blocking(token, number):
-    """Calls the backend on a connection that is kept, from a thread."""
-    try:
-        connection = IDLE.get_nowait()
-    except queue.Empty:
-        connection = http.client.HTTPConnection("127.0.0.1", BACKEND)
-    connection.request("GET", path(token, number))
-    body = connection.getresponse().read()
-    IDLE.put(connection)
-    return body
 
 
 async def call(client, token, number):

@@ -3,29 +3,13 @@
 threads.py PORT BACKEND_PORT
 """
 
-import http.client
-import queue
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from disguise import path
+from backend import call
 
-BACKEND = int(sys.argv[2])
-IDLE = queue.LifoQueue()
 POOL = ThreadPoolExecutor(8)
-
-
-def call(token, number):
-    """Calls the backend on a connection that is kept."""
-    try:
-        connection = IDLE.get_nowait()
-    except queue.Empty:
-        connection = http.client.HTTPConnection("127.0.0.1", BACKEND)
-    connection.request("GET", path(token, number))
-    body = connection.getresponse().read()
-    IDLE.put(connection)
-    return body
 
 
 def direct(token):
