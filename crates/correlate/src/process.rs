@@ -25,6 +25,9 @@ const HELD_MAX: usize = 8192;
 const ANSWERED_HELD: Duration = Duration::from_millis(5);
 /// A call may end a little after its request: stamps are taken at the end of calls.
 const SLACK: Duration = Duration::from_millis(1);
+/// Open requests among which a guess is told. What is observed at such a load is what is easy, and makes
+/// guesses at the rest look better than they are.
+pub(crate) const GUESSED_AMONG_MAX: usize = 64;
 /// A process is taken for one whose runtime tells its units for so long after it did.
 const UNITS_MEMORY: Duration = Duration::from_secs(60);
 /// Where requests share connections, or observations came after the answer that they are of (streams are
@@ -326,7 +329,8 @@ impl Process {
         let is_final = !is_open || self.strong.is_certain(&call);
         // Where requests share connections they are served in any order, and a guess has nothing to go by.
         let is_told = call.start < self.has_units || self.is_shared;
-        let is_told = is_told && rules.is_auto && candidates.len() > 1;
+        let is_told = is_told && candidates.len() > 1 || candidates.len() > GUESSED_AMONG_MAX;
+        let is_told = is_told && rules.is_auto;
         let guess = self.strong.choose(&call, &candidates, rules.is_auto);
         let observed = call.evidence.and_then(|seen| seen.parent);
         let guess = guess.filter(|guess| {

@@ -10,6 +10,7 @@ use deeptrace_model::{
 use deeptrace_model::Method;
 
 use super::*;
+use crate::process::GUESSED_AMONG_MAX;
 
 const MS: u64 = 1_000_000;
 
@@ -140,6 +141,16 @@ fn request(span: &Span) -> Message {
         trace_context: span.trace_context,
         ..Message::default()
     }
+}
+
+#[test]
+fn among_very_many_requests_there_is_no_guess() {
+    let guesses = |many: usize| {
+        let requests: Vec<String> = (0..many).map(|number| format!("r{number}[0-10]")).collect();
+        run(&format!("{} c1[2-4]", requests.join(" "))).contains("c1→")
+    };
+    assert!(guesses(GUESSED_AMONG_MAX));
+    assert!(!guesses(GUESSED_AMONG_MAX + 1));
 }
 
 #[test]
