@@ -68,22 +68,13 @@ pub fn otlp() -> Result<()> {
 
 /// Jaeger 1 with its store in memory, over HTTP.
 fn jaeger_1(folder: &Path) -> Result<Receiver> {
-    let [http, query, a, b, c, d, e] = free_ports()?;
-    let mut command = Command::new(jaeger::build("all-in-one")?);
-    let of_ports = [
-        ("collector.otlp.http.host-port", http),
-        ("query.http-server.host-port", query),
-        ("collector.otlp.grpc.host-port", a),
-        ("query.grpc-server.host-port", b),
-        ("collector.grpc-server.host-port", c),
-        ("collector.http-server.host-port", d),
-        ("admin.http.host-port", e),
-    ];
-    for (option, port) in of_ports {
-        command.arg(format!("--{option}=127.0.0.1:{port}"));
-    }
-    let kept = vec![started("Jaeger", &mut command, folder)?];
-    ready(query, kept, "http/protobuf", format!("http://127.0.0.1:{http}"))
+    let (mut command, ports) = jaeger::all_in_one(&jaeger::build("all-in-one")?)?;
+    Ok(Receiver {
+        protocol: "http/protobuf",
+        endpoint: format!("http://127.0.0.1:{}", ports.otlp),
+        query: ports.query,
+        kept: vec![jaeger::started(&mut command, folder, ports.query)?],
+    })
 }
 
 /// Jaeger 2, which is a distribution of the OpenTelemetry Collector, over gRPC.
@@ -97,8 +88,13 @@ fn jaeger_2(folder: &Path) -> Result<Receiver> {
     fs::write(folder.join("jaeger.yaml"), config)?;
     let mut command = Command::new(jaeger::build("jaeger")?);
     command.arg("--config").arg(folder.join("jaeger.yaml"));
-    let kept = vec![started("Jaeger 2", &mut command, folder)?];
-    ready(query.parse()?, kept, "grpc", format!("http://127.0.0.1:{grpc}"))
+    let query = query.parse()?;
+    Ok(Receiver {
+        protocol: "grpc",
+        endpoint: format!("http://127.0.0.1:{grpc}"),
+        query,
+        kept: vec![jaeger::started(&mut command, folder, query)?],
+    })
 }
 
 const JAEGER_2: &str = r#"
@@ -133,32 +129,11 @@ fn rotel(environment: &Path, folder: &Path) -> Result<Receiver> {
     command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")]);
     command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")]);
     command.arg("--pid-file").arg(folder.join("rotel.pid"));
-    receiver.kept.push(started("rotel", &mut command, folder)?);
+    let log = File::create(folder.join("rotel.log"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    receiver.kept.push(Kept::start("rotel", &mut command)?);
     (receiver.protocol, receiver.endpoint) = ("grpc", format!("http://127.0.0.1:{grpc}"));
     Ok(receiver)
-}
-
-fn started(name: &'static str, command: &mut Command, folder: &Path) -> Result<Kept> {
-    let log = File::create(folder.join(format!("{name}.log")))?;
-    Kept::start(name, command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))
-}
-
-/// The receiver, once its Jaeger answers.
-fn ready(
-    query: u16,
-    mut kept: Vec<Kept>,
-    protocol: &'static str,
-    endpoint: String,
-) -> Result<Receiver> {
-    let begun = Instant::now();
-    while get(&query.to_string(), "/api/services").is_err() {
-        kept.iter_mut().try_for_each(Kept::alive)?;
-        if begun.elapsed() > PATIENCE {
-            bail!("Jaeger does not answer after {PATIENCE:?}");
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(Receiver { protocol, endpoint, query, kept })
 }
 
 /// One run: the application, its load, our trees, and Jaeger's; how many traces.

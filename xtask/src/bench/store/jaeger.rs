@@ -23,9 +23,7 @@ const REST_CPU: f64 = 0.05;
 /// A running Jaeger.
 pub struct Jaeger {
     kept: Kept,
-    otlp: u16,
-    query: u16,
-    admin: u16,
+    ports: Ports,
 }
 
 /// The program: the given one, or one that is built if it was not before.
@@ -60,40 +58,59 @@ pub fn build(command: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Where a Jaeger takes OTLP over HTTP, where it answers, and where it tells its metrics.
+pub struct Ports {
+    pub otlp: u16,
+    pub query: u16,
+    admin: u16,
+}
+
+/// The all-in-one program, told to listen on loopback only.
+pub fn all_in_one(program: &Path) -> Result<(Command, Ports)> {
+    let [otlp, query, admin, a, b, c, d] = free_ports()?;
+    let mut command = Command::new(program);
+    let mut listen = |option: &str, port: u16| {
+        command.arg(format!("--{option}=127.0.0.1:{port}"));
+    };
+    listen("collector.otlp.http.host-port", otlp);
+    listen("query.http-server.host-port", query);
+    listen("admin.http.host-port", admin);
+    listen("collector.otlp.grpc.host-port", a);
+    listen("query.grpc-server.host-port", b);
+    listen("collector.grpc-server.host-port", c);
+    listen("collector.http-server.host-port", d);
+    Ok((command, Ports { otlp, query, admin }))
+}
+
+/// Starts a Jaeger, with what it prints in `folder`; returns when it answers on the port `query`.
+pub fn started(command: &mut Command, folder: &Path, query: u16) -> Result<Kept> {
+    let log = File::create(folder.join("jaeger.log"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let mut kept = Kept::start("Jaeger", command)?;
+    let begun = Instant::now();
+    while ureq::get(format!("http://127.0.0.1:{query}/api/services")).call().is_err() {
+        kept.alive()?;
+        if begun.elapsed() > PATIENCE {
+            bail!("Jaeger does not answer after {PATIENCE:?}; see jaeger.log");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(kept)
+}
+
 impl Jaeger {
     /// Starts it on the data in `data`; returns when it answers.
     pub fn start(program: &Path, folder: &Path, data: &Path) -> Result<Self> {
         fs::create_dir_all(data)?;
-        let [otlp, query, admin, a, b, c, d] = free_ports()?;
-        let log = File::create(folder.join("jaeger.log"))?;
-        let mut command = Command::new(program);
-        let mut listen = |option: &str, port: u16| {
-            command.arg(format!("--{option}=127.0.0.1:{port}"));
-        };
-        listen("collector.otlp.http.host-port", otlp);
-        listen("query.http-server.host-port", query);
-        listen("admin.http.host-port", admin);
-        listen("collector.otlp.grpc.host-port", a);
-        listen("query.grpc-server.host-port", b);
-        listen("collector.grpc-server.host-port", c);
-        listen("collector.http-server.host-port", d);
+        let (mut command, ports) = all_in_one(program)?;
         // Without waiting room for all of them it drops spans.
         command.arg("--collector.queue-size=1000000").arg("--badger.ephemeral=false");
         command.arg("--badger.span-store-ttl=8760h");
         command.arg(format!("--badger.directory-key={}", data.join("key").display()));
         command.arg(format!("--badger.directory-value={}", data.join("value").display()));
         command.env("SPAN_STORAGE_TYPE", "badger");
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut jaeger = Self { kept: Kept::start("Jaeger", &mut command)?, otlp, query, admin };
-        let begun = Instant::now();
-        while ureq::get(format!("{}/api/services", jaeger.query())).call().is_err() {
-            jaeger.kept.alive()?;
-            if begun.elapsed() > PATIENCE {
-                bail!("Jaeger does not answer after {PATIENCE:?}; see jaeger.log");
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(jaeger)
+        let kept = started(&mut command, folder, ports.query)?;
+        Ok(Self { kept, ports })
     }
 
     /// Waits until it has written all that it was given, `spans` if it took them all; how many it has saved.
@@ -121,7 +138,7 @@ impl Jaeger {
 
     /// Sum of a metric over its labels; of saved spans those that failed are none.
     fn sum(&self, name: &str) -> Result<f64> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.admin);
+        let url = format!("http://127.0.0.1:{}/metrics", self.ports.admin);
         let text = ureq::get(url).call()?.body_mut().read_to_string()?;
         let lines =
             text.lines().filter(|line| line.starts_with(name) && !line.contains("result=\"err\""));
@@ -136,12 +153,12 @@ impl Jaeger {
 
     /// Where it takes OTLP.
     pub fn otlp(&self) -> String {
-        format!("http://127.0.0.1:{}", self.otlp)
+        format!("http://127.0.0.1:{}", self.ports.otlp)
     }
 
     /// Where it answers.
     pub fn query(&self) -> String {
-        format!("http://127.0.0.1:{}", self.query)
+        format!("http://127.0.0.1:{}", self.ports.query)
     }
 
     /// Ends it, so that all is on the disk.
