@@ -5,7 +5,7 @@
 //! version, as a C compiler gives them. The interpreter keeps the state of a thread under a key of
 //! pthreads.
 
-use super::image::{Image, Target};
+use super::image::{Image, Symbol, Target};
 use super::pthread::{KEYS, key_place};
 use super::{Evidence, Probe, Row, Runtime, places, queue};
 
@@ -37,11 +37,13 @@ pub(super) struct States<'a> {
     /// In a state: the thread's name.
     pub(super) thread_id: u64,
     context: u64,
+    /// `PyContext_Type` and `PyContext_CopyCurrent`.
+    symbols: [Option<Symbol>; 2],
 }
 
 fn find(target: &Target) -> Option<Result<Runtime, String>> {
     let states = States::of(target)?;
-    Some(states.and_then(|states| read(target, &states)))
+    Some(states.and_then(|states| read(target, states)))
 }
 
 impl<'a> States<'a> {
@@ -59,7 +61,8 @@ impl<'a> States<'a> {
         let Some((_, key_at, thread_id, context)) = version else {
             return Err(format!("offsets of CPython 3.{minor} are not known"));
         };
-        let [Some(runtime)] = image.symbols(["_PyRuntime"])? else {
+        let names = ["_PyRuntime", "PyContext_Type", "PyContext_CopyCurrent"];
+        let [Some(runtime), symbols @ ..] = image.symbols(names)? else {
             return Err(format!("{} has no symbols", image.name()));
         };
         let key = target
@@ -70,7 +73,7 @@ impl<'a> States<'a> {
             return Err(format!("the key of CPython's thread state is not where 3.{minor} has it"));
         }
         let (slot, thread_id, context) = (key_place(key), *thread_id, *context);
-        Ok(Self { image, minor, slot, thread_id, context })
+        Ok(Self { image, minor, slot, thread_id, context, symbols })
     }
 }
 
@@ -81,9 +84,9 @@ fn minor_version(name: &str) -> Option<u32> {
     rest[..digits].parse().ok()
 }
 
-fn read(target: &Target, states: &States<'_>) -> Result<Runtime, String> {
-    let States { image, minor, slot, thread_id, context } = states;
-    let [Some(type_), copy] = image.symbols(["PyContext_Type", "PyContext_CopyCurrent"])? else {
+fn read(target: &Target, states: States<'_>) -> Result<Runtime, String> {
+    let States { image, minor, slot, thread_id, context, symbols } = states;
+    let [Some(type_), copy] = symbols else {
         return Err(format!("{} has no symbols", image.name()));
     };
     let copy = copy.map(|copy| Probe {
@@ -96,10 +99,10 @@ fn read(target: &Target, states: &States<'_>) -> Result<Runtime, String> {
     Ok(Runtime {
         name: format!("CPython 3.{minor}"),
         kind: DT_CPYTHON,
-        slot: *slot,
-        at: places([*thread_id, *context, type_.address]),
+        slot,
+        at: places([thread_id, context, type_.address]),
         evidence: Some(Evidence::Contexts),
-        probes: copy.into_iter().chain(queue::probes(target, image)).collect(),
+        probes: copy.into_iter().chain(queue::probes(target, &image)).collect(),
         hit_us: HIT_US,
         ..Runtime::default()
     })

@@ -68,11 +68,11 @@ fn read(target: &Target, image: &Image<'_>, symbols: [&Symbol; 4]) -> Result<Run
         evidence: Some(Evidence::Tasks),
         probes,
         hit_us: HIT_US,
-        migrates: true,
         reasons: (0..REASONS_MAX)
             .map_while(|number| text(target, reasons.address.wrapping_add(16 * number)).ok())
             .map(|name| meaning(&name))
             .collect(),
+        ..Runtime::default()
     })
 }
 

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use deeptrace_model::Pid;
-use object::read::elf::{ElfFile64, ElfSymbol64, ProgramHeader};
-use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Endianness, Object, ObjectSegment, ObjectSymbol, ReadCache, ReadRef};
 
 /// Bytes of a function that are looked at.
 const CODE_MAX: u64 = 16 * 1024;
@@ -16,6 +16,8 @@ const SYMBOLS_MAX: usize = 8;
 const DATA_MAX: u64 = 1 << 20;
 /// Bytes of a text that are looked at.
 const TEXT_MAX: usize = 64;
+
+type Elf<'d> = ElfFile64<'d, Endianness, &'d ReadCache<File>>;
 
 /// A process that is looked at.
 pub(super) struct Target {
@@ -82,10 +84,8 @@ impl Target {
     fn words(&self, address: u64, count: u64) -> io::Result<Vec<u64>> {
         let mut bytes = vec![0; 8 * count as usize];
         self.memory.read_exact_at(&mut bytes, address)?;
-        let words = bytes.chunks_exact(8);
-        Ok(words
-            .map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))
-            .collect())
+        let (words, _) = bytes.as_chunks::<8>();
+        Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
     /// A short text in its memory that ends with a zero.
@@ -124,10 +124,7 @@ impl Image<'_> {
 
     /// Whether the file has a section of this name.
     pub(super) fn has_section(&self, name: &str) -> bool {
-        let Ok(file) = File::open(self.path()) else { return false };
-        let cache = ReadCache::new(file);
-        let elf = ElfFile64::<'_, object::Endianness, _>::parse(&cache);
-        elf.is_ok_and(|elf| elf.section_by_name(name).is_some())
+        self.elf(|elf, _| elf.section_by_name(name).is_some()).unwrap_or(false)
     }
 
     /// The symbols of these names, each where it is found, in the order asked for.
@@ -135,21 +132,19 @@ impl Image<'_> {
         &self,
         names: [&str; N],
     ) -> Result<[Option<Symbol>; N], String> {
-        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
-        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
-        let elf: ElfFile64<'_, object::Endianness, _> =
-            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
-        let mut found = [const { None }; N];
-        for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
-            let Ok(name) = symbol.name_bytes() else { continue };
-            let wanted = names.iter().position(|wanted| wanted.as_bytes() == name);
-            if let Some(at) = wanted.filter(|at| found[*at].is_none())
-                && symbol.address() != 0
-            {
-                found[at] = self.place(&elf, &cache, symbol.address(), symbol.size());
+        self.elf(|elf, file| {
+            let mut found = [const { None }; N];
+            for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
+                let Ok(name) = symbol.name_bytes() else { continue };
+                let wanted = names.iter().position(|wanted| wanted.as_bytes() == name);
+                if let Some(at) = wanted.filter(|at| found[*at].is_none())
+                    && symbol.address() != 0
+                {
+                    found[at] = self.place(elf, file, symbol.address(), symbol.size());
+                }
             }
-        }
-        Ok(found)
+            found
+        })
     }
 
     /// All symbols whose names have all of these parts, for each of the lists.
@@ -157,70 +152,80 @@ impl Image<'_> {
         &self,
         wanted: [&[&str]; N],
     ) -> Result<[Vec<Symbol>; N], String> {
-        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
-        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
-        let elf: ElfFile64<'_, object::Endianness, _> =
-            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
-        let mut found = [const { Vec::new() }; N];
-        for symbol in elf.symbols().filter(|symbol| symbol.address() != 0) {
-            let Ok(name) = symbol.name() else { continue };
-            let wanted =
-                wanted.iter().position(|parts| parts.iter().all(|part| name.contains(part)));
-            if let Some(at) = wanted.filter(|at| found[*at].len() < SYMBOLS_MAX) {
-                found[at].extend(self.place(&elf, &cache, symbol.address(), symbol.size()));
+        self.elf(|elf, file| {
+            let mut found = [const { Vec::new() }; N];
+            for symbol in elf.symbols().filter(|symbol| symbol.address() != 0) {
+                let Ok(name) = symbol.name() else { continue };
+                let wanted =
+                    wanted.iter().position(|parts| parts.iter().all(|part| name.contains(part)));
+                if let Some(at) = wanted.filter(|at| found[*at].len() < SYMBOLS_MAX) {
+                    found[at].extend(self.place(elf, file, symbol.address(), symbol.size()));
+                }
             }
-        }
-        Ok(found)
+            found
+        })
     }
 
     /// Where a program keeps a variable of each thread whose name has this part: from the thread pointer, and
     /// its bytes (ELF Handling For Thread-Local Storage, variant II).
     pub(super) fn thread_local(&self, part: &str) -> Option<(i64, u64)> {
-        let cache = ReadCache::new(File::open(self.path()).ok()?);
-        let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&cache).ok()?;
-        let endian = elf.endian();
-        let headers = elf.elf_program_headers().iter();
-        let block = headers.clone().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
-        let size = block.p_memsz(endian).next_multiple_of(block.p_align(endian).max(1));
-        let is_meant = |symbol: &ElfSymbol64<'_, '_, object::Endianness, _>| {
-            symbol.elf_symbol().st_type() == object::elf::STT_TLS
-                && symbol.name().is_ok_and(|name| name.contains(part))
-        };
-        let symbol = elf.symbols().find(is_meant)?;
-        Some((symbol.address().wrapping_sub(size) as i64, symbol.size()))
+        let found = self.elf(|elf, _| {
+            let endian = elf.endian();
+            let mut headers = elf.elf_program_headers().iter();
+            let block = headers.find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
+            let align = block.p_align(endian).max(1);
+            let size = block.p_memsz(endian).checked_next_multiple_of(align)?;
+            let mut locals =
+                elf.symbols().filter(|it| it.elf_symbol().st_type() == object::elf::STT_TLS);
+            let symbol = locals.find(|it| it.name().is_ok_and(|name| name.contains(part)))?;
+            Some((symbol.address().wrapping_sub(size) as i64, symbol.size()))
+        });
+        found.ok()?
     }
 
-    /// What it keeps in memory that was made to be written, with relocations applied: where that begins in
-    /// the process, and its words.
-    pub(super) fn data(&self) -> Result<(u64, Vec<u64>), String> {
-        let failed = |error: &dyn std::fmt::Display| format!("cannot read {} ({error})", self.path);
-        let cache = ReadCache::new(File::open(self.path()).map_err(|error| failed(&error))?);
-        let elf: ElfFile64<'_, object::Endianness, _> =
-            ElfFile64::parse(&cache).map_err(|error| failed(&error))?;
-        let (first, endian) = (first(&elf), elf.endian());
-        let segment = elf.elf_program_headers().iter().find(|header| {
-            let is_written = header.p_flags(endian).0 & object::elf::PF_W.0 != 0;
-            header.p_type(endian) == object::elf::PT_LOAD && is_written
-        });
-        let (Some(segment), Some(first)) = (segment, first) else { return Ok((0, Vec::new())) };
-        let from = segment.p_vaddr(endian).next_multiple_of(8);
-        let start = self.start.wrapping_add(from - first);
-        let words = (segment.p_filesz(endian) / 8).min(DATA_MAX);
-        let words = self.target.words(start, words).map_err(|error| failed(&error))?;
-        Ok((start, words))
+    /// The words that it keeps in memory that was made to be written, with relocations applied.
+    pub(super) fn data(&self) -> Result<Vec<u64>, String> {
+        let place = self.elf(|elf, _| {
+            let (first, endian) = (first(elf)?, elf.endian());
+            let segment = elf.elf_program_headers().iter().find(|header| {
+                let is_written = header.p_flags(endian).0 & object::elf::PF_W.0 != 0;
+                header.p_type(endian) == object::elf::PT_LOAD && is_written
+            })?;
+            let from = segment.p_vaddr(endian).checked_next_multiple_of(8)?;
+            let start = self.start.wrapping_add(from.wrapping_sub(first));
+            Some((start, (segment.p_filesz(endian) / 8).min(DATA_MAX)))
+        })?;
+        let Some((start, words)) = place else { return Ok(Vec::new()) };
+        self.target.words(start, words).map_err(|error| self.failed(&error))
     }
 
     /// The place in the file that the process has at `address`.
     pub(super) fn offset(&self, address: u64) -> Option<u64> {
-        let cache = ReadCache::new(File::open(self.path()).ok()?);
-        let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&cache).ok()?;
         let within = address.checked_sub(self.start)?;
-        self.place(&elf, &cache, first(&elf)? + within, 0).map(|symbol| symbol.offset)
+        let found = self.elf(|elf, file| {
+            self.place(elf, file, first(elf)?.checked_add(within)?, 0).map(|symbol| symbol.offset)
+        });
+        found.ok()?
+    }
+
+    /// What `take` finds in the file.
+    fn elf<T>(
+        &self,
+        take: impl for<'d> FnOnce(&Elf<'d>, &'d ReadCache<File>) -> T,
+    ) -> Result<T, String> {
+        let file = File::open(self.path()).map_err(|error| self.failed(&error))?;
+        let cache = ReadCache::new(file);
+        let elf = Elf::parse(&cache).map_err(|error| self.failed(&error))?;
+        Ok(take(&elf, &cache))
+    }
+
+    fn failed(&self, error: &dyn std::fmt::Display) -> String {
+        format!("cannot read {} ({error})", self.path)
     }
 
     fn place<'d, R: ReadRef<'d>>(
         &self,
-        elf: &ElfFile64<'d, object::Endianness, R>,
+        elf: &ElfFile64<'d, Endianness, R>,
         data: R,
         address: u64,
         size: u64,
@@ -241,6 +246,6 @@ impl Image<'_> {
 }
 
 /// The address for which the beginning of a file is made.
-fn first<'d, R: ReadRef<'d>>(elf: &ElfFile64<'d, object::Endianness, R>) -> Option<u64> {
+fn first<'d, R: ReadRef<'d>>(elf: &ElfFile64<'d, Endianness, R>) -> Option<u64> {
     elf.segments().map(|segment| segment.address() & !0xfff).min()
 }

@@ -31,7 +31,7 @@ const LISTENERS: &[(&str, &str, bool)] = &[
 pub(super) fn probes(target: &Target, interpreter: &Image<'_>) -> Vec<Probe> {
     let module = target.file(|name| name.starts_with("_queue.") && name.ends_with(".so"));
     let image = module.as_ref().unwrap_or(interpreter);
-    let Ok((_, words)) = image.data() else { return Vec::new() };
+    let Ok(words) = image.data() else { return Vec::new() };
     let methods = methods(&words, |address| target.terminated(address).ok());
     let listeners = LISTENERS.iter().map(|(name, program, at_return)| {
         let (_, function, flags) = methods.iter().find(|(known, ..)| known == name)?;

@@ -55,7 +55,6 @@ fn find(target: &Target) -> Option<Result<Runtime, String>> {
     let births = births.iter().map(|symbol| probe("deeptrace_tokio_born", symbol));
     Some(Ok(Runtime {
         name: "tokio".to_owned(),
-        migrates: true,
         kind: DT_TOKIO,
         slot,
         at: places([next.address, TABLE, ID]),
@@ -63,6 +62,7 @@ fn find(target: &Target) -> Option<Result<Runtime, String>> {
         probes: wakes.chain(births).collect(),
         hit_us: HIT_US,
         reasons: vec![Some(HandOverKind::Wake)],
+        ..Runtime::default()
     }))
 }
 
