@@ -11,6 +11,7 @@
 //! known when it is complete.
 
 mod balance;
+mod decide;
 mod gaps;
 mod roles;
 mod rounds;
@@ -19,8 +20,8 @@ mod tests;
 mod windows;
 
 use deeptrace_model::{
-    BootTime, Call, ConnectionId, Direction, Duration, EventId, EvidenceKind, HandOver,
-    HandOverKind, Message, SpanId, Touch, UnitId, UnitKind,
+    BootTime, Call, ConnectionId, Direction, Duration, EventId, HandOver, HandOverKind, Message,
+    SpanId, Touch, UnitId, UnitKind,
 };
 use rustc_hash::FxHashMap;
 
@@ -42,14 +43,6 @@ const SHARED_MEMORY: Duration = Duration::from_secs(60);
 pub(crate) const LATER: Duration = Duration::from_millis(60);
 /// How much later it is looked at who is made ready: by then it is known who carries bytes for others.
 const SOON: Duration = Duration::from_millis(30);
-/// A call that no rule explained until then is left to inference.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Stamps are taken at the end of calls.
-const SLACK: Duration = Duration::from_millis(1);
-/// How sure each rule is.
-const GAP: f32 = 0.97;
-const ROUND: f32 = 0.97;
-const BALANCE: f32 = 0.985;
 
 /// The unit that owns a stream, and when that was seen.
 #[derive(Clone, Copy, Debug)]
@@ -144,26 +137,28 @@ impl Streams {
     pub(crate) fn read(&mut self, span: SpanId, message: &Message, flow: &mut Flow) -> bool {
         self.count(message, true);
         let is_taken = self.takes(message, true);
-        if self.begin(span, &message.last, true, is_taken) && is_taken {
+        let is_taken = self.begin(span, &message.last, true, is_taken) && is_taken;
+        if is_taken {
             self.part(span, message, true, None);
             flow.opened(span, message.first.time);
         }
         self.thing(span, message, &message.last, true, true);
-        is_taken && self.streams.contains_key(&span)
+        is_taken
     }
 
     /// A call was sent. True: it is followed here.
     pub(crate) fn called(&mut self, span: SpanId, message: &Message, flow: &mut Flow) -> bool {
         self.count(message, true);
         let is_taken = self.takes(message, false);
-        if self.begin(span, &message.first, false, is_taken) && is_taken {
+        let is_taken = self.begin(span, &message.first, false, is_taken) && is_taken;
+        if is_taken {
             self.roles.wrote(message.first.unit, false);
             if message.first.unit.kind() == UnitKind::Task {
                 flow.pended(span, message.first.time);
             }
         }
         self.thing(span, message, &message.first, false, false);
-        is_taken && self.streams.contains_key(&span)
+        is_taken
     }
 
     /// The response to a call was read.
@@ -380,98 +375,4 @@ impl Streams {
             self.balance.idle();
         }
     }
-
-    /// Tells what is known of streams that ended until `until`.
-    fn tell(&mut self, until: BootTime, flow: &mut Flow, out: &mut Vec<Decided>) {
-        let ended: Vec<(SpanId, Stream)> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| !stream.is_told && stream.end.is_some_and(|end| end <= until))
-            .map(|(span, stream)| (*span, *stream))
-            .collect();
-        for (span, stream) in ended {
-            let is_over = stream.end.is_some_and(|end| end <= until.minus(PATIENCE));
-            if stream.is_request || !stream.is_task {
-                let vote =
-                    if stream.is_request { Vote::None } else { self.vote(span, &stream, until) };
-                match vote {
-                    Vote::For(parent, kind, confidence) => {
-                        out.push(Decided { call: span, parent, kind, confidence });
-                        self.streams.remove(&span);
-                        flow.counted(true);
-                    }
-                    Vote::Against => {
-                        self.streams.remove(&span);
-                        flow.counted(false);
-                    }
-                    Vote::None if is_over && (!stream.is_request || !stream.is_task) => {
-                        self.streams.remove(&span);
-                        if !stream.is_request {
-                            flow.counted(false);
-                        }
-                    }
-                    Vote::None => {}
-                }
-            }
-            if stream.is_task && stream.is_shared {
-                self.bind(span, &stream, flow);
-                self.streams.remove(&span);
-                self.bound.remove(&span);
-            }
-        }
-    }
-
-    /// Tells the flow in which unit a stream of tasks happened.
-    fn bind(&mut self, span: SpanId, stream: &Stream, flow: &mut Flow) {
-        let bound = self.bound.get(&span).copied();
-        let is_own = |unit: UnitId| !self.roles.is_carrier(unit);
-        let Some(end) = stream.end else { return };
-        if stream.is_request {
-            if let Some(bound) = bound {
-                flow.owned(span, bound.unit, (bound.time, end.max(bound.time)));
-            }
-            return;
-        }
-        let sender = Some(stream.writer).filter(|unit| is_own(*unit));
-        let Some(sender) = sender.or(bound.map(|bound| bound.unit)) else { return };
-        flow.sent(span, sender, stream.since);
-        let reader = bound
-            .or_else(|| is_own(stream.reader).then_some(Bound { unit: stream.reader, time: end }));
-        if let Some(reader) = reader {
-            flow.received(span, reader.unit, reader.time.max(stream.since));
-        }
-    }
-
-    fn vote(&self, call: SpanId, stream: &Stream, until: BootTime) -> Vote {
-        let is_request =
-            |span: &SpanId| self.streams.get(span).is_some_and(|stream| stream.is_request);
-        let balanced = self.balance.of(call).filter(is_request);
-        let votes = [
-            (stream.gap, EvidenceKind::Thread, GAP),
-            (balanced, EvidenceKind::Turn, BALANCE),
-            (self.rounds.of(call), EvidenceKind::Turn, ROUND),
-        ];
-        let mut said = votes.iter().filter_map(|(vote, ..)| *vote);
-        let Some(first) = said.next() else { return Vote::None };
-        if said.any(|other| other != first) {
-            return Vote::Against;
-        }
-        let Some(request) = self.streams.get(&first) else { return Vote::Against };
-        let Some(answered) = request.end.filter(|end| *end <= until) else { return Vote::None };
-        let is_within = request.since <= stream.since
-            && stream.end.is_some_and(|end| end <= answered.plus(SLACK));
-        if !is_within {
-            return Vote::Against;
-        }
-        let best = votes.iter().find(|(vote, ..)| vote.is_some());
-        let (_, kind, confidence) = best.copied().unwrap_or(votes[0]);
-        Vote::For(first, kind, confidence)
-    }
-}
-
-enum Vote {
-    For(SpanId, EvidenceKind, f32),
-    /// Two rules differ, or what they say cannot be.
-    Against,
-    None,
 }
