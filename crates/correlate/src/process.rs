@@ -328,9 +328,9 @@ impl Process {
         let is_open = candidates.iter().any(|candidate| candidate.end.is_none());
         let is_final = !is_open || self.strong.is_certain(&call);
         // Where requests share connections they are served in any order, and a guess has nothing to go by.
-        let is_told = call.start < self.has_units || self.is_shared;
-        let is_told = is_told && candidates.len() > 1 || candidates.len() > GUESSED_AMONG_MAX;
-        let is_told = is_told && rules.is_auto;
+        let is_unlike = call.start < self.has_units || self.is_shared;
+        let among = if is_unlike { 1 } else { GUESSED_AMONG_MAX };
+        let may_guess = !rules.is_auto || candidates.len() <= among;
         let guess = self.strong.choose(&call, &candidates, rules.is_auto);
         let observed = call.evidence.and_then(|seen| seen.parent);
         let guess = guess.filter(|guess| {
@@ -338,7 +338,7 @@ impl Process {
             let is_guess = guess.method == Method::Inferred || is_order;
             let is_observed =
                 candidates.get(guess.candidate).is_some_and(|it| Some(it.span) == observed);
-            !is_told || !is_guess || is_observed
+            may_guess || !is_guess || is_observed
         });
         let parent = guess.and_then(|guess| candidates.get(guess.candidate).copied());
         let (Some(guess), Some(parent)) = (guess, parent) else {
