@@ -44,7 +44,7 @@ fn crates() -> Vec<(String, PathBuf)> {
 }
 
 /// Who may depend on whom: a stage on `model` and on no other stage, `query` also on the store's trait.
-/// `bounded` and `redact` are no stages: the table that gives way when it is full, and what must not be kept.
+/// `bounded` and `redact` are no stages: tables with a limit, and what must not be kept.
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bounded", &[]),
@@ -55,7 +55,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("context", &["model", "bounded"]),
     ("correlate", &["model"]),
     ("workload", &[]),
-    ("store", &["model"]),
+    ("store", &["model", "bounded"]),
     ("query", &["model", "store"]),
     ("export", &["model"]),
     ("erase", &["model"]),
@@ -77,7 +77,10 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "erase",
         ],
     ),
-    ("server", &["model", "http", "wire", "correlate", "store", "query", "export", "erase"]),
+    (
+        "server",
+        &["model", "bounded", "http", "wire", "correlate", "store", "query", "export", "erase"],
+    ),
 ];
 
 #[test]

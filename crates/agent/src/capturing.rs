@@ -235,7 +235,10 @@ impl Loop {
         if self.batch.is_empty() {
             return;
         }
-        let next = Batch { spans: self.sink.room(), ..Batch::default() };
+        let mut spans = self.sink.room();
+        // Room that grew step by step would be copied at each.
+        spans.reserve(self.batch.spans.len());
+        let next = Batch { spans, ..Batch::default() };
         self.sink.send(std::mem::replace(&mut self.batch, next));
     }
 

@@ -6,12 +6,18 @@
 //! goes depends on what was put in, used and taken out only, and on no random state: a recording gives
 //! the same bytes every time.
 //!
-//! A room of its own because three stages need it and none may depend on another; it is no vocabulary,
-//! so it is not in `model`.
+//! Beside it [`Pairs`], for what waits for its other half.
+//!
+//! A room of its own because several stages need them and none may depend on another; they are no
+//! vocabulary, so they are not in `model`.
 #![forbid(unsafe_code)]
+
+mod pairs;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+pub use pairs::{Added, Pairs};
 
 /// Multiplies by an odd number, as Fibonacci hashing does (Knuth, TAOCP 3, 6.4). Keys are socket
 /// cookies, which the kernel counts up, and hashes: nobody can choose them to collide.

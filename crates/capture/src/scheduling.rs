@@ -4,6 +4,10 @@
 //! slices gets its share as often as it wants and little at a time, so that whoever was interrupted
 //! goes on at once. Less than an equal share was measured to be worse: work is then put off until the
 //! kernel's tick, and done in longer pieces.
+//!
+//! For the same reason memory comes in small pages: clearing a huge one (2 MiB) takes as long as several
+//! slices. And what a burst took and gave back is cleared again for the next burst: with huge pages that
+//! was a quarter of all our time beside a saturated server.
 
 use std::io;
 
@@ -39,6 +43,12 @@ pub fn work_in_short_slices() -> io::Result<()> {
     // SAFETY: the kernel reads `size` bytes of a structure that outlives the call, and writes nothing.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Memory that this process takes from now on comes in pages of the processor's base size, not in huge
+/// ones (`PR_SET_THP_DISABLE`, prctl(2)). An error is no reason to end.
+pub fn take_small_pages() -> io::Result<()> {
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
 }
 
 /// Of the current thread: whoever started us may have chosen one.

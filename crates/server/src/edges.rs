@@ -5,13 +5,13 @@
 //! is an edge to or from what is not watched, a virtual node: the callee is named by the call, the
 //! caller is `user`.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use deeptrace_bounded::{Added, Pairs};
 use deeptrace_http::{Exposition, Kind};
-use deeptrace_model::{ExchangeKey, Span, SpanKind, SpanStatus, Text, Value};
+use deeptrace_model::{Span, SpanKind, SpanStatus, Text, Value};
 
 use crate::histogram::{BOUNDS, Histogram, Observed};
 use crate::red::OTHER;
@@ -35,9 +35,7 @@ pub struct Edges {
 /// Spans that wait for their other side.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    sides: HashMap<ExchangeKey, (Instant, Side)>,
-    /// In the order in which they came.
-    order: VecDeque<(Instant, ExchangeKey)>,
+    sides: Pairs<(Instant, Side)>,
     shed: u64,
 }
 
@@ -76,21 +74,14 @@ impl Waiting {
             return;
         }
         // Unanswered, it is known by its request alone.
-        let request = || ExchangeKey(span.exchange.request_key().0);
-        let key = span.exchange.key().unwrap_or_else(request);
-        match self.sides.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert((now, Side::of(span)));
-                self.order.push_back((now, key));
-            }
-            Entry::Occupied(other) if other.get().1.is_server != span.kind.is_receiver() => {
-                edges.add_both(&other.remove().1, &Side::of(span));
-            }
-            // It was sent twice.
-            Entry::Occupied(_) => {}
+        let exchange = &span.exchange;
+        let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
+        let added = self.sides.add(key, span.kind.is_receiver(), (now, Side::of(span)));
+        if let Added::Pair((_, one), (_, other)) = added {
+            edges.add_both(&one, &other);
         }
-        while self.order.len() > WAITING_MAX {
-            if let Some(alone) = self.pop() {
+        while self.sides.span() > WAITING_MAX {
+            if let Some((_, alone)) = self.sides.pop() {
                 self.shed += 1;
                 edges.add_alone(&alone);
             }
@@ -99,20 +90,13 @@ impl Waiting {
 
     /// Gives out what has waited long enough.
     pub fn tick(&mut self, now: Instant, edges: &mut Edges) {
-        while let Some((since, key)) = self.order.front()
-            && (now.duration_since(*since) >= WAIT || !self.sides.contains_key(key))
+        while let Some((since, _)) = self.sides.oldest()
+            && now.duration_since(*since) >= WAIT
         {
-            if let Some(alone) = self.pop() {
+            if let Some((_, alone)) = self.sides.pop() {
                 edges.add_alone(&alone);
             }
         }
-    }
-
-    /// The side that came first, unless it was joined; what waits under its key now may have come later.
-    fn pop(&mut self) -> Option<Side> {
-        let (since, key) = self.order.pop_front()?;
-        let is_same = self.sides.get(&key).is_some_and(|(came, _)| *came == since);
-        is_same.then(|| self.sides.remove(&key)).flatten().map(|(_, side)| side)
     }
 
     /// What was counted since the start.

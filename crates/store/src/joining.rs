@@ -6,10 +6,10 @@
 //! apart are counted as two calls for that reason. Where several servers write, sides are joined when somebody
 //! asks, so that it does not matter who wrote them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
+use deeptrace_bounded::{Added, Pairs};
 use deeptrace_model::{Duration, Span, SpanKind, SpanStatus, Text, Value, WallTime};
-use rustc_hash::FxHashMap;
 
 use crate::{Callee, EdgeKey};
 
@@ -30,9 +30,7 @@ pub(crate) struct Call {
 /// Sides that wait for the other.
 #[derive(Default)]
 pub(crate) struct Joining {
-    waiting: FxHashMap<u64, Side>,
-    /// Their keys by arrival, with what tells a key that was used again.
-    order: VecDeque<(u64, WallTime)>,
+    waiting: Pairs<Side>,
     /// The latest end of a span.
     newest: WallTime,
     pub(crate) joined: u64,
@@ -65,19 +63,10 @@ impl Joining {
         }
         let exchange = &span.exchange;
         let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
-        match self.waiting.get(&key) {
-            Some(other) if other.is_caller != is_caller => {
-                if let Some(other) = self.waiting.remove(&key) {
-                    self.joined += 1;
-                    out(joined(other, Side::of(span, is_caller)));
-                }
-            }
-            // The same span again.
-            Some(_) => {}
-            None => {
-                self.waiting.insert(key, Side::of(span, is_caller));
-                self.order.push_back((key, span.end));
-            }
+        if let Added::Pair(one, other) = self.waiting.add(key, is_caller, Side::of(span, is_caller))
+        {
+            self.joined += 1;
+            out(joined(one, other));
         }
         self.newest = self.newest.max(span.end);
         self.tick(self.newest, out);
@@ -85,15 +74,11 @@ impl Joining {
 
     /// Tells the calls that have waited long enough at `now`.
     pub(crate) fn tick(&mut self, now: WallTime, out: &mut impl FnMut(Call)) {
-        while let Some((key, end)) = self.order.front().copied() {
-            if now.since(end) <= WAIT && self.order.len() <= WAITING_MAX {
+        while let Some(oldest) = self.waiting.oldest() {
+            if now.since(oldest.end) <= WAIT && self.waiting.span() <= WAITING_MAX {
                 break;
             }
-            self.order.pop_front();
-            // It may have been joined, and its key be another one's since.
-            if self.waiting.get(&key).is_some_and(|side| side.end == end)
-                && let Some(side) = self.waiting.remove(&key)
-            {
+            if let Some(side) = self.waiting.pop() {
                 self.alone += 1;
                 out(alone(side));
             }
@@ -102,7 +87,7 @@ impl Joining {
 
     /// Nothing of these services waits any more.
     pub(crate) fn forget(&mut self, services: &BTreeSet<Text>) {
-        self.waiting.retain(|_, side| !services.contains(&side.service));
+        self.waiting.retain(|side| !services.contains(&side.service));
     }
 
     /// Tells all that wait.

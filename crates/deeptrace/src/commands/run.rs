@@ -383,7 +383,8 @@ fn running(
 fn short_slices(roles: Roles) -> std::io::Result<()> {
     #[cfg(feature = "live")]
     if roles.agent {
-        return deeptrace_capture::scheduling::work_in_short_slices();
+        return deeptrace_capture::scheduling::work_in_short_slices()
+            .and(deeptrace_capture::scheduling::take_small_pages());
     }
     let _ = roles;
     Ok(())
