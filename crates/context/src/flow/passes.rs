@@ -299,22 +299,27 @@ impl Flow {
         // Somebody who has read a request that is not answered yet: nobody knows what for.
         let is_busy = || busy.get(&to).is_some_and(|since| time >= *since);
         let is_unknown = request.is_none() && (is_busy() || self.is_stranger(to, time));
-        if request.is_some() || is_unknown {
-            held.insert(from, tokens.len());
-            tokens.push(Token { request, responses: 0, calls: 0 });
-            return;
-        }
-        let Some(token) = held.get(&to).copied() else { return };
-        // A result that explains no call yet is not overwritten by a detour.
-        let is_unused = |token: &Token| token.responses == 0 && token.calls == 0;
         let began = |token: &Token| {
             let request = token.request.and_then(|request| self.requests.get(&request));
             request.is_none_or(|request| request.start <= time)
         };
-        if held.get(&from).is_some_and(|own| is_unused(&tokens[*own]) && began(&tokens[*own])) {
+        // A result that explains no call yet.
+        let own = held.get(&from).map(|own| tokens[*own]);
+        let waiting = own.filter(|own| own.responses == 0 && own.calls == 0 && began(own));
+        if request.is_some() || is_unknown {
+            // It woke two who work for different requests, with no call between: one of them for a lock that
+            // is not known as such, and nobody knows which.
+            let is_doubtful = waiting.is_some_and(|waiting| waiting.request != request);
+            let request = request.filter(|_| !is_doubtful);
+            held.insert(from, tokens.len());
+            tokens.push(Token { request, responses: 0, calls: 0 });
             return;
         }
-        if began(&tokens[token]) {
+        let Some(token) = held.get(&to).copied().filter(|token| began(&tokens[*token])) else {
+            return;
+        };
+        // It is not overwritten by a detour; of what a loop does after it has read, the first is for that.
+        if waiting.is_none() || self.is_loop(from) {
             held.insert(from, token);
         }
     }

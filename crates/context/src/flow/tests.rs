@@ -14,7 +14,7 @@ const ITEM: u64 = 3 << 56;
 /// One step a word. `T<N` reads request N on thread T, `T>N` answers it, `T+N` sends call N, `T-N` reads its
 /// response; `T/U` before the action: while unit U runs on T (digits: a task, a letter: a context).
 /// `T*I` puts item I (a letter) into a queue, `T~I` gets it out.
-/// `T^V@W` wakes thread V on futex W, `T/U=V` copies the context of U to V, `T/1!2` makes task 2 ready.
+/// `T^V@W` wakes thread V on futex W, `T&V` ends its poll, `T/U=V` copies the context of U to V, `T/1!2` makes task 2 ready.
 fn run(script: &str) -> String {
     let mut flow = Flow::default();
     flow.set_followed(true);
@@ -48,7 +48,7 @@ fn step(
     names: &mut BTreeMap<SpanId, String>,
     told: &mut String,
 ) {
-    let at = word.find(['<', '>', '+', '-', '^', '=', '!', '*', '~']).expect("an action");
+    let at = word.find(['<', '>', '+', '-', '^', '&', '=', '!', '*', '~']).expect("an action");
     let (who, what) = (&word[..at], &word[at + 1..]);
     let (thread, runs) = who.split_once('/').unwrap_or((who, ""));
     let tid = Tid(u32::from(thread.as_bytes()[0]));
@@ -66,6 +66,7 @@ fn step(
             let to = UnitId(u64::from(to.as_bytes()[0]));
             hand(HandOverKind::Futex, to, futex.parse().expect("a number"));
         }
+        "&" => hand(HandOverKind::Write, UnitId(u64::from(what.as_bytes()[0])), 0),
         "*" => hand(HandOverKind::Put, item(what), 0),
         "~" => {
             let (kind, to) = (HandOverKind::Got, UnitId::of(tid));
@@ -114,6 +115,16 @@ fn scenarios() {
             "",
         ),
         ("no hand-over, no answer", "a<1 b<2 w+1 w-1 a>1 b>2", ""),
+        (
+            "a loop that reads for a worker, and then wakes another for something else",
+            "a<1 b<2 x&s s+3 s-3 s+1 s-1 s^w@7 s^v@9 w^a@8 v^b@10 a>1 b>2",
+            "c1:r1(Wake)",
+        ),
+        (
+            "a worker that wakes two at once: one of them by a lock of its own",
+            "a<1 b<2 s+1 s-1 s^w@7 w^b@9 w^a@8 b>2 a>1",
+            "",
+        ),
         (
             "each task of a loop has its context",
             "l<1 l<2 l/x+1 l/y+2 l-2 l-1 l/x>1 l/y>2",
