@@ -3,6 +3,7 @@
 //!
 //! A server is one file and one line in [`TABLE`].
 
+mod activemq;
 mod brokers;
 mod check;
 mod client;
@@ -47,6 +48,8 @@ pub struct Server {
     protocol: &'static str,
     /// Debian packages that it needs.
     packages: &'static [&'static str],
+    /// The folder in `xtask/servers/java` that it is built from.
+    maven: Option<&'static str>,
     /// Whether it takes too long for every run.
     long: bool,
     /// Starts it; it must serve `setting.port`.
@@ -65,6 +68,7 @@ const SERVER: Server = Server {
     name: "",
     protocol: "",
     packages: &[],
+    maven: None,
     long: false,
     start: |_| bail!("it cannot be started"),
     client: |_| bail!("it has no client"),
@@ -117,6 +121,10 @@ const TABLE: &[Server] = &[
     jvm::MONGO,
     jvm::KAFKA,
     jvm::CASSANDRA,
+    activemq::OPENWIRE,
+    activemq::OPENWIRE_LOOSE,
+    activemq::AMQP,
+    activemq::STOMP,
 ];
 
 /// Which servers.

@@ -22,7 +22,7 @@ mod tests;
 use deeptrace_model::{SpanStatus, Transport};
 
 use self::command::{Command, Front, Role};
-use self::marshal::Destinations;
+use self::marshal::{Destination, Destinations};
 use crate::asked::{Asked, Named};
 use crate::messaging::{Operation, done};
 use crate::trace_context::TraceHeaders;
@@ -120,10 +120,14 @@ impl OpenWire {
             }
             false => Draft::one_way(""),
         };
-        let known = destination.as_deref().unwrap_or_default();
+        let (known, is_unknown): (&[u8], bool) = match &destination {
+            Destination::Name(name) => (name, false),
+            Destination::Number => (&[], true),
+            Destination::None => (&[], !kind.is_empty()),
+        };
         let operation = Operation { system: "activemq", name, kind, separator: '.' };
         operation.describe(&mut draft, known);
-        if known.is_empty() && !kind.is_empty() {
+        if is_unknown {
             draft.unknown.push("messaging.destination.name");
         }
         if matches!(command.role, Role::Message | Role::Dispatch) {

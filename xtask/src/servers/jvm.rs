@@ -11,6 +11,7 @@ use crate::child::Kept;
 pub const MONGO: Server = Server {
     name: "mongo-java",
     protocol: "mongodb",
+    maven: Some("mongo"),
     long: true,
     start: |setting| {
         let mut command = tools::java("mongo")?;
@@ -26,6 +27,7 @@ pub const MONGO: Server = Server {
 pub const KAFKA: Server = Server {
     name: "kafka",
     protocol: "kafka",
+    maven: Some("kafka"),
     long: true,
     start: kafka,
     client: |_| Ok(python::program("kafka_client.py")),
@@ -67,13 +69,14 @@ fn kafka(setting: &Setting) -> Result<Vec<Kept>> {
     format.args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg"]);
     setting.run(format.args(["-c", &config]))?;
     let mut command = tools::java("kafka")?;
-    command.args(["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka"]);
+    command.args(["-Xmx512m", tools::QUIET, "kafka.Kafka"]);
     Ok(vec![setting.start("kafka", command.arg(&config))?])
 }
 
 pub const CASSANDRA: Server = Server {
     name: "cassandra",
     protocol: "cassandra",
+    maven: Some("cassandra"),
     long: true,
     start: cassandra,
     client: |_| Ok(python::program("cassandra_client.py")),

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use super::client::Client;
 use super::session::{Session, Side};
 use super::setting::Setting;
-use super::{Server, TABLE, prepare};
+use super::{Server, TABLE, prepare, tools};
 use crate::{child, packages, root};
 
 /// Which protocol.
@@ -22,6 +22,9 @@ use crate::{child, packages, root};
 pub struct Options {
     /// A name of `deeptrace protocols`
     protocol: String,
+    /// Only from this one of `./x servers`
+    #[arg(long, value_name = "SERVER")]
+    server: Option<String>,
     /// Calls of a kind on each connection
     #[arg(long, default_value_t = 2)]
     calls: u32,
@@ -32,12 +35,16 @@ pub struct Options {
 
 /// Records the sessions of every server that speaks the protocol, and what is expected of them.
 pub fn record(options: &Options) -> Result<()> {
-    let servers: Vec<&Server> =
-        TABLE.iter().filter(|server| server.protocol == options.protocol).collect();
+    let is_meant = |server: &&Server| {
+        let is_named = options.server.as_ref().is_none_or(|name| server.name == name);
+        // What is encrypted is recorded by its plain sibling.
+        server.protocol == options.protocol && server.tls.is_none() && is_named
+    };
+    let servers: Vec<&Server> = TABLE.iter().filter(is_meant).collect();
     if servers.is_empty() {
         let mut names: Vec<&str> = TABLE.iter().map(|server| server.protocol).collect();
         names.dedup();
-        bail!("no server here speaks {:?}; there are {}", options.protocol, names.join(", "));
+        bail!("no such server here speaks {:?}; there are {}", options.protocol, names.join(", "));
     }
     let folder = root().join("corpus/protocol").join(&options.protocol);
     fs::create_dir_all(&folder)?;
@@ -49,7 +56,7 @@ pub fn record(options: &Options) -> Result<()> {
                 fs::remove_file(entry.path())?;
             }
         }
-        let about = format!("# {}, and its client in xtask/servers.", versions(server));
+        let about = format!("# {}, and its client in xtask/servers.", versions(server)?);
         let mut number = 0;
         for session in sessions.iter().filter(|session| !session.is_empty()) {
             number += 1;
@@ -66,11 +73,14 @@ pub fn record(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The packages of a server with their versions.
-fn versions(server: &Server) -> String {
+/// What a server is made of, with versions.
+fn versions(server: &Server) -> Result<String> {
     let all = server.packages.iter().map(|name| packages::version(name));
-    let packages: Vec<String> = all.collect();
-    if packages.is_empty() { server.name.to_owned() } else { packages.join(", ") }
+    let mut all: Vec<String> = all.collect();
+    if let Some(name) = server.maven {
+        all.push(tools::version(name)?);
+    }
+    Ok(if all.is_empty() { server.name.to_owned() } else { all.join(", ") })
 }
 
 fn one(server: &Server, options: &Options) -> Result<Vec<Session>> {

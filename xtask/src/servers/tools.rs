@@ -66,6 +66,9 @@ pub fn node(program: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// For what logs by SLF4J's simple logger: only what is worth a look.
+pub const QUIET: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+
 /// `java` with the classes of `xtask/servers/java/NAME` and all that its `pom.xml` names.
 pub fn java(name: &str) -> Result<Command> {
     have("java", &["default-jdk-headless"])?;
@@ -76,7 +79,11 @@ pub fn java(name: &str) -> Result<Command> {
 pub fn java_of(name: &str, home: Option<&Path>) -> Result<Command> {
     have("mvn", &["maven"])?;
     let folder = copy(&format!("java/{name}"))?;
-    let (stamp, wanted) = (folder.join("built.xml"), fs::read(folder.join("pom.xml"))?);
+    let classes = folder.join("src/main/java");
+    if classes.exists() {
+        copy_folder(&root().join("xtask/servers/java/truth"), &classes)?;
+    }
+    let (stamp, wanted) = (folder.join("built.txt"), sources(&folder)?);
     if fs::read(&stamp).ok().as_deref() != Some(&wanted) {
         let mut build = Command::new("mvn");
         build.args(["-q", "-B", "-ntp", "package", "dependency:copy-dependencies"]);
@@ -95,6 +102,18 @@ pub fn java_of(name: &str, home: Option<&Path>) -> Result<Command> {
     Ok(command)
 }
 
+/// What is built: the `pom.xml` and the classes, one after another.
+fn sources(folder: &Path) -> Result<Vec<u8>> {
+    let mut all = fs::read(folder.join("pom.xml"))?;
+    let classes = fs::read_dir(folder.join("src/main/java")).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = classes.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        all.extend(fs::read(&path)?);
+    }
+    Ok(all)
+}
+
 /// Where the oldest installed Java of at least this version is; Debian's is installed if that will do.
 pub fn java_home(version: u32) -> Result<Option<PathBuf>> {
     if version <= 17 {
@@ -109,6 +128,18 @@ pub fn java_home(version: u32) -> Result<Option<PathBuf>> {
         (found >= version && has_compiler).then(|| (found, folder.path()))
     });
     Ok(known.min().map(|(_, path)| path))
+}
+
+/// The first library that the `pom.xml` of `xtask/servers/java/NAME` asks for, with its version.
+pub fn version(name: &str) -> Result<String> {
+    let pom = fs::read_to_string(root().join("xtask/servers/java").join(name).join("pom.xml"))?;
+    let wanted = pom.split("<dependency>").nth(1).context("no dependency")?;
+    let field = |name: &str| {
+        let (_, rest) = wanted.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(value, _)| value)
+    };
+    let (artifact, version) = field("artifactId").zip(field("version")).context("no version")?;
+    Ok(format!("{artifact} {version}"))
 }
 
 /// The library of `xtask/servers/java/NAME` whose name begins so.

@@ -200,37 +200,53 @@ pub(super) struct Destinations {
     names: BTreeMap<u16, Vec<u8>>,
 }
 
+/// What a command says of its destination.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    Name(Vec<u8>),
+    /// A number whose name was not seen.
+    Number,
+    /// It has none, or it is not clear where that is.
+    None,
+}
+
 impl Destinations {
-    /// The destination of a command, where it is known. Whether things are told once shows in the
-    /// first command that tells its destination, and is then kept in `caches`.
-    pub(super) fn read(
-        &mut self,
-        command: &Command<'_>,
-        caches: &mut Option<bool>,
-    ) -> Option<Vec<u8>> {
-        let (number, name) = match *caches {
-            Some(caches) => read(command, caches)?,
-            None => match (read(command, false), read(command, true)) {
-                (Some(found), None) => {
-                    *caches = Some(false);
-                    found
-                }
-                (None, Some(found)) => {
-                    if found.1.is_some() {
-                        *caches = Some(true);
-                    }
-                    found
-                }
-                _ => return None,
-            },
+    /// The destination of a command. Whether things are told once shows in the first command that tells
+    /// its destination, and is then kept in `caches`.
+    pub(super) fn read(&mut self, command: &Command<'_>, caches: &mut Option<bool>) -> Destination {
+        let Some((number, name)) = Self::found(command, caches) else { return Destination::None };
+        let Some(name) = name else {
+            return self.names.get(&number).cloned().map_or(Destination::Number, Destination::Name);
         };
-        let Some(name) = name else { return self.names.get(&number).cloned() };
         if *caches == Some(true) {
             self.names.remove(&number);
             if self.names.len() < DESTINATIONS_MAX && name.len() <= DESTINATION_LEN_MAX {
                 self.names.insert(number, name.to_vec());
             }
         }
-        Some(name.to_vec())
+        Destination::Name(name.to_vec())
+    }
+
+    /// Its number, and its name if it is told here.
+    fn found<'a>(
+        command: &Command<'a>,
+        caches: &mut Option<bool>,
+    ) -> Option<(u16, Option<&'a [u8]>)> {
+        match *caches {
+            Some(caches) => read(command, caches),
+            None => match (read(command, false), read(command, true)) {
+                (Some(found), None) => {
+                    *caches = Some(false);
+                    Some(found)
+                }
+                (None, Some(found)) => {
+                    if found.1.is_some() {
+                        *caches = Some(true);
+                    }
+                    Some(found)
+                }
+                _ => None,
+            },
+        }
     }
 }

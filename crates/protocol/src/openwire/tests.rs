@@ -42,3 +42,17 @@ fn both_ends_greet_alike() {
     assert_eq!(recognise(&head(None)), Recognition::No);
     assert_eq!(recognise(&head(Some(Side::Server))), Recognition::Yes(Side::Server));
 }
+
+#[test]
+fn a_destination_that_was_told_before_is_unknown_whoever_names_it() {
+    // To remove a destination, by the number that it was given.
+    let bytes = b"\0\0\0\x0b\x08\x01\x01\0\0\0\x05\0\x01\0\x02";
+    let mut parser = OpenWire { caches: Some(true), ..OpenWire::default() };
+    let Verdict::Done { draft, .. } =
+        parser.parse(Input { bytes, from: Side::Client, is_last: false })
+    else {
+        panic!("no command");
+    };
+    assert_eq!(draft.name, "destination");
+    assert_eq!(draft.unknown, ["messaging.destination.name"]);
+}
