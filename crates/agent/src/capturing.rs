@@ -212,6 +212,7 @@ impl Loop {
             }
             pipeline.feed(event, batch, &mut |demand| demands.push(demand));
         })?;
+        self.pipeline.settle(&mut self.batch);
         for demand in self.demands.drain(..) {
             self.live.demand(demand);
         }

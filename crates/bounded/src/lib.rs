@@ -6,17 +6,19 @@
 //! goes depends on what was put in, used and taken out only, and on no random state: a recording gives
 //! the same bytes every time.
 //!
-//! Beside it [`Pairs`], for what waits for its other half.
+//! Beside it [`Pairs`], for what waits for its other half, and [`Numbered`], for what recurs.
 //!
 //! A room of its own because several stages need them and none may depend on another; they are no
 //! vocabulary, so they are not in `model`.
 #![forbid(unsafe_code)]
 
+mod numbered;
 mod pairs;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+pub use numbered::Numbered;
 pub use pairs::{Added, Pairs};
 
 /// Multiplies by an odd number, as Fibonacci hashing does (Knuth, TAOCP 3, 6.4). Keys are socket

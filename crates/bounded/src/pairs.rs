@@ -1,19 +1,23 @@
 //! Pairs: two things of one key that come one after the other, in any order. The first one waits.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
+use std::hash::Hasher;
+
+use hashbrown::HashTable;
 
 use crate::KeyHasher;
 
 /// First ones that wait for their second, in the order in which they came.
 ///
-/// They lie one behind the other: what comes and what has waited longest is in memory that the processor
-/// fetches ahead, however many wait between them. Whoever owns it says how many those may be.
+/// Tens of thousands wait while a host is busy, and whoever is added there for good pushes something out of
+/// the processor's caches. So they lie one behind the other, where what comes and what has waited longest is
+/// fetched ahead, and the index has five bytes for each. Whoever owns it says how many may wait, and keeps
+/// `T` small.
 pub struct Pairs<T> {
     /// What was taken out of the middle has left its place empty; the front never is.
     waiting: VecDeque<Option<Waiting<T>>>,
-    /// Number of the place of each key; the front has the number `first`, and numbers wrap.
-    places: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+    /// Numbers of the places by key; the front has the number `first`, and numbers wrap.
+    places: HashTable<u32>,
     first: u32,
 }
 
@@ -36,7 +40,7 @@ pub enum Added<T> {
 
 impl<T> Default for Pairs<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), places: HashMap::default(), first: 0 }
+        Self { waiting: VecDeque::new(), places: HashTable::new(), first: 0 }
     }
 }
 
@@ -49,25 +53,23 @@ impl<T> std::fmt::Debug for Pairs<T> {
 impl<T> Pairs<T> {
     /// Adds one; `is_left` tells the two of a pair apart.
     pub fn add(&mut self, key: u64, is_left: bool, value: T) -> Added<T> {
-        let next = self.first.wrapping_add(self.waiting.len() as u32);
-        match self.places.entry(key) {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(next);
-                self.waiting.push_back(Some(Waiting { key, is_left, value }));
-                Added::Waits
-            }
-            std::collections::hash_map::Entry::Occupied(place) => {
-                let at = place.get().wrapping_sub(self.first) as usize;
-                let is_other = |it: &mut Waiting<T>| it.is_left != is_left;
-                let Some(other) = self.waiting.get_mut(at).and_then(|it| it.take_if(is_other))
-                else {
-                    return Added::Again;
-                };
-                place.remove();
-                self.drop_empty();
-                Added::Pair(other.value, value)
-            }
-        }
+        let Self { waiting, places, first } = self;
+        let key_at = |place: u32| {
+            let waiting = waiting.get(place.wrapping_sub(*first) as usize)?.as_ref();
+            waiting.map(|it| it.key)
+        };
+        let Ok(place) = places.find_entry(hash(key), |place| key_at(*place) == Some(key)) else {
+            let next = first.wrapping_add(waiting.len() as u32);
+            places.insert_unique(hash(key), next, |place| key_at(*place).map_or(0, hash));
+            waiting.push_back(Some(Waiting { key, is_left, value }));
+            return Added::Waits;
+        };
+        let at = place.get().wrapping_sub(*first) as usize;
+        let is_other = |it: &mut Waiting<T>| it.is_left != is_left;
+        let Some(other) = waiting[at].take_if(is_other) else { return Added::Again };
+        place.remove();
+        self.drop_empty();
+        Added::Pair(other.value, value)
     }
 
     /// The one that has waited longest.
@@ -78,17 +80,17 @@ impl<T> Pairs<T> {
     /// Takes out the one that has waited longest.
     pub fn pop(&mut self) -> Option<T> {
         let oldest = self.waiting.pop_front()??;
+        self.leave(oldest.key, self.first);
         self.first = self.first.wrapping_add(1);
-        self.places.remove(&oldest.key);
         self.drop_empty();
         Some(oldest.value)
     }
 
     /// Forgets those that `is_kept` says false of.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
-        for place in &mut self.waiting {
-            if let Some(gone) = place.take_if(|it| !is_kept(&it.value)) {
-                self.places.remove(&gone.key);
+        for at in 0..self.waiting.len() {
+            if let Some(gone) = self.waiting[at].take_if(|it| !is_kept(&it.value)) {
+                self.leave(gone.key, self.first.wrapping_add(at as u32));
             }
         }
         self.drop_empty();
@@ -110,12 +112,24 @@ impl<T> Pairs<T> {
         self.places.is_empty()
     }
 
+    fn leave(&mut self, key: u64, place: u32) {
+        if let Ok(entry) = self.places.find_entry(hash(key), |it| *it == place) {
+            entry.remove();
+        }
+    }
+
     fn drop_empty(&mut self) {
         while let Some(None) = self.waiting.front() {
             self.waiting.pop_front();
             self.first = self.first.wrapping_add(1);
         }
     }
+}
+
+fn hash(key: u64) -> u64 {
+    let mut hasher = KeyHasher::default();
+    hasher.write_u64(key);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -151,6 +165,20 @@ mod tests {
         assert_eq!((pairs.len(), pairs.span()), (3, 3));
         pairs.retain(|value| value % 2 == 0);
         assert_eq!((pairs.pop(), pairs.pop()), (Some(4), None));
+    }
+
+    #[test]
+    fn many_are_found_again_while_it_grows() {
+        let mut pairs = Pairs::default();
+        for key in 0..10_000 {
+            assert_eq!(pairs.add(key, true, key), Added::Waits);
+        }
+        for key in (0..10_000).rev().step_by(2) {
+            assert_eq!(pairs.add(key, false, 0), Added::Pair(key, 0));
+        }
+        assert_eq!((pairs.len(), pairs.span()), (5_000, 10_000));
+        let rest: Vec<u64> = std::iter::from_fn(|| pairs.pop()).collect();
+        assert_eq!(rest, (0..10_000).step_by(2).collect::<Vec<u64>>());
     }
 
     #[test]

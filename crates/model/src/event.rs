@@ -21,6 +21,30 @@ pub struct Event<'a> {
     pub body: EventBody<'a>,
 }
 
+impl Event<'_> {
+    /// The same without the bytes of its call.
+    pub fn without_payload(&self) -> Event<'static> {
+        let body = match &self.body {
+            EventBody::Call(call) => EventBody::Call(call.without_payload()),
+            EventBody::Plaintext(plain) => EventBody::Plaintext(Plaintext {
+                call: plain.call.without_payload(),
+                ..plain.clone()
+            }),
+            EventBody::Host(host) => EventBody::Host(host.clone()),
+            EventBody::Clock(time) => EventBody::Clock(*time),
+            EventBody::Process(process) => EventBody::Process(process.clone()),
+            EventBody::Exit(pid) => EventBody::Exit(*pid),
+            EventBody::Open(open) => EventBody::Open(open.clone()),
+            EventBody::Close(close) => EventBody::Close(close.clone()),
+            EventBody::Lost { cause, count } => EventBody::Lost { cause: *cause, count: *count },
+            EventBody::HandOver(hand_over) => EventBody::HandOver(*hand_over),
+            EventBody::Redacted => EventBody::Redacted,
+            EventBody::Message(message) => EventBody::Message(message.clone()),
+        };
+        Event { id: self.id, time: self.time, body }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EventBody<'a> {
@@ -229,6 +253,12 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The same without its bytes.
+    pub fn without_payload(&self) -> Call<'static> {
+        let Self { connection, pid, tid, unit, direction, start, len, drained, peer, .. } = *self;
+        Call { connection, pid, tid, unit, direction, start, len, payload: &[], drained, peer }
+    }
+
     /// Whether bytes are missing at the end of `payload`.
     pub fn is_cut(&self) -> bool {
         self.payload.len() < self.len as usize

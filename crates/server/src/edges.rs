@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use deeptrace_bounded::{Added, Pairs};
+use deeptrace_bounded::{Added, Numbered, Pairs};
 use deeptrace_http::{Exposition, Kind};
 use deeptrace_model::{Span, SpanKind, SpanStatus, Text, Value};
 
@@ -20,6 +20,8 @@ use crate::red::OTHER;
 const EDGES_MAX: usize = 1_000;
 /// Spans that wait for their other side; of more, the longest waiting is taken to be alone.
 const WAITING_MAX: usize = 16_384;
+/// Kinds of them, at most. Beyond, all that wait are taken to be alone, and their kinds forgotten.
+const WHO_MAX: usize = 4_096;
 /// After which a span is taken to be alone.
 const WAIT: Duration = Duration::from_secs(10);
 /// Who calls where nobody is watched, in the words of OpenTelemetry's connector.
@@ -33,9 +35,10 @@ pub struct Edges {
 }
 
 /// Spans that wait for their other side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waiting {
-    sides: Pairs<(Instant, Side)>,
+    sides: Pairs<Side>,
+    who: Numbered<Who>,
     shed: u64,
 }
 
@@ -55,16 +58,30 @@ struct Row {
     server: Histogram,
 }
 
-/// What is kept of a span: all that its edge needs.
-#[derive(Debug)]
-struct Side {
+/// What many spans share of what their edge needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Who {
     service: Text,
     /// Of a call: who is called, as far as the call says.
     peer: Text,
     is_server: bool,
     is_database: bool,
+}
+
+/// What is a span's own.
+#[derive(Debug)]
+struct Side {
+    /// Number in [`Waiting::who`].
+    who: u32,
     is_error: bool,
+    since: Instant,
     observed: Observed,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { sides: Pairs::default(), who: Numbered::new(WHO_MAX), shed: 0 }
+    }
 }
 
 impl Waiting {
@@ -73,30 +90,54 @@ impl Waiting {
         if span.kind == SpanKind::Internal {
             return;
         }
+        let is_server = span.kind.is_receiver();
+        let who = match self.who.number(Who::of(span, is_server)) {
+            Ok(number) => number,
+            Err(who) => {
+                while self.shed_oldest(edges) {}
+                self.who.clear();
+                // There is room for it now.
+                self.who.number(who).unwrap_or_default()
+            }
+        };
+        let is_error = span.status == SpanStatus::Error;
+        let side = Side { who, is_error, since: now, observed: Observed::of(span) };
         // Unanswered, it is known by its request alone.
         let exchange = &span.exchange;
         let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
-        let added = self.sides.add(key, span.kind.is_receiver(), (now, Side::of(span)));
-        if let Added::Pair((_, one), (_, other)) = added {
-            edges.add_both(&one, &other);
+        if let Added::Pair(one, other) = self.sides.add(key, is_server, side) {
+            let (client, server) = if is_server { (one, other) } else { (other, one) };
+            if let (Some(from), Some(to)) = (self.who.get(client.who), self.who.get(server.who)) {
+                edges.add_both((from, &client), (to, &server));
+            }
         }
         while self.sides.span() > WAITING_MAX {
-            if let Some((_, alone)) = self.sides.pop() {
-                self.shed += 1;
-                edges.add_alone(&alone);
-            }
+            self.shed_oldest(edges);
         }
     }
 
     /// Gives out what has waited long enough.
     pub fn tick(&mut self, now: Instant, edges: &mut Edges) {
-        while let Some((since, _)) = self.sides.oldest()
-            && now.duration_since(*since) >= WAIT
+        while let Some(oldest) = self.sides.oldest()
+            && now.duration_since(oldest.since) >= WAIT
         {
-            if let Some((_, alone)) = self.sides.pop() {
-                edges.add_alone(&alone);
-            }
+            self.pop(edges);
         }
+    }
+
+    /// Gives out what has waited longest; whether there was any.
+    fn pop(&mut self, edges: &mut Edges) -> bool {
+        let Some(alone) = self.sides.pop() else { return false };
+        if let Some(who) = self.who.get(alone.who) {
+            edges.add_alone(who, &alone);
+        }
+        true
+    }
+
+    fn shed_oldest(&mut self, edges: &mut Edges) -> bool {
+        let is_shed = self.pop(edges);
+        self.shed += u64::from(is_shed);
+        is_shed
     }
 
     /// What was counted since the start.
@@ -108,37 +149,33 @@ impl Waiting {
     }
 }
 
-impl Side {
-    fn of(span: &Span) -> Self {
-        let is_server = span.kind.is_receiver();
+impl Who {
+    fn of(span: &Span, is_server: bool) -> Self {
         Self {
             service: span.service.clone(),
             peer: if is_server { Text::default() } else { peer(span) },
             is_server,
             is_database: span.attributes.get("db.system.name").is_some(),
-            is_error: span.status == SpanStatus::Error,
-            observed: Observed::of(span),
         }
     }
 }
 
 impl Edges {
-    fn add_both(&mut self, one: &Side, other: &Side) {
-        let (client, server) = if one.is_server { (other, one) } else { (one, other) };
-        let row = self.row(client.service.clone(), server.service.clone(), "");
-        row.count(client.is_error || server.is_error);
-        row.client.add(client.observed);
-        row.server.add(server.observed);
+    fn add_both(&mut self, client: (&Who, &Side), server: (&Who, &Side)) {
+        let row = self.row(client.0.service.clone(), server.0.service.clone(), "");
+        row.count(client.1.is_error || server.1.is_error);
+        row.client.add(client.1.observed);
+        row.server.add(server.1.observed);
     }
 
-    fn add_alone(&mut self, side: &Side) {
-        if side.is_server {
-            let row = self.row(USER, side.service.clone(), "virtual_node");
+    fn add_alone(&mut self, who: &Who, side: &Side) {
+        if who.is_server {
+            let row = self.row(USER, who.service.clone(), "virtual_node");
             row.count(side.is_error);
             row.server.add(side.observed);
         } else {
-            let kind = if side.is_database { "database" } else { "virtual_node" };
-            let row = self.row(side.service.clone(), side.peer.clone(), kind);
+            let kind = if who.is_database { "database" } else { "virtual_node" };
+            let row = self.row(who.service.clone(), who.peer.clone(), kind);
             row.count(side.is_error);
             row.client.add(side.observed);
         }
