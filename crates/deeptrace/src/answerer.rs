@@ -119,6 +119,7 @@ fn pairs(search: &Search) -> Vec<(&'static str, String)> {
     ];
     let given = texts.into_iter().filter(|(_, text)| !text.is_empty());
     let mut pairs: Vec<_> = given.map(|(name, text)| (name, text.clone())).collect();
+    pairs.extend(search.min_spans.map(|spans| ("min_spans", spans.to_string())));
     pairs.extend(search.limit.map(|limit| ("limit", limit.to_string())));
     pairs.extend(search.errors.then(|| ("errors", "true".to_owned())));
     pairs

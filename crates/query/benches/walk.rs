@@ -62,7 +62,7 @@ fn main() {
     loop {
         let mut take = |_: &Trace| {
             traces += 1;
-            Ok::<(), StoreError>(())
+            Ok::<bool, StoreError>(true)
         };
         after = walk(&*store, &Filter::default(), after, WALKED, limits, &mut take).unwrap();
         if after.is_none() {

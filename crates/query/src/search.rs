@@ -33,12 +33,13 @@ pub fn search(
     let mut traces = Vec::new();
     let next = walk(store, filter, after, limit, limits, &mut |trace| {
         traces.push(summary(trace));
-        Ok::<(), StoreError>(())
+        Ok::<bool, StoreError>(true)
     })?;
     Ok(TracePage { traces, next })
 }
 
-/// The same with whole traces, each told to `take` as it comes. Returns where the next page begins; `None`
+/// The same with whole traces, each told to `take` as it comes, which says whether it counts as one of the
+/// `limit`; a page ends without them all when too many do not. Returns where the next page begins; `None`
 /// at the end. Holds as many spans as one trace may have and a bounded number beside.
 pub fn walk<E: From<StoreError>>(
     store: &dyn Store,
@@ -46,7 +47,7 @@ pub fn walk<E: From<StoreError>>(
     after: Option<Cursor>,
     limit: usize,
     limits: Limits,
-    take: &mut dyn FnMut(&Trace) -> Result<(), E>,
+    take: &mut dyn FnMut(&Trace) -> Result<bool, E>,
 ) -> Result<Option<Cursor>, E> {
     let (mut taken, mut next) = (0, after);
     let mut seen = FxHashSet::default();
@@ -88,8 +89,7 @@ pub fn walk<E: From<StoreError>>(
                 let ids = trace.spans.iter().flat_map(|it| [Some(it.span.id), it.span.observed()]);
                 seen.extend(ids.flatten());
                 if newest.is_none_or(|newest| newest <= (span.start, span.id)) {
-                    taken += 1;
-                    take(&trace)?;
+                    taken += usize::from(take(&trace)?);
                 }
             }
         }

@@ -136,7 +136,7 @@ fn walked(store: &dyn Store, limit: usize, limits: Limits) -> Vec<Trace> {
     loop {
         let mut take = |trace: &Trace| {
             all.push(trace.clone());
-            Ok::<(), StoreError>(())
+            Ok::<bool, StoreError>(true)
         };
         after = walk(store, &Filter::default(), after, limit, limits, &mut take).unwrap();
         if after.is_none() {

@@ -40,6 +40,8 @@ pub struct Search {
     pub start: String,
     /// It started at this time or earlier.
     pub end: String,
+    /// Its trace has so many spans or more; of `GET /traces` alone.
+    pub min_spans: Option<usize>,
     /// Rows of a page; 20 where left out.
     pub limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -234,8 +236,8 @@ fn parse_kind(text: &str) -> Result<SpanKind, ApiError> {
     })
 }
 
-/// Looks at the store for a page of a restricted view, at most: what is found there and may not be
-/// seen leaves the page short.
+/// Looks at the store for a page of which not all that is found is shown, at most: a page may be short, or
+/// empty, and have a next one.
 const LOOKS_MAX: usize = 8;
 
 /// `GET /traces`.
@@ -248,13 +250,16 @@ pub fn traces(
 ) -> Result<Traces, ApiError> {
     let (filter, mut next, limit) = (search.filter(now)?, search.after()?, search.limit()?);
     let Some(filter) = view.filter(filter) else { return Ok(Traces::default()) };
+    let min_spans = search.min_spans.unwrap_or_default();
     let mut traces = Vec::new();
     for _ in 0..LOOKS_MAX {
         let wanted = limit - traces.len();
         let mut take = |trace: &Trace| {
             let seen = view.reduced(trace, &filter);
+            let seen = seen.filter(|seen| seen.spans.len() >= min_spans);
+            let before = traces.len();
             traces.extend(seen.map(|seen| Summary::from(deeptrace_query::summary(&seen))));
-            Ok::<(), StoreError>(())
+            Ok::<bool, StoreError>(traces.len() > before)
         };
         next = deeptrace_query::walk(store, &filter, next, wanted, limits, &mut take)
             .map_err(failed)?;
@@ -311,6 +316,9 @@ pub fn spans(
     limits: Limits,
     now: WallTime,
 ) -> Result<SpanPage, ApiError> {
+    if search.min_spans.is_some() {
+        return Err(ApiError::invalid("min_spans is of traces: ask GET /traces"));
+    }
     let (filter, after, limit) = (search.filter(now)?, search.after()?, search.limit()?);
     let Some(filter) = view.filter(filter) else { return Ok(SpanPage::default()) };
     let page = store.scan(&filter, after, limit).map_err(failed)?;

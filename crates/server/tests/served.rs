@@ -305,6 +305,21 @@ fn what_comes_in_is_found_as_traces() {
 }
 
 #[test]
+fn what_is_small_does_not_hide_what_is_behind_it() {
+    let served = Served::start();
+    let mut batch = call(0x10, 0, "GET /whole");
+    for number in 1..=100 {
+        let small = call(0x1000 * number, 1_000_000 * number, "GET /small");
+        batch.spans.extend(small.spans.into_iter().take(1));
+    }
+    served.send(batch);
+    served.wait("/traces?limit=200", |answer| answer["traces"].as_array().unwrap().len() == 101);
+    let (_, answer) = served.get("/traces?min_spans=3&limit=2");
+    assert_eq!(answer["traces"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["traces"][0]["name"], "GET /whole");
+}
+
+#[test]
 fn each_filter_filters() {
     let served = Served::start();
     served.send(call(0x10, 0, "GET /ok"));
@@ -326,6 +341,8 @@ fn each_filter_filters() {
         ("/traces?start=-15m", &["GET /fail", "GET /ok"]),
         ("/traces?end=-15m", &[]),
         ("/traces?limit=1", &["GET /fail"]),
+        ("/traces?min_spans=3", &["GET /fail", "GET /ok"]),
+        ("/traces?min_spans=4", &[]),
     ];
     for (path, expected) in cases {
         let (status, answer) = served.get(path);
@@ -381,6 +398,8 @@ fn errors_have_one_shape() {
         ("GET", "/traces/xyz", 400, "INVALID_REQUEST"),
         ("GET", "/traces?limit=0", 400, "INVALID_REQUEST"),
         ("GET", "/traces?limit=many", 400, "INVALID_REQUEST"),
+        ("GET", "/traces?min_spans=-1", 400, "INVALID_REQUEST"),
+        ("GET", "/spans/search?min_spans=2", 400, "INVALID_REQUEST"),
         ("GET", "/traces?sevrice=x", 400, "INVALID_REQUEST"),
         ("GET", "/traces?start=yesterday", 400, "INVALID_REQUEST"),
         ("GET", "/traces?start=-1m&end=-2m", 400, "INVALID_REQUEST"),

@@ -149,6 +149,8 @@ export interface TraceQuery {
   operation: string;
   min_duration: string;
   max_duration: string;
+  /** Empty: any number. */
+  min_spans: string;
   errors: boolean;
   start: string;
   end: string;

@@ -71,12 +71,12 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     let progress = Progress::of("exporting");
     let (mut traces, mut spans, mut after) = (0_u64, 0_u64, None);
     loop {
-        let mut take = |trace: &Trace| -> Result<()> {
+        let mut take = |trace: &Trace| -> Result<bool> {
             let is_wanted = user
                 .as_ref()
                 .is_none_or(|user| trace.spans.iter().any(|it| user.matches(&it.span)));
             if !is_wanted {
-                return Ok(());
+                return Ok(true);
             }
             exporter.spans(trace.id, &trace.spans, &mut out)?;
             traces += 1;
@@ -85,7 +85,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
             let reached = trace.spans.first().map_or(newest, |root| root.span.start);
             let share = newest.since(reached).0 as f64 / newest.since(oldest).0.max(1) as f64;
             progress.share(share, &format!("{traces} traces, {spans} spans"));
-            Ok(())
+            Ok(true)
         };
         after = deeptrace_query::walk(&*store, &filter, after, PAGE, limits, &mut take)?;
         if after.is_none() {

@@ -35,6 +35,9 @@ pub struct Options {
     /// … that started at this time or earlier
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     end: Option<String>,
+    /// Only traces of so many spans or more: without the calls that nobody made for anything
+    #[arg(long, value_name = "N")]
+    min_spans: Option<usize>,
     /// At most so many
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -59,6 +62,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         errors: options.errors,
         start: options.start.unwrap_or_default(),
         end: options.end.unwrap_or_default(),
+        min_spans: options.min_spans,
         limit: Some(options.limit),
         cursor: options.cursor.unwrap_or_default(),
     };

@@ -48,7 +48,7 @@ impl Demo {
         let mut traces: Vec<Trace> = Vec::new();
         let mut take = |trace: &deeptrace_model::Trace| {
             traces.push(Trace { id: trace.id, spans: trace.spans.clone() });
-            Ok::<(), StoreError>(())
+            Ok::<bool, StoreError>(true)
         };
         let limit = 1_000_000;
         walk(&*store, &Filter::default(), None, limit, Limits::default(), &mut take).unwrap();

@@ -92,7 +92,7 @@ pub fn critical_path(
     let mut paths = CriticalPaths::default();
     let mut take = |trace: &Trace| {
         paths.add(trace);
-        Ok::<(), StoreError>(())
+        Ok::<bool, StoreError>(true)
     };
     let next = walk(store, &filter, None, limit, limits, &mut take).map_err(failed)?;
     let (trace_count, total) = (paths.traces, paths.total.0);

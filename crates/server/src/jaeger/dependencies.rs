@@ -40,7 +40,7 @@ pub(super) fn links(
     let mut calls = BTreeMap::new();
     walk(store, &filter, None, TRACES_MAX, limits, &mut |trace| {
         count(trace, &mut calls);
-        Ok::<(), StoreError>(())
+        Ok::<bool, StoreError>(true)
     })
     .map_err(failed)?;
     let shown = calls.into_iter().map(

@@ -94,7 +94,7 @@ impl Search {
                     taken += 1;
                     take(trace);
                 }
-                Ok::<(), StoreError>(())
+                Ok::<bool, StoreError>(true)
             });
             after = next.map_err(failed)?;
             if after.is_none() {
