@@ -14,7 +14,8 @@ pub const KERNEL_OBJECT: &[&str] = &["clang-19", "llvm-19", "libbpf-dev", "linux
 pub const BROWSER: &[&str] = &["chromium"];
 
 /// Load generators and the yardstick of the benches.
-pub const BENCH: &[&str] = &["nginx", "redis-server", "redis-tools", "wrk", "tshark"];
+pub const BENCH: &[&str] =
+    &["nginx", "redis-server", "redis-tools", "wrk", "nghttp2-client", "tshark"];
 
 /// Servers that the live tests talk to.
 pub const SERVERS: &[&str] =

@@ -1,5 +1,7 @@
 //! The load generators, and what they say of their requests.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +16,11 @@ const CONNECTIONS: u32 = 32;
 pub enum Load {
     /// wrk on nginx.
     Http,
+    /// h2load on nginx, by prior knowledge, with so many streams open in each connection.
+    Http2 {
+        /// Streams open at a time.
+        streams: u32,
+    },
     /// redis-benchmark with so many GETs on the way in each connection.
     Redis {
         /// Requests on the way.
@@ -34,9 +41,22 @@ pub struct Seen {
 
 impl Load {
     /// Runs for about `seconds`; redis-benchmark makes a given number of `requests` instead.
-    pub fn run(self, core: Option<u32>, seconds: u32, requests: u64) -> Result<Seen> {
+    pub fn run(
+        self,
+        folder: &Path,
+        core: Option<u32>,
+        seconds: u32,
+        requests: u64,
+    ) -> Result<Seen> {
         match self {
             Self::Http => wrk(&printed(&mut wrk_command(core, seconds))?),
+            Self::Http2 { streams } => {
+                let log = folder.join("h2load.log");
+                // It goes on behind what is there.
+                fs::remove_file(&log).ok();
+                let out = printed(&mut h2load_command(core, streams, seconds, &log))?;
+                h2load(&out, &fs::read_to_string(&log)?)
+            }
             Self::Redis { pipelined } => {
                 let out = printed(&mut redis_command(core, pipelined, requests))?;
                 redis_benchmark(&out, requests)
@@ -44,13 +64,13 @@ impl Load {
         }
     }
 
-    /// Requests that take about `seconds`; wrk needs to know none.
-    pub fn calibrate(self, core: Option<u32>, seconds: u32) -> Result<u64> {
-        if self == Self::Http {
+    /// Requests that take about `seconds`; those who end by the clock need to know none.
+    pub fn calibrate(self, folder: &Path, core: Option<u32>, seconds: u32) -> Result<u64> {
+        if !matches!(self, Self::Redis { .. }) {
             return Ok(0);
         }
-        let rate = self.run(core, 1, 50_000)?.per_second;
-        let rate = self.run(core, 1, rate as u64)?.per_second;
+        let rate = self.run(folder, core, 1, 50_000)?.per_second;
+        let rate = self.run(folder, core, 1, rate as u64)?.per_second;
         Ok((rate * f64::from(seconds)) as u64)
     }
 
@@ -58,6 +78,7 @@ impl Load {
     pub fn process(self) -> &'static str {
         match self {
             Self::Http => "wrk",
+            Self::Http2 { .. } => "h2load",
             Self::Redis { .. } => "redis-benchmark",
         }
     }
@@ -68,6 +89,16 @@ pub fn wrk_command(core: Option<u32>, seconds: u32) -> Command {
     let mut command = held(core, "wrk");
     command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency"]);
     command.arg(format!("http://127.0.0.1:{}/", server::NGINX));
+    command
+}
+
+/// h2load on nginx: a quarter of the connections, as each carries several requests. Each request is a line
+/// in `log`.
+fn h2load_command(core: Option<u32>, streams: u32, seconds: u32, log: &Path) -> Command {
+    let mut command = held(core, "h2load");
+    command.args(["-t1", &format!("-c{}", CONNECTIONS / 4), &format!("-m{streams}")]);
+    command.args([&format!("-D{seconds}"), &format!("--log-file={}", log.display())]);
+    command.arg(format!("http://127.0.0.1:{}/", server::NGINX_HTTP2));
     command
 }
 
@@ -104,6 +135,29 @@ fn wrk(text: &str) -> Result<Seen> {
             Ok(Seen { requests, per_second, p99_ms })
         }
         _ => bail!("wrk printed something else than expected: {text}"),
+    }
+}
+
+/// Reads what h2load prints, and its log: when a request began, its status and the microseconds that it took.
+/// Fails if any answer was not what nginx was told to say.
+fn h2load(text: &str, log: &str) -> Result<Seen> {
+    let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+    let finished = line("finished in ").and_then(|rest| rest.split(", ").nth(1));
+    let per_second = finished.and_then(|rate| rate.strip_suffix(" req/s")?.parse().ok());
+    let counts = line("requests: ").unwrap_or_default();
+    let count = |of: &str| counts.split(", ").find_map(|it| it.strip_suffix(of)?.parse().ok());
+    let micros = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+        [_, "200", micros] => micros.parse::<u64>().ok(),
+        _ => None,
+    };
+    let micros: Option<Vec<u64>> = log.lines().map(micros).collect();
+    match (count(" succeeded"), count(" failed"), per_second, micros) {
+        (Some(requests), Some(0_u64), Some(per_second), Some(mut micros)) if !micros.is_empty() => {
+            micros.sort_unstable();
+            let p99_ms = micros[micros.len() * 99 / 100] as f64 / 1e3;
+            Ok(Seen { requests, per_second, p99_ms })
+        }
+        _ => bail!("h2load met errors, or printed something else than expected: {text}"),
     }
 }
 
@@ -146,6 +200,18 @@ mod tests {
         assert_eq!(wrk(text).unwrap(), seen);
         assert!(wrk(&format!("{text}Non-2xx or 3xx responses: 3\n")).is_err());
         assert!(wrk("").is_err());
+    }
+
+    #[test]
+    fn what_h2load_prints_is_read() {
+        let text = "finished in 2.00s, 33084.50 req/s, 3.25MB/s\nrequests: 3 total, 4 started, \
+                    3 done, 3 succeeded, 0 failed, 0 errored, 0 timeout\n";
+        let log = "1796099607000772\t200\t217\n1796099607000773\t200\t1500\n3\t200\t9\n";
+        let seen = Seen { requests: 3, per_second: 33_084.5, p99_ms: 1.5 };
+        assert_eq!(h2load(text, log).unwrap(), seen);
+        assert!(h2load(text, &log.replace("\t200\t9", "\t404\t9")).is_err());
+        assert!(h2load(&text.replace("0 failed", "1 failed"), log).is_err());
+        assert!(h2load("", "").is_err());
     }
 
     #[test]

@@ -29,6 +29,12 @@ struct Subject {
 const SUBJECTS: &[Subject] = &[
     Subject { name: "nginx", process: "nginx", load: Load::Http, start: server::nginx },
     Subject {
+        name: "nginx HTTP/2",
+        process: "nginx",
+        load: Load::Http2 { streams: 16 },
+        start: server::nginx,
+    },
+    Subject {
         name: "redis GET",
         process: "redis-server",
         load: Load::Redis { pipelined: 1 },
@@ -104,7 +110,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 
 fn pinned(bench: &Bench, subject: &Subject, table: &mut Table) -> Result<()> {
     let kept = (subject.start)(&bench.folder, PINNED.server)?;
-    let requests = subject.load.calibrate(PINNED.rest, bench.seconds)?;
+    let requests = subject.load.calibrate(&bench.folder, PINNED.rest, bench.seconds)?;
     let mut rounds: Vec<Vec<Measured>> = Vec::new();
     for round in 0..bench.rounds() {
         let mut modes = Vec::new();
@@ -150,7 +156,7 @@ fn pinned(bench: &Bench, subject: &Subject, table: &mut Table) -> Result<()> {
 /// One round, wherever the kernel puts everybody.
 fn unpinned(bench: &Bench, subject: &Subject, table: &mut Table) -> Result<()> {
     let _kept = (subject.start)(&bench.folder, UNPINNED.server)?;
-    let requests = subject.load.calibrate(UNPINNED.rest, bench.seconds)?;
+    let requests = subject.load.calibrate(&bench.folder, UNPINNED.rest, bench.seconds)?;
     let bare = under(bench, subject, Mode::Bare, UNPINNED, requests)?;
     let watched = under(bench, subject, Mode::Watched, UNPINNED, requests)?;
     let name = subject.name;
@@ -172,7 +178,7 @@ fn under(
     cores: Cores,
     requests: u64,
 ) -> Result<Measured> {
-    let load = || subject.load.run(cores.rest, bench.seconds, requests);
+    let load = || subject.load.run(&bench.folder, cores.rest, bench.seconds, requests);
     let processes = match mode {
         Mode::Bare => return Ok(Measured::bare(load()?)),
         Mode::Empty | Mode::Copied => {

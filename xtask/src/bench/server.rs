@@ -12,6 +12,8 @@ use crate::child::Kept;
 
 /// Where nginx listens.
 pub const NGINX: u16 = 18501;
+/// Where it speaks HTTP/2, without TLS.
+pub const NGINX_HTTP2: u16 = 18503;
 /// Where redis listens.
 pub const REDIS: u16 = 18502;
 
@@ -33,6 +35,7 @@ http {
     scgi_temp_path scgi;
     server {
         listen 127.0.0.1:PORT;
+        listen 127.0.0.1:HTTP2_PORT http2;
         location / { return 200 \"ANSWER\"; }
     }
 }
@@ -56,6 +59,7 @@ pub fn nginx(folder: &Path, core: Option<u32>) -> Result<Kept> {
     let folder = folder.join("nginx");
     fs::create_dir_all(&folder)?;
     let config = NGINX_CONFIG
+        .replace("HTTP2_PORT", &NGINX_HTTP2.to_string())
         .replace("PORT", &NGINX.to_string())
         .replace("ANSWER", &"a".repeat(ANSWER_BYTES));
     fs::write(folder.join("nginx.conf"), config)?;
