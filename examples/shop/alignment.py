@@ -16,8 +16,14 @@ class Exchange(NamedTuple):
 
     begin: int
     end: int
-    label: str = ""  # method or command; empty where not known
+    label: str = ""  # method and path, or command; empty where not known
     pid: Optional[int] = None
+
+
+def order(exchange):
+    """Key by which exchanges are sorted as they were sent on one connection. Answers come in that order; a
+    caller may have begun before it had the connection."""
+    return exchange.end, exchange.begin
 
 
 def align(left, right, tolerance_ns):
@@ -38,12 +44,12 @@ def bursts(left, right, tolerance_ns):
     burst, until = ([], []), None
     for begin, side, index in items:
         if until is not None and begin - tolerance_ns > until:
-            yield burst
+            yield sorted(burst[0]), sorted(burst[1])
             burst, until = ([], []), None
         burst[side].append(index)
         end = (left, right)[side][index].end
         until = end if until is None else max(until, end)
-    yield burst
+    yield sorted(burst[0]), sorted(burst[1])
 
 
 def distance(a, b, tolerance_ns):

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Optional
 
-from alignment import Exchange, align
+from alignment import Exchange, align, order
 
 NGINX_PRECISION_NS = 3_000_000
 SILENT_SERVERS = ("redis", "postgres")  # keep no truth; known from those who call them
@@ -37,7 +37,9 @@ class Side:
 
     @property
     def exchange(self):
-        return Exchange(self.begin, self.end, self.operation.split(" ")[0].upper(), self.pid)
+        first, _, rest = self.operation.partition(" ")
+        label = f"{first} {rest.split('?')[0]}" if rest.startswith("/") else first.upper()
+        return Exchange(self.begin, self.end, label, self.pid)
 
     @property
     def root(self):
@@ -124,7 +126,7 @@ def mirrored(call, service):
 def join(sides):
     """Gives each served request the call that it came from: the same connection, in order."""
     calls, served = defaultdict(list), defaultdict(list)
-    for side in sorted(sides, key=lambda each: each.begin):
+    for side in sorted(sides, key=order):
         if side.kind == "client":
             calls[side.local, side.peer].append(side)
         elif side.parent is None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from alignment import Exchange, align
+from alignment import Exchange, align, order
 from expectation import TruthError, read
 
 COUNTS = ("spans", "captured", "joins", "joined", "unjoined", "misjoined",
@@ -98,7 +98,7 @@ def score(sides, spans, between):
 def match(sides, spans):
     """Gives each side its span; returns the spans of the shop's ports that nothing asked for."""
     expected, seen = defaultdict(list), defaultdict(list)
-    for side in sorted(sides, key=lambda each: each.begin):
+    for side in sorted(sides, key=order):
         expected[side.connection].append(side)
     ports = {side.local for side in sides if side.kind == "server"}
     for span in sorted(spans, key=lambda each: each["start_time_unix_nano"]):
@@ -162,7 +162,9 @@ def attribute(span, name):
 
 
 def exchange(span):
-    label = span["name"].split(" ")[0].upper()
+    first = span["name"].split(" ")[0].upper()
+    path = span["attributes"].get("url.path")
+    label = f"{first} {path}" if path else first
     return Exchange(span["start_time_unix_nano"], span["end_time_unix_nano"], label,
                     attribute(span, "process.pid"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from alignment import Exchange, align  # noqa: E402
+from alignment import Exchange, align, order  # noqa: E402
 from expectation import TruthError, read  # noqa: E402
 from score import score  # noqa: E402
 
@@ -233,6 +233,10 @@ class Alignment(unittest.TestCase):
 
     def test_pipeline_lacks_the_middle(self):
         self.assertEqual(self.pairs([(0, 10), (1, 20), (2, 30)], [(0, 10), (2, 30)]), [(0, 0), (2, 1)])
+
+    def test_begun_before_it_had_the_connection(self):
+        sent = sorted([Exchange(0, 20, "GET /late"), Exchange(1, 9, "GET /soon")], key=order)
+        self.assertEqual(self.pairs(sent, [(2, 8, "GET /soon"), (10, 19, "GET /late")]), [(0, 0), (1, 1)])
 
     def test_label_decides(self):
         self.assertEqual(self.pairs([(0, 10, "GET"), (1, 11, "SET")], [(0, 10, "SET")]), [(1, 0)])
