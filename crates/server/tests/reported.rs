@@ -3,6 +3,8 @@
 //! network.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod parts;
+
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,45 +12,25 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use deeptrace_http::{Applied, Settings, Token};
+use deeptrace_http::Token;
 use deeptrace_model::{
     BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Pid, ProcessKey, Span, SpanId,
     SpanKind, SpanStatus, Tid, Touch, UnitId, WallTime,
 };
-use deeptrace_server::access::{Access, Rules};
-use deeptrace_server::api::{Api, Threshold, routes};
+use deeptrace_server::api::routes;
 use deeptrace_server::clock;
-use deeptrace_server::correlation::{Choice, Correlation};
-use deeptrace_server::duties::{Duties, Guarded, Place};
-use deeptrace_server::jobs::Jobs;
-use deeptrace_server::orders::Orders;
-use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
-use deeptrace_server::push::Push;
-use deeptrace_store::{Batch, Mode, Options, Store};
+use deeptrace_store::{Batch, Mode, Options};
 use http_body_util::BodyExt;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse, trace_service_client::TraceServiceClient,
 };
+use parts::{Fussy, Made, Parts};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic_types::StatusExt;
 use tower::ServiceExt;
-
-struct Fixed;
-
-impl Settings for Fixed {
-    fn show(&self) -> Value {
-        json!({})
-    }
-    fn update(&self, _: Value) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-    fn reload(&self) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-}
 
 struct Server {
     routes: Router,
@@ -65,41 +47,13 @@ impl Server {
         // Before the store, which fills the folder.
         let (token, _) = Token::open(folder.path()).unwrap();
         let options = Options::new(folder.path());
-        let store: Arc<dyn Store> =
-            deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        let guarded = Arc::new(Guarded::new(store).unwrap());
-        let place = Place {
-            backend: "embedded",
-            is_shared: false,
-            data_dir: folder.path().to_owned(),
-            config: None,
-            plan: None,
-            version: "test",
-        };
-        let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
-        let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
-        let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), spans_per_second).unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);
-        let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
-        let api = Api {
-            access: Arc::new(Access::new(Arc::clone(&store), token, Rules::default())),
-            orders: Arc::new(Orders::new(Arc::clone(&store), guarded.tombstones(), false)),
-            store,
-            duties,
-            alerts: Arc::default(),
-            ingest: ingest.clone(),
-            otlp: otlp.clone(),
-            push: Push::default(),
-            threshold: Arc::new(Threshold::new(0.5)),
-            correlation: Correlation { choice, jobs: Arc::new(jobs) },
-            started: clock::now(),
-            stop: stopped,
-            version: "test",
-        };
+        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        let parts = Parts::new(store, token, folder.path().to_owned());
+        let parts = Parts { reported_per_second: spans_per_second, ..parts };
+        let Made { api, writer, stop } = parts.make();
+        let (otlp, ingest) = (api.otlp.clone(), api.ingest.clone());
         Self {
-            routes: routes(api, Arc::new(Fixed)),
+            routes: routes(api, Arc::new(Fussy)),
             grpc: otlp.routes(),
             ingest,
             writer: Some(writer),

@@ -3,50 +3,25 @@
 
 #[path = "served/live.rs"]
 mod live;
+mod parts;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use deeptrace_http::{Applied, Guard, Limits, Listener, Settings, Token};
+use deeptrace_http::{Guard, Limits, Listener, Token};
 use deeptrace_model::{
     BootTime, ConnectionId, EventId, Exchange, ExchangeKind, Link, Method, Pid, ProcessKey,
     Relation, Span, SpanId, SpanKind, SpanStatus, Tid, Touch, UnitId, WallTime,
 };
-use deeptrace_server::access::{Access, Rules};
-use deeptrace_server::api::{Api, Threshold, routes};
+use deeptrace_server::api::routes;
 use deeptrace_server::clock;
-use deeptrace_server::correlation::{Choice, Correlation};
-use deeptrace_server::duties::{Duties, Guarded, Place};
-use deeptrace_server::jobs::Jobs;
-use deeptrace_server::orders::Orders;
-use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
-use deeptrace_server::push::Push;
-use deeptrace_store::{Batch, Mode, Options, Store};
+use deeptrace_store::{Batch, Mode, Options};
+use parts::{Fussy, Made, Parts};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-
-/// Settings that refuse one key and take every other.
-struct Fussy;
-
-impl Settings for Fussy {
-    fn show(&self) -> Value {
-        json!({"config": []})
-    }
-
-    fn update(&self, changes: Value) -> Result<Applied, String> {
-        match changes.get("wrong") {
-            Some(_) => Err("unknown key `wrong`".to_owned()),
-            None => Ok(Applied { applied: vec!["right".to_owned()], ..Applied::default() }),
-        }
-    }
-
-    fn reload(&self) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-}
 
 /// A server that runs until it is dropped.
 pub struct Served {
@@ -63,43 +38,12 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let (token, _) = Token::open(&folder.path().join("data")).unwrap();
         let options = Options::new(folder.path().join("data"));
-        let store: Arc<dyn Store> =
-            deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        let guarded = Arc::new(Guarded::new(store).unwrap());
-        let place = Place {
-            backend: "embedded",
-            is_shared: false,
-            data_dir: folder.path().join("data"),
-            config: None,
-            plan: None,
-            version: "test",
-        };
-        let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
-        let store: Arc<dyn Store> = Arc::clone(&guarded) as _;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
+        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        let data_dir = folder.path().join("data");
+        let Made { api, writer, stop } = Parts::new(store, token.clone(), data_dir).make();
+        let (ingest, stopped) = (api.ingest.clone(), api.stop.clone());
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
-        let (stop, stopped) = watch::channel(false);
-        let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), false);
-        let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
-        let correlation = Correlation { choice, jobs: Arc::new(jobs) };
-        let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
-        let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), 1_000).unwrap();
-        let api = Api {
-            orders: Arc::new(Orders::new(Arc::clone(&store), guarded.tombstones(), false)),
-            store,
-            access: Arc::new(access),
-            duties,
-            ingest: ingest.clone(),
-            alerts: Arc::default(),
-            otlp,
-            push: Push::default(),
-            threshold: Arc::new(Threshold::new(0.5)),
-            correlation,
-            started: clock::now(),
-            stop: stopped.clone(),
-            version: "test",
-        };
         let guard = Guard::of_host(address, Vec::new());
         let serve = move || {
             let runtime =

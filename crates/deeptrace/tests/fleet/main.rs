@@ -7,4 +7,6 @@ mod agent;
 mod demo;
 mod kept;
 mod orders;
+#[path = "../../../server/tests/parts/mod.rs"]
+mod parts;
 mod server;

@@ -5,37 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use deeptrace_http::{Applied, Guard, Limits, Listener, Settings, Token};
-use deeptrace_server::access::{Access, Rules};
-use deeptrace_server::api::{Api, Threshold, routes};
-use deeptrace_server::clock;
-use deeptrace_server::correlation::{Choice, Correlation};
-use deeptrace_server::duties::{Duties, Guarded, Place, Tombstones};
-use deeptrace_server::jobs::Jobs;
-use deeptrace_server::orders::Orders;
-use deeptrace_server::otlp::Otlp;
-use deeptrace_server::pipeline::{Ingest, Writer};
-use deeptrace_server::push::Push;
+use deeptrace_http::{Guard, Limits, Listener, Token};
+use deeptrace_server::api::routes;
+use deeptrace_server::duties::Tombstones;
+use deeptrace_server::pipeline::Writer;
 use deeptrace_store::{Mode, Options, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
-/// Nobody changes the configuration of these servers.
-struct Fixed;
-
-impl Settings for Fixed {
-    fn show(&self) -> Value {
-        json!({"config": []})
-    }
-
-    fn update(&self, _: Value) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-
-    fn reload(&self) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-}
+use crate::parts::{Fussy, Made, Parts};
 
 /// A server that runs until it is dropped.
 pub struct Server {
@@ -80,49 +58,18 @@ impl Server {
     ) -> Self {
         let data_dir = folder.path().join("data");
         let (token, _) = Token::open(&data_dir).unwrap();
-        let guarded = Arc::new(Guarded::new(store).unwrap());
-        let tombstones = guarded.tombstones();
-        let place = Place {
-            backend: "embedded",
-            is_shared,
-            data_dir,
-            config: None,
-            plan: None,
-            version: "test",
-        };
-        let duties = Arc::new(Duties::new(Arc::clone(&guarded), place));
-        let store: Arc<dyn Store> = guarded;
-        let (ingest, writer) = Ingest::start(Arc::clone(&store), None).unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let jobs = Arc::new(Jobs::new(Arc::clone(&store), stopped.clone(), false));
-        let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
-        let access = Access::new(Arc::clone(&store), token.clone(), Rules::default());
-        let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), 1_000).unwrap();
-        let orders = Orders::new(Arc::clone(&store), Arc::clone(&tombstones), is_shared);
-        let orders = Arc::new(orders.waiting(answer_time));
-        let ticking = orders.start(stopped.clone()).unwrap();
-        let api = Api {
-            store: Arc::clone(&store),
-            access: Arc::new(access),
-            duties,
-            ingest,
-            orders,
-            alerts: Arc::default(),
-            otlp,
-            push: Push::default(),
-            threshold: Arc::new(Threshold::new(0.5)),
-            correlation: Correlation { choice, jobs },
-            started: clock::now(),
-            stop: stopped.clone(),
-            version: "test",
-        };
+        let parts = Parts::new(store, token.clone(), data_dir);
+        let tombstones = parts.store.tombstones();
+        let Made { api, writer, stop } = Parts { is_shared, answer_time, ..parts }.make();
+        let (store, stopped) = (Arc::clone(&api.store), api.stop.clone());
+        let ticking = api.orders.start(stopped.clone()).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
         let guard = Guard::of_host(address, Vec::new());
         let serving = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let routes = routes(api, Arc::new(Fixed));
+            let routes = routes(api, Arc::new(Fussy));
             // Tests ask nothing about time, also where other work has the processors.
             let limits = Limits { answer_timeout: Duration::from_secs(300), ..Limits::default() };
             runtime.block_on(listener.serve(routes, guard, limits, stopped)).unwrap();

@@ -4,6 +4,8 @@
 
 mod audit;
 mod login;
+#[path = "../parts/mod.rs"]
+mod parts;
 mod server;
 mod view;
 

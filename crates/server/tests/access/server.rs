@@ -5,40 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use deeptrace_http::{Applied, Guard, Limits, Listener, Settings, Token};
+use deeptrace_http::{Guard, Limits, Listener, Token};
 use deeptrace_server::access::token::NewToken;
 use deeptrace_server::access::user::NewUser;
 use deeptrace_server::access::{Access, Role, Rules, Services, token, user};
-use deeptrace_server::api::{Api, Threshold, routes};
+use deeptrace_server::api::routes;
 use deeptrace_server::audit::{Auditor, Keeping};
-use deeptrace_server::clock;
-use deeptrace_server::correlation::{Choice, Correlation};
-use deeptrace_server::duties::{Duties, Guarded, Place};
-use deeptrace_server::jobs::Jobs;
-use deeptrace_server::orders::Orders;
-use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
-use deeptrace_server::push::Push;
 use deeptrace_store::{Expected, Mode, Options, Store};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// Settings that take everything.
-struct Easy;
-
-impl Settings for Easy {
-    fn show(&self) -> Value {
-        json!({"config": []})
-    }
-
-    fn update(&self, _: Value) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-
-    fn reload(&self) -> Result<Applied, String> {
-        Ok(Applied::default())
-    }
-}
+use crate::parts::{Fussy, Made, Parts};
 
 /// A server that runs until it is dropped.
 pub struct Server {
@@ -110,7 +88,8 @@ impl Server {
     ) -> Self {
         let data = folder.path().join("data");
         let (admin, _) = Token::open(&data).unwrap();
-        let (mut api, ingest, writer, stop) = api(&store, &admin, rules);
+        let Made { mut api, writer, stop } = made(&store, &admin, rules);
+        let ingest = api.ingest.clone();
         if is_audited {
             let keeping = Keeping::default();
             let auditor = Auditor::start(Arc::clone(&store), "w".to_owned(), keeping, Some(data));
@@ -123,7 +102,7 @@ impl Server {
         let serve = move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let routes = routes(api, Arc::new(Easy));
+            let routes = routes(api, Arc::new(Fussy));
             runtime.block_on(listener.serve(routes, guard, Limits::default(), stopped)).unwrap();
         };
         let threads = Some((std::thread::spawn(serve), writer));
@@ -198,51 +177,19 @@ impl Drop for Server {
 }
 
 /// What routes work with.
-pub fn api(
-    store: &Arc<dyn Store>,
-    admin: &Token,
-    rules: Rules,
-) -> (Api, Ingest, Writer, watch::Sender<bool>) {
-    let (ingest, writer) = Ingest::start(Arc::clone(store), None).unwrap();
+fn made(store: &Arc<dyn Store>, admin: &Token, rules: Rules) -> Made {
     // So that who polls for orders has something to fetch and need not wait.
     let config = br#"{"generation": 1, "config": {}}"#;
     store.put_document("agents/config", Some(config), Expected::Any).unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let choice = Arc::new(Choice::new(deeptrace_correlate::AUTO));
-    let jobs = Arc::new(Jobs::new(Arc::clone(store), stopped.clone(), false));
     // No request of these tests gets so far that a file would be touched.
-    let place = Place {
-        backend: "embedded",
-        is_shared: false,
-        data_dir: "/nonexistent".into(),
-        config: None,
-        plan: None,
-        version: "test",
-    };
-    let guarded = Arc::new(Guarded::new(Arc::clone(store)).unwrap());
-    let api = Api {
-        correlation: Correlation { choice, jobs },
-        orders: Arc::new(Orders::new(Arc::clone(store), guarded.tombstones(), false)),
-        duties: Arc::new(Duties::new(guarded, place)),
-        store: Arc::clone(store),
-        access: Arc::new(Access::new(Arc::clone(store), admin.clone(), rules)),
-        alerts: Arc::default(),
-        otlp: Otlp::start(ingest.clone(), Arc::clone(store), 1_000).unwrap(),
-        push: Push::default(),
-        ingest: ingest.clone(),
-        threshold: Arc::new(Threshold::new(0.5)),
-        started: clock::now(),
-        stop: stopped,
-        version: "test",
-    };
-    (api, ingest, writer, stop)
+    let parts = Parts::new(Arc::clone(store), admin.clone(), "/nonexistent".into());
+    Parts { rules, ..parts }.make()
 }
 
 /// Each route of the router: method and path.
 pub fn router_rows(store: &Arc<dyn Store>, admin: &Token) -> Vec<(String, String)> {
-    let (api, ingest, writer, _stop) = api(store, admin, rules());
-    let text = format!("{:?}", routes(api, Arc::new(Easy)));
-    drop(ingest);
+    let Made { api, writer, .. } = made(store, admin, rules());
+    let text = format!("{:?}", routes(api, Arc::new(Fussy)));
     writer.finish();
     // The only thing that axum tells of its routes: under each number its methods, and elsewhere its
     // path. The router for what is not found comes last and counts from one again.
