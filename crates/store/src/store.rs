@@ -105,8 +105,8 @@ pub trait Store: Send + Sync {
     fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError>;
 
     /// Writes anew what holds bytes of what was removed, by whatever call: when it returns, none is
-    /// left in any file or index of the store. Takes as long as writing the whole store; writers
-    /// wait meanwhile.
+    /// left in any file or index of the store. May take as long as writing the whole store; writers of an
+    /// embedded one wait meanwhile. After an error the same call goes on with what is left.
     fn purge(&self) -> Result<(), StoreError>;
 
     /// Writes a copy of all that was acknowledged before into `folder`, which is there and empty,

@@ -27,6 +27,8 @@ const ROUNDS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long what goes on by itself is waited for.
+const BEGIN_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of what a node said in an error of ours.
@@ -104,7 +106,6 @@ impl Client {
             .max_redirects(0)
             .tls_config(tls(options)?)
             .timeout_connect(Some(CONNECT_MAX))
-            .timeout_global(Some(ANSWER_MAX))
             .max_idle_connections_per_host(8)
             .user_agent(concat!("deeptrace/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -170,11 +171,30 @@ impl Client {
         unreachable!("the rounds end")
     }
 
+    /// Has servers begin what they go on with when nobody waits for it. Waits for the end, or a while; whether it
+    /// is done has to be asked.
+    pub(super) fn begin(&self, request: &Request<'_>) -> Result<(), StoreError> {
+        let mut last = None;
+        for node in self.in_order() {
+            match self.ask_one(node, request, BEGIN_MAX) {
+                Ok(answer) if answer.is_busy() => return Ok(()),
+                Ok(answer) => return answer.checked()?.done().map(drop),
+                Err(Failure::Unanswered(_)) => return Ok(()),
+                Err(Failure::NotSent(reason)) => {
+                    self.counters.nodes_down.fetch_add(1, Ordering::Relaxed);
+                    node.set_down(Some(Instant::now() + DOWN));
+                    last = Some(StoreError::Unreachable { place: node.url.clone(), reason });
+                }
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
     /// Asks one node after the other until one answers.
     fn ask_each(&self, request: &Request<'_>) -> Result<Answer, (Failure, String)> {
         let mut last = None;
         for node in self.in_order() {
-            match self.ask_one(node, request) {
+            match self.ask_one(node, request, ANSWER_MAX) {
                 Ok(answer) => {
                     node.set_down(None);
                     return Ok(answer);
@@ -202,7 +222,12 @@ impl Client {
         nodes
     }
 
-    fn ask_one(&self, node: &Node, request: &Request<'_>) -> Result<Answer, Failure> {
+    fn ask_one(
+        &self,
+        node: &Node,
+        request: &Request<'_>,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes_sent.fetch_add(request.body.len() as u64, Ordering::Relaxed);
         let mut message = ureq::http::Request::builder()
@@ -213,12 +238,14 @@ impl Client {
         }
         let not_sent = |error: ureq::http::Error| Failure::NotSent(error.to_string());
         let sent = if request.body.is_empty() {
-            self.agent.run(message.body(()).map_err(not_sent)?)
+            let message = self.agent.configure_request(message.body(()).map_err(not_sent)?);
+            self.agent.run(message.timeout_global(Some(patience)).build())
         } else {
             let lines = request.path.split('?').next().is_some_and(|path| path.ends_with("/_bulk"));
             let kind = if lines { "application/x-ndjson" } else { "application/json" };
             let message = message.header("content-type", kind).body(request.body);
-            self.agent.run(message.map_err(not_sent)?)
+            let message = self.agent.configure_request(message.map_err(not_sent)?);
+            self.agent.run(message.timeout_global(Some(patience)).build())
         };
         let mut response = sent.map_err(failure)?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();

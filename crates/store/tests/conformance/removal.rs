@@ -62,6 +62,27 @@ fn spans_are_removed_with_their_links_and_nothing_else() {
 }
 
 #[test]
+fn more_than_one_piece_is_removed() {
+    each(|backend, options| {
+        let store = open(backend, options);
+        let gap = |n: u64| Gap {
+            from: WallTime(BEGIN + n * MILLI),
+            to: WallTime(BEGIN + n * MILLI + 1),
+            cause: GapCause::RingFull,
+            events: n,
+            bytes: 0,
+        };
+        for from in [0, 10_000, 20_000] {
+            let gaps = (from..from + 10_000).map(gap).collect();
+            store.write(&Batch { gaps, ..Batch::default() }).unwrap();
+        }
+        let limit = WallTime(BEGIN + 29_999 * MILLI);
+        assert_eq!(store.remove(Removal::Before(limit)).unwrap().gaps, 29_999);
+        assert_eq!(store.gaps(Window::ALL, 10).unwrap(), [gap(29_999)]);
+    });
+}
+
+#[test]
 fn removal_by_time_is_exact() {
     each(|backend, options| {
         let store = open(backend, options);
