@@ -3,7 +3,9 @@
 //!
 //! Simplifying assumption: both sides are written within [`WAIT`] of each other. A side that stays alone
 //! is an edge to or from what is not watched, a virtual node: the callee is named by the call, the
-//! caller is `user`.
+//! caller is `user`. Where other servers write to the same store, it is looked for there first.
+
+pub(crate) mod apart;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,14 +14,18 @@ use std::time::{Duration, Instant};
 use deeptrace_bounded::{Added, Numbered, Pairs};
 use deeptrace_http::{Exposition, Kind};
 use deeptrace_model::{Span, SpanKind, SpanStatus, Text, Value};
+use deeptrace_store::SpanLookup;
 
 use crate::histogram::{BOUNDS, Histogram, Observed};
 use crate::red::OTHER;
+use apart::Apart;
 
 /// Edges with series of their own; further ones are counted in one from and to `{other}`.
 const EDGES_MAX: usize = 1_000;
 /// Spans that wait for their other side; of more, the longest waiting is taken to be alone.
 const WAITING_MAX: usize = 16_384;
+/// The same where other servers write as well: most of what comes to one waits.
+const APART_WAITING_MAX: usize = 4 * WAITING_MAX;
 /// Kinds of them, at most. Beyond, all that wait are taken to be alone, and their kinds forgotten.
 const WHO_MAX: usize = 4_096;
 /// After which a span is taken to be alone.
@@ -40,6 +46,8 @@ pub struct Waiting {
     sides: Pairs<Side>,
     who: Numbered<Who>,
     shed: u64,
+    /// Those that stayed alone here, where other servers may have the other side.
+    pub(crate) apart: Option<Apart>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +68,7 @@ struct Row {
 
 /// What many spans share of what their edge needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Who {
+pub(crate) struct Who {
     service: Text,
     /// Of a call: who is called, as far as the call says.
     peer: Text,
@@ -70,17 +78,26 @@ struct Who {
 
 /// What is a span's own.
 #[derive(Debug)]
-struct Side {
+pub(crate) struct Side {
     /// Number in [`Waiting::who`].
     who: u32,
     is_error: bool,
     since: Instant,
     observed: Observed,
+    /// Where the other side is to be looked for; `None`: nowhere but here.
+    sought: Option<Box<SpanLookup>>,
+}
+
+impl Side {
+    fn of(span: &Span, who: u32, since: Instant) -> Self {
+        let is_error = span.status == SpanStatus::Error;
+        Self { who, is_error, since, observed: Observed::of(span), sought: None }
+    }
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { sides: Pairs::default(), who: Numbered::new(WHO_MAX), shed: 0 }
+        Self { sides: Pairs::default(), who: Numbered::new(WHO_MAX), shed: 0, apart: None }
     }
 }
 
@@ -100,8 +117,10 @@ impl Waiting {
                 self.who.number(who).unwrap_or_default()
             }
         };
-        let is_error = span.status == SpanStatus::Error;
-        let side = Side { who, is_error, since: now, observed: Observed::of(span) };
+        // What an SDK reports has no other side.
+        let is_sought = self.apart.is_some() && !span.is_reported();
+        let sought = is_sought.then(|| Box::new(apart::lookup(span)));
+        let side = Side { sought, ..Side::of(span, who, now) };
         // Unanswered, it is known by its request alone.
         let exchange = &span.exchange;
         let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
@@ -111,7 +130,8 @@ impl Waiting {
                 edges.add_both((from, &client), (to, &server));
             }
         }
-        while self.sides.span() > WAITING_MAX {
+        let max = if self.apart.is_some() { APART_WAITING_MAX } else { WAITING_MAX };
+        while self.sides.span() > max {
             self.shed_oldest(edges);
         }
     }
@@ -121,23 +141,23 @@ impl Waiting {
         while let Some(oldest) = self.sides.oldest()
             && now.duration_since(oldest.since) >= WAIT
         {
-            self.pop(edges);
+            let Some(mut alone) = self.sides.pop() else { return };
+            let Some(who) = self.who.get(alone.who) else { continue };
+            match (alone.sought.take(), &mut self.apart) {
+                (Some(lookup), Some(apart)) => apart.push(*lookup, (who.clone(), alone), edges),
+                _ => edges.add_alone(who, &alone),
+            }
         }
     }
 
     /// Gives out what has waited longest; whether there was any.
-    fn pop(&mut self, edges: &mut Edges) -> bool {
+    fn shed_oldest(&mut self, edges: &mut Edges) -> bool {
         let Some(alone) = self.sides.pop() else { return false };
         if let Some(who) = self.who.get(alone.who) {
             edges.add_alone(who, &alone);
         }
+        self.shed += 1;
         true
-    }
-
-    fn shed_oldest(&mut self, edges: &mut Edges) -> bool {
-        let is_shed = self.pop(edges);
-        self.shed += u64::from(is_shed);
-        is_shed
     }
 
     /// What was counted since the start.
@@ -146,6 +166,9 @@ impl Waiting {
         let help = "Spans whose other side was not waited for, as too many were waiting.";
         out.family(name, Kind::Counter, help);
         out.sample(name, &[], self.shed);
+        if let Some(apart) = &self.apart {
+            apart.write(out);
+        }
     }
 }
 

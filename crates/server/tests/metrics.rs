@@ -6,6 +6,7 @@
 mod sample;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
@@ -13,7 +14,7 @@ use axum::http::header::ACCEPT;
 use deeptrace_http::Exposition;
 use deeptrace_model::{Span, SpanKind};
 use deeptrace_server::metrics::Metrics;
-use deeptrace_store::Batch;
+use deeptrace_store::{Batch, Layer, Mode, Options, SpanLookup, Store, StoreError};
 
 fn add(metrics: &Metrics, spans: Vec<Span>, now: Instant) {
     metrics.add(&Batch { spans, ..Batch::default() }, now);
@@ -107,6 +108,85 @@ fn a_side_that_stays_alone_is_an_edge_to_what_is_not_watched() {
     assert_eq!(edges(&text(&metrics, later)), BTreeMap::from(expected));
 }
 
+/// The value of a counter without labels.
+fn counter(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn sides_that_came_to_different_servers_are_one_edge_of_the_client_s_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::new(folder.path());
+    let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+    let [one, other] = [Metrics::default(), Metrics::default()];
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(11));
+    let of = |service: &str, n| Span { service: service.into(), ..sample::span(n) };
+    // Two calls whose sides come apart, in both ways; one whose sides come together; one side of a fourth
+    // each, whose other nobody has.
+    let to_one =
+        vec![of("front", 2), of("back", 201), of("front", 20), of("back", 21), of("front", 8)];
+    let to_other = vec![of("back", 3), of("front", 200), of("back", 5)];
+    for (metrics, spans) in [(&one, to_one), (&other, to_other)] {
+        metrics.share();
+        let batch = Batch { spans, ..Batch::default() };
+        store.write(&batch).unwrap();
+        metrics.add(&batch, now);
+    }
+    for metrics in [&one, &other] {
+        assert_eq!(metrics.seek(&*store, now).unwrap(), 0, "they may still come");
+        while metrics.seek(&*store, later).unwrap() > 0 {}
+    }
+    let [one, other] = [text(&one, later), text(&other, later)];
+    let edge = |edge: &str, requests| (edge.to_owned(), requests);
+    let expected = [edge("front > back", 2.0), edge("front > shop.example", 1.0)];
+    assert_eq!(edges(&one), BTreeMap::from(expected));
+    let expected = [edge("front > back", 1.0), edge("user > back", 1.0)];
+    assert_eq!(edges(&other), BTreeMap::from(expected));
+    for text in [one, other] {
+        assert_eq!(counter(&text, "deeptrace_service_graph_apart_requests_total"), 1);
+        assert_eq!(counter(&text, "deeptrace_service_graph_elsewhere_requests_total"), 1);
+        assert_eq!(counter(&text, "deeptrace_service_graph_unasked_spans_total"), 0);
+    }
+}
+
+#[test]
+fn sides_wait_while_the_store_refuses_and_beyond_the_bound_the_longest_waiting_is_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::new(folder.path());
+    let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+    let (metrics, now) = (Metrics::default(), Instant::now());
+    let later = now + Duration::from_secs(11);
+    metrics.share();
+    // Clients' sides only; the store has the servers' of all of them.
+    let of = |service: &str, n| Span { service: service.into(), ..sample::span(n) };
+    let count = 20_000;
+    add(&metrics, (0..count).map(|n| of("front", 2 * n)).collect(), now);
+    let spans = (0..count).map(|n| of("back", 2 * n + 1)).collect();
+    store.write(&Batch { spans, ..Batch::default() }).unwrap();
+    assert!(metrics.seek(&Refusing(Arc::clone(&store)), later).is_err());
+    while metrics.seek(&*store, later).unwrap() > 0 {}
+    let text = text(&metrics, later);
+    let shed = counter(&text, "deeptrace_service_graph_unasked_spans_total");
+    assert_eq!(shed, count - 16_384);
+    let joined = counter(&text, "deeptrace_service_graph_apart_requests_total");
+    assert_eq!(joined + shed, count);
+    assert_eq!(edges(&text)["front > back"], joined as f64);
+}
+
+/// A store that answers no question.
+struct Refusing(Arc<dyn Store>);
+
+impl Layer for Refusing {
+    fn below(&self) -> &dyn Store {
+        &*self.0
+    }
+
+    fn spans(&self, _: &[SpanLookup], _: usize) -> Result<Vec<Arc<Span>>, StoreError> {
+        Err(StoreError::Busy { place: "here".to_owned(), reason: "it is a test".to_owned() })
+    }
+}
+
 #[test]
 fn series_are_bounded_and_what_has_none_is_counted() {
     let (metrics, now) = (Metrics::default(), Instant::now());
@@ -122,11 +202,7 @@ fn series_are_bounded_and_what_has_none_is_counted() {
         calls.keys().map(|labels| labels.split(",status_code").next().unwrap()).collect();
     assert!(operations.len() <= 1_000 + 100 + 10, "{}", operations.len());
     assert_eq!(calls.values().sum::<f64>(), 40_000.0);
-    let overflow = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    assert_eq!(overflow("deeptrace_metrics_overflow_spans_total"), 39_000);
-    assert_eq!(overflow("deeptrace_metrics_operations"), 1_000);
-    assert!(overflow("deeptrace_service_graph_edges") <= 1_001);
+    assert_eq!(counter(&text, "deeptrace_metrics_overflow_spans_total"), 39_000);
+    assert_eq!(counter(&text, "deeptrace_metrics_operations"), 1_000);
+    assert!(counter(&text, "deeptrace_service_graph_edges") <= 1_001);
 }

@@ -23,6 +23,7 @@ use deeptrace_server::clock;
 use deeptrace_server::correlation::{Choice, Correlation};
 use deeptrace_server::duties::{Duties, Guarded};
 use deeptrace_server::jobs::Jobs;
+use deeptrace_server::metrics;
 use deeptrace_server::orders;
 use deeptrace_server::otlp::Otlp;
 use deeptrace_server::pipeline::{Ingest, Writer};
@@ -140,6 +141,8 @@ struct Opened {
     ingest: Ingest,
     writer: Writer,
     otlp: Otlp,
+    /// Whether other servers write to the store as well.
+    is_shared: bool,
 }
 
 async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Opened>) -> Result<()> {
@@ -152,7 +155,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     let (control, orders) = control::channel();
     let settings: Arc<dyn Settings> =
         Arc::new(running(loader, loaded.clone(), &doors, &control, &threshold, &choice, &alerts));
-    let (mut duties_end, mut orders_end) = (None, None);
+    let (mut duties_end, mut orders_end, mut edges_end) = (None, None, None);
     let teller = Teller::new(Arc::clone(&status), &doors.data_dir, VERSION);
     let (way, sends, kept) = way(&loaded, opened.as_ref(), &doors, teller, &settings)?;
     let end_capture = match doors.agent {
@@ -180,12 +183,17 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     }
     let (mut audit, mut writer) = (None, None);
     if let (Some(listener), Some(opened)) = (doors.server, opened) {
-        let Opened { store, duties, orders, ingest, writer: writing, otlp } = opened;
+        let Opened { store, duties, orders, ingest, writer: writing, otlp, is_shared } = opened;
         writer = Some(writing);
         let started = orders.start(stopped.clone());
         orders_end = Some(started.context("cannot start the thread of the orders")?);
         let started = duties.start(stopped.clone());
         duties_end = Some(started.context("cannot start the thread of the duties")?);
+        if is_shared {
+            let (ingest, store) = (ingest.clone(), Arc::clone(&store));
+            let started = metrics::start_seeking(ingest, store, stopped.clone());
+            edges_end = Some(started.context("cannot start the thread of the edges")?);
+        }
         let started = status.started;
         let stop = stopped.clone();
         let jobs = Jobs::new(Arc::clone(&store), stopped.clone(), has_agent);
@@ -236,11 +244,10 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
     while let Some(ended) = serving.join_next().await {
         ended.context("an API has panicked")?.context("an API has failed")?;
     }
-    if orders_end.is_some_and(|thread| thread.join().is_err()) {
-        tracing::error!("the thread of the orders has panicked");
-    }
-    if duties_end.is_some_and(|thread| thread.join().is_err()) {
-        tracing::error!("the thread of the duties has panicked");
+    for (of, thread) in [("orders", orders_end), ("duties", duties_end), ("edges", edges_end)] {
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the {of} has panicked");
+        }
     }
     // What capture hands on at its end goes to the writer, so that one ends last.
     if let Some(end_capture) = end_capture {
@@ -424,7 +431,7 @@ fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<O
     let per_second = loaded.server.otlp.spans_per_second;
     let otlp = Otlp::start(ingest.clone(), Arc::clone(&store), per_second)
         .context("cannot start what looks for reported spans")?;
-    Ok(Some(Opened { store, duties, orders, ingest, writer, otlp }))
+    Ok(Some(Opened { store, duties, orders, ingest, writer, otlp, is_shared }))
 }
 
 fn log_to_stderr() {
