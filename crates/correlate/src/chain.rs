@@ -1,6 +1,7 @@
 //! The chain model: every open request is a walk over "next call, or the answer", and the joint
 //! assignment of calls to requests with the highest likelihood wins. Learned without truth.
 
+mod choice;
 mod density;
 mod fields;
 mod lattice;
@@ -12,6 +13,7 @@ mod search;
 mod state;
 mod temper;
 mod timeline;
+mod walk;
 
 use deeptrace_model::Method;
 
@@ -26,15 +28,17 @@ use search::{Found, search};
 use temper::temper;
 use timeline::{Moment, timeline};
 
-/// Rounds of learning.
-const ROUNDS: usize = 5;
+/// Rounds of learning at most.
+const ROUNDS: usize = 10;
+/// Nats a call that a round must gain, so that there is another.
+const LITTLE: f64 = 0.01;
 /// Rounds more, where requests in the same state are seen to keep their order.
 const ROUNDS_IN_ORDER: usize = 2;
 /// Parts of the first window, each of which is decided with what was learned of the others.
 const PARTS: usize = 4;
 /// Hypotheses at a time: while learning, and for the answer.
-const WIDTH_LEARNING: usize = 12;
-const WIDTH: usize = 200;
+const WIDTH_LEARNING: usize = 8;
+const WIDTH: usize = 400;
 /// What an earlier window still counts, once another was learned from.
 const DECAY: f32 = 0.5;
 
@@ -63,14 +67,15 @@ fn solve(
     let (found, mut next) = match model.take() {
         Some(mut known) => {
             let found = search(std::slice::from_ref(&known), window, moments, width, ingredients);
-            let order = if known.has_order() {
+            let order = if known.kept().is_some() {
                 let delays = ingredients.without_order();
                 known.freeze(delays);
                 let width = ingredients.width(WIDTH_LEARNING);
                 let models = std::slice::from_ref(&known);
-                order_of(window, moments, &search(models, window, moments, width, delays))
+                let found = search(models, window, moments, width, delays);
+                learn::order(models, window, moments, &found)
             } else {
-                order_of(window, moments, &found)
+                learn::order(std::slice::from_ref(&known), window, moments, &found)
             };
             known.decay(DECAY);
             known.order.join(&order);
@@ -84,18 +89,10 @@ fn solve(
             (found, next)
         }
     };
-    learn(std::slice::from_mut(&mut next), window, moments, &found.parents, None, None);
+    learn(std::slice::from_mut(&mut next), window, moments, &found.drawn, None);
     next.freeze(ingredients);
     *model = Some(next);
     found
-}
-
-/// Whether order holds, by what was found from delays alone: in its own order an assignment always is.
-fn order_of(window: &Window, moments: &[Moment], by_delays: &Found) -> Order {
-    let mut model = Model::of(window);
-    let Found { parents, confidence, .. } = by_delays;
-    learn(std::slice::from_mut(&mut model), window, moments, parents, None, Some(confidence));
-    model.order
 }
 
 /// Learns from nothing: from several first assignments, the likeliest outcome. What a model says is
@@ -105,38 +102,50 @@ fn first_models(
     moments: &[Moment],
     ingredients: Ingredients,
 ) -> (Vec<Model>, Order) {
-    let mut best: Option<Found> = None;
     let has_units = ingredients.units && window.calls.iter().any(|call| call.units[0].is_some());
     let starts = [Start::Alone, Start::First, Start::Latest, Start::Unit];
     let width = ingredients.width(WIDTH_LEARNING);
     let delays = ingredients.without_order();
+    // One round from an assignment.
+    let round = |parents: &[u32], only: Option<&[bool]>| {
+        let models = fresh(window, moments, parents, only, PARTS, &Order::default(), delays);
+        (search(&models, window, moments, width, delays), models)
+    };
+    let mut best: Option<(Found, Vec<Model>)> = None;
+    let mut begun: Vec<Vec<u32>> = Vec::new();
     for how in starts.into_iter().filter(|how| has_units || *how != Start::Unit) {
-        let Some((mut parents, only)) = start(window, moments, how) else { continue };
-        let mut only = only.as_deref();
-        let mut last = Found { likelihood: f64::MIN, ..Found::default() };
-        for _ in 0..if ingredients.learning { ROUNDS } else { 1 } {
-            let models = fresh(window, moments, &parents, only, PARTS, &Order::default(), delays);
-            only = None;
-            let found = search(&models, window, moments, width, delays);
-            last = found;
-            if last.parents == parents {
+        let Some((parents, only)) = start(window, moments, how) else { continue };
+        if only.is_none() && begun.contains(&parents) {
+            continue;
+        }
+        let mut last = round(&parents, only.as_deref());
+        for _ in 1..if ingredients.learning { ROUNDS } else { 1 } {
+            let next = round(&last.0.drawn, None);
+            let gain = next.0.likelihood - last.0.likelihood;
+            if gain > 0.0 {
+                last = next;
+            }
+            if gain < LITTLE * window.calls.len() as f64 {
                 break;
             }
-            parents.clone_from(&last.parents);
         }
-        if best.as_ref().is_none_or(|best| last.likelihood > best.likelihood) {
+        if best.as_ref().is_none_or(|best| last.0.likelihood > best.0.likelihood) {
             best = Some(last);
         }
+        if only.is_none() {
+            begun.push(parents);
+        }
     }
-    let best = best.unwrap_or_else(|| Found::nothing(window.calls.len()));
-    let order = order_of(window, moments, &best);
-    let mut parents = best.parents;
+    let (best, models) =
+        best.unwrap_or_else(|| (Found::nothing(window.calls.len()), vec![Model::of(window)]));
+    let order = learn::order(&models, window, moments, &best);
+    let mut parents = best.drawn;
     for _ in 0..if ingredients.order && ingredients.learning { ROUNDS_IN_ORDER } else { 0 } {
         let models = fresh(window, moments, &parents, None, PARTS, &order, ingredients);
-        if !models.iter().any(Model::has_order) {
+        if models.iter().all(|model| model.kept().is_none()) {
             break;
         }
-        parents = search(&models, window, moments, width, ingredients).parents;
+        parents = search(&models, window, moments, width, ingredients).drawn;
     }
     (fresh(window, moments, &parents, None, PARTS, &order, ingredients), order)
 }

@@ -1,5 +1,7 @@
 //! All histories of the hypotheses that lived, and how likely each choice in them is.
 
+use deeptrace_model::hash64;
+
 use super::search::Found;
 
 /// No request, no node.
@@ -35,6 +37,8 @@ pub(super) struct Lattice {
     ways: Vec<Way>,
     /// Probability of each node, while it is decided.
     shares: Vec<f64>,
+    /// State of the numbers by which histories are drawn; the same for the same input.
+    random: u64,
 }
 
 impl Lattice {
@@ -103,8 +107,59 @@ impl Lattice {
         node.sum = log_add(node.sum, from.sum);
     }
 
+    /// Logarithm of the sum of the likelihoods of the histories that end in `node`.
+    pub(super) fn sum(&self, node: u32) -> f64 {
+        self.nodes[node as usize].sum
+    }
+
+    /// Logarithm of the sum of the likelihoods of all histories.
+    pub(super) fn total(&self, ends: &[u32]) -> f64 {
+        ends.iter().map(|end| self.sum(*end)).fold(f64::NEG_INFINITY, log_add)
+    }
+
+    /// Evenly between 0 and 1 (splitmix64: Steele, Lea, Flood 2014, but for the last step).
+    fn chance(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        (hash64(&[self.random]) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Draws one of all histories, each as often as it is likely.
+    fn draw(&mut self, ends: &[u32], found: &mut Found) {
+        let total = self.total(ends);
+        let mut left = self.chance();
+        let mut at = *ends.last().unwrap_or(&0);
+        for end in ends {
+            left -= (self.sum(*end) - total).exp();
+            if left < 0.0 {
+                at = *end;
+                break;
+            }
+        }
+        loop {
+            let node = self.nodes[at as usize];
+            let mut left = self.chance();
+            let (mut way, mut chosen) = (node.ways, node.first);
+            if chosen == NOBODY {
+                return;
+            }
+            while way != NOBODY {
+                let Way { weight, next, .. } = self.ways[way as usize];
+                left -= (weight - node.made).exp();
+                if left < 0.0 {
+                    chosen = way;
+                    break;
+                }
+                way = next;
+            }
+            let Way { from, call, request, .. } = self.ways[chosen as usize];
+            found.drawn[call as usize] = request;
+            at = from;
+        }
+    }
+
     /// Answers with the best history, as sure as the others agree.
     pub(super) fn decide(&mut self, best: u32, ends: &[u32], found: &mut Found) {
+        self.draw(ends, found);
         let mut at = best;
         while let Some(way) = self.ways.get(self.nodes[at as usize].first as usize) {
             found.parents[way.call as usize] = way.request;
@@ -142,4 +197,28 @@ impl Lattice {
 fn log_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_are_drawn_as_often_as_they_are_likely() {
+        let mut lattice = Lattice::default();
+        let mut firsts = 0;
+        for _ in 0..1000 {
+            lattice.clear();
+            let root = lattice.root();
+            let node = lattice.push(root, 0.75_f32.ln(), 0, 0);
+            lattice.merge(node, root, 0.25_f32.ln(), 0, 1);
+            let mut found = Found::nothing(1);
+            lattice.decide(node, &[node], &mut found);
+            assert_eq!(found.parents, [0]);
+            assert!((0.749..0.751).contains(&found.confidence[0]));
+            assert!(lattice.total(&[node]).abs() < 1e-6);
+            firsts += u32::from(found.drawn[0] == 0);
+        }
+        assert!((700..800).contains(&firsts), "{firsts}");
+    }
 }

@@ -5,10 +5,12 @@ use rustc_hash::FxHashMap;
 use super::fields::shares;
 use super::lattice::NOBODY;
 use super::model::{Ingredients, Model};
-use super::order::Order;
-use super::state::{JOINED, LEFT, RETURNED, State};
+use super::order::{Level, Order, Since};
+use super::search::Found;
+use super::state::{END, RETURNED};
 use super::timeline::{Happening, Moment};
-use crate::algorithm::Window;
+use super::walk::{Step, walk};
+use crate::algorithm::{Call, Window};
 
 /// How the first assignment is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,105 +128,122 @@ pub(super) fn part(place: usize, places: usize, parts: usize) -> usize {
 }
 
 /// Counts what `parents` say. `only`: learn delays from these requests. Of several models each learns
-/// from all [`part`]s of the time but its own. `sure`: how sure delays alone are of each of them, to
-/// learn whether order holds.
+/// from all [`part`]s of the time but its own.
 pub(super) fn learn(
     models: &mut [Model],
     window: &Window,
     moments: &[Moment],
     parents: &[u32],
     only: Option<&[bool]>,
-    sure: Option<&[f32]>,
 ) {
     let is_learned = |request: u32| only.is_none_or(|only| only[request as usize]);
-    // By arrival, so that sums are made in the same order each time.
-    let mut open: Vec<State> = Vec::new();
-    let find = |open: &[State], request: u32| open.iter().position(|s| s.request == request);
     let parts = models.len();
-    for (place, (time, happening, at)) in moments.iter().copied().enumerate() {
+    // Where requests were until now, to learn from it once they are answered.
+    let mut been: FxHashMap<u32, Vec<([u64; 3], i64)>> = FxHashMap::default();
+    walk(window, moments, parents, |place, time, open, step| {
         let own = (parts > 1).then(|| part(place, moments.len(), parts));
         let mut each = |learn: &mut dyn FnMut(&mut Model)| {
             for (_, model) in models.iter_mut().enumerate().filter(|(at, _)| Some(*at) != own) {
                 learn(model);
             }
         };
-        match happening {
-            Happening::Opened => {
-                let unit = window.requests[at as usize].units[0];
-                open.push(State::new(at, window.requests[at as usize].class, time, unit));
-            }
-            Happening::Joined | Happening::Left => {
-                let Some(slot) = find(&open, at) else { continue };
-                let what = if happening == Happening::Joined { JOINED } else { LEFT };
-                each(&mut |model| model.add(&open[slot], what, time, 1.0));
-                open[slot] = open[slot].met(what, time);
-            }
-            Happening::Called => {
-                let call = &window.calls[at as usize];
-                let parent = parents[at as usize];
-                for state in &open {
-                    if window.requests[state.request as usize].end >= call.end {
-                        each(&mut |model| {
-                            model.add_unit(call.units[0], state.unit, state.request == parent)
-                        });
-                        if !call.tokens.is_empty() {
-                            let request = &window.requests[state.request as usize];
-                            let shares = shares(&call.tokens, &request.tokens);
-                            each(&mut |model| model.add_field(shares, state.request == parent));
-                        }
+        if let Step::Called(slot, at) = step {
+            let call = &window.calls[at as usize];
+            for (other, state) in open.iter().enumerate() {
+                let request = &window.requests[state.request as usize];
+                if request.end >= call.end {
+                    let is_cause = slot == Some(other);
+                    each(&mut |model| model.add_unit(call.units[0], state.unit, is_cause));
+                    if !call.tokens.is_empty() {
+                        let shares = shares(&call.tokens, &request.tokens);
+                        each(&mut |model| model.add_field(shares, is_cause));
                     }
-                }
-                let Some(slot) = find(&open, parent) else {
-                    each(&mut |model| model.add_background(call.class, 1.0));
-                    continue;
-                };
-                if let Some(sure) = sure.filter(|_| call.known.is_none()) {
-                    let is_level = |state: &State| {
-                        let contains = window.requests[state.request as usize].end >= call.end;
-                        contains && state.is_level_with(&open[slot])
-                    };
-                    let before = open[..slot].iter().filter(|state| is_level(state)).count();
-                    let behind = open[slot + 1..].iter().filter(|state| is_level(state)).count();
-                    if before + behind > 0 {
-                        let (many, sure) = (before + behind + 1, sure[at as usize]);
-                        each(&mut |model| model.order.add(before == 0, many, sure));
-                    }
-                }
-                let request = &window.requests[parent as usize];
-                if call.end != i64::MAX {
-                    each(&mut |model| model.add_overrun(call.end - request.end));
-                }
-                if is_learned(parent) {
-                    each(&mut |model| model.add(&open[slot], call.class, time, 1.0));
-                }
-                open[slot] = open[slot].called(at, call.class, time, call.units[0]);
-            }
-            Happening::Returned | Happening::ReturnedAtOnce => {
-                if let Some(slot) = find(&open, parents[at as usize])
-                    && open[slot].waits_for(at)
-                {
-                    let unit = window.calls[at as usize].units[1];
-                    if is_learned(open[slot].request) && time != i64::MAX {
-                        each(&mut |model| model.add(&open[slot], RETURNED, time, 1.0));
-                    }
-                    open[slot] = open[slot].returned(at, time, unit);
-                }
-            }
-            Happening::Closed => {
-                let Some(slot) = find(&open, at) else { continue };
-                let state = open.remove(slot);
-                if is_learned(at) && time != i64::MAX {
-                    each(&mut |model| model.add(&state, Model::END, time, 1.0));
                 }
             }
         }
-    }
+        let (slot, class) = match step {
+            Step::Met(slot, what) => (slot, what),
+            Step::Called(None, at) => {
+                let class = window.calls[at as usize].class;
+                return each(&mut |model| model.add_background(class, 1.0));
+            }
+            Step::Called(Some(slot), at) => {
+                let call = &window.calls[at as usize];
+                let request = &window.requests[open[slot].request as usize];
+                if call.end != i64::MAX {
+                    each(&mut |model| model.add_overrun(call.end - request.end));
+                }
+                (slot, call.class)
+            }
+            Step::Returned(slot) => (slot, RETURNED),
+            Step::Closed(slot) => (slot, END),
+        };
+        let state = &open[slot];
+        if !is_learned(state.request) || time == i64::MAX {
+            been.remove(&state.request);
+            return;
+        }
+        each(&mut |model| model.add(state, class, time, 1.0));
+        let places = been.entry(state.request).or_default();
+        places.push((state.keys, state.ready));
+        if let Step::Closed(_) = step {
+            for (keys, ready) in places.drain(..) {
+                each(&mut |model| model.add_left(keys, time - ready));
+            }
+            been.remove(&state.request);
+        }
+    });
     let ends = moments.iter().map(|moment| moment.0).filter(|time| *time != i64::MAX);
     if let (Some(first), Some(last)) = (moments.first(), ends.max()) {
         let learned = if parts > 1 { parts as i64 - 1 } else { 1 };
         let observed = last.saturating_sub(first.0) / parts.max(1) as i64 * learned;
         models.iter_mut().for_each(|model| model.add_observed(observed));
     }
+}
+
+/// Whether order holds: by what was found from delays alone, with these `models`. In its own order an
+/// assignment always is.
+pub(super) fn order(
+    models: &[Model],
+    window: &Window,
+    moments: &[Moment],
+    by_delays: &Found,
+) -> Order {
+    let mut order = Order::default();
+    let mut waiting: Vec<(Since, f32)> = Vec::new();
+    walk(window, moments, &by_delays.parents, |place, time, open, step| {
+        let Step::Called(Some(slot), at) = step else { return };
+        let call = &window.calls[at as usize];
+        // Those that come at the same time are in no order.
+        let is_tied = |other: Option<&Call>| {
+            other.is_some_and(|it| it.start == call.start && it.class == call.class)
+        };
+        let is_tied = is_tied(at.checked_sub(1).and_then(|it| window.calls.get(it as usize)))
+            || is_tied(window.calls.get(at as usize + 1));
+        if call.known.is_some() || is_tied {
+            return;
+        }
+        let model = &models[part(place, moments.len(), models.len())];
+        waiting.clear();
+        let mut own = 0;
+        for (other, state) in open.iter().enumerate() {
+            if window.requests[state.request as usize].end >= call.end
+                && state.is_level_with(&open[slot])
+                || other == slot
+            {
+                if other == slot {
+                    own = waiting.len();
+                }
+                let step = model.step(state, call.class, time);
+                waiting.push(((state.last, 0), model.odds(state, step, time)));
+            }
+        }
+        if waiting.len() > 1 {
+            let sure = by_delays.confidence[at as usize];
+            order.add(&Level { waiting: &waiting, own, sure });
+        }
+    });
+    order
 }
 
 /// Models of `parents` alone: one for each of so many parts of the time, of the other parts. All of them
@@ -241,7 +260,7 @@ pub(super) fn fresh(
     let mut model = Model::of(window);
     model.order = order.clone();
     let mut models = vec![model; parts];
-    learn(&mut models, window, moments, parents, only, None);
+    learn(&mut models, window, moments, parents, only);
     models.iter_mut().for_each(|model| model.freeze(ingredients));
     models
 }

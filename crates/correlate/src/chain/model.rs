@@ -2,10 +2,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::density::{BINS, Delay, Density};
+use super::density::{BINS, Density, Scale};
 use super::fields::shares;
 use super::order::Order;
-use super::state::{END, RETURNED, State};
+use super::state::{RETURNED, State};
 use crate::algorithm::{Call, Request, Window};
 
 /// Examples that weigh as much as what the next coarser level says.
@@ -26,7 +26,7 @@ const SURE: f32 = 0.999;
 /// What came after one state.
 #[derive(Clone, Debug, Default)]
 struct After {
-    /// By class of the next call; [`END`] for the response.
+    /// By class of the next call; `END` for the response.
     next: FxHashMap<u64, Density>,
     /// Over all of them.
     any: Density,
@@ -89,8 +89,10 @@ pub(super) struct Model {
     levels: [FxHashMap<u64, After>; 3],
     /// Over all states.
     all: After,
-    /// Nanoseconds below which delays cannot be told apart.
-    resolution: f32,
+    /// How long it took from when they were ready until the response.
+    left: [FxHashMap<u64, Density>; 3],
+    /// Of the window's clock.
+    scale: Scale,
     /// How often the call's unit is that of the request's last event: of the request that made it,
     /// and of those that did not. `(same, all)`.
     units: [(f32, f32); 2],
@@ -117,18 +119,18 @@ struct Factors {
     other_unit: f32,
     same_field: f32,
     other_field: f32,
-    in_order: f32,
-    overtaken: f32,
+    /// Share of pairs in the same state that keep their order; zero: not used.
+    kept: f32,
 }
 
 impl Model {
     /// Nothing learned, with the resolution of the window's clock.
     pub(super) fn of(window: &Window) -> Self {
-        let resolution = window.tick.max(1000) as f32 / 2.0;
         Self {
             levels: Default::default(),
             all: After::default(),
-            resolution,
+            left: Default::default(),
+            scale: Scale::new(window.tick),
             units: [(1.0, 2.0); 2],
             fields: [(1.0, 2.0); 2],
             order: Order::default(),
@@ -142,25 +144,21 @@ impl Model {
         }
     }
 
-    fn delay(&self, nanoseconds: i64) -> Delay {
-        Delay::new(nanoseconds, self.resolution)
-    }
-
     /// From `state` came `class` at `time`.
     pub(super) fn add(&mut self, state: &State, class: u64, time: i64, weight: f32) {
-        let delay = self.delay(time - state.last);
+        let delay = self.scale.delay(time - state.last);
         let after = self.levels.iter_mut().zip(state.keys).map(|(level, key)| level.entry(key));
         let all = (class != RETURNED).then_some(&mut self.all);
         for after in after.map(|entry| entry.or_default()).chain(all) {
-            after.next.entry(class).or_default().add(delay, weight);
-            after.any.add(delay, weight);
+            after.next.entry(class).or_default().add(&self.scale, delay, weight);
+            after.any.add(&self.scale, delay, weight);
         }
     }
 
     /// Logarithm of the probability that from `state` comes `class`, and of the density, per
     /// nanosecond, that it comes at `time`.
     pub(super) fn step(&self, state: &State, class: u64, time: i64) -> f32 {
-        let delay = self.delay(time - state.last);
+        let delay = self.scale.delay(time - state.last);
         let (mut choice, mut when) = (NEVER, 1.0 / BINS as f32);
         let all = self.all.any.weight;
         let trust = all / (all + EVERYWHERE);
@@ -180,6 +178,29 @@ impl Model {
         choice.max(FLOOR).ln() + when.max(FLOOR).ln() - delay.log_width()
     }
 
+    /// From a state with these keys the response came so much after it was ready.
+    pub(super) fn add_left(&mut self, keys: [u64; 3], left: i64) {
+        let delay = self.scale.delay(left);
+        for (level, key) in self.left.iter_mut().zip(keys) {
+            level.entry(key).or_default().add(&self.scale, delay, 1.0);
+        }
+    }
+
+    /// Logarithm of the density, per nanosecond, of a response at `end`.
+    pub(super) fn left(&self, state: &State, end: i64) -> f32 {
+        if end == i64::MAX {
+            return 0.0;
+        }
+        let delay = self.scale.delay(end - state.ready);
+        let mut when = 1.0 / BINS as f32;
+        for (level, key) in self.left.iter().zip(state.keys).rev().take(self.levels_asked) {
+            let Some(left) = level.get(&key) else { continue };
+            let trust = left.weight / (left.weight + BACK_OFF_DELAY);
+            when = (1.0 - trust) * when + trust * left.probability(delay);
+        }
+        when.max(FLOOR).ln() - delay.log_width()
+    }
+
     /// Logarithm of the probability that the answer to a call is what comes next. When it comes is up to
     /// who was called; that nothing came before it is up to this request.
     pub(super) fn returns(&self, state: &State) -> f32 {
@@ -196,7 +217,7 @@ impl Model {
 
     /// Logarithm of the probability that nothing came from `state` until `time`.
     pub(super) fn stay(&self, state: &State, time: i64) -> f32 {
-        let delay = self.delay(time - state.last);
+        let delay = self.scale.delay(time - state.last);
         let mut rest = 1.0 - delay.bin() as f32 / BINS as f32;
         for (level, key) in self.levels.iter().zip(state.keys).rev().take(self.levels_asked) {
             let Some(after) = level.get(&key) else { continue };
@@ -205,6 +226,14 @@ impl Model {
             rest = (1.0 - trust) * rest + trust * after.any.beyond(delay) / all;
         }
         rest.max(FLOOR).ln()
+    }
+
+    /// Logarithm of the odds that what is [`step`](Self::step) comes at `time`, given that nothing came so far:
+    /// at this step of the clock, and not later.
+    pub(super) fn odds(&self, state: &State, step: f32, time: i64) -> f32 {
+        let stay = if state.is_waiting() { 0.0 } else { self.stay(state, time) };
+        let now = (step - stay + self.scale.log_tick()).min(-1e-3);
+        now - (-now.exp()).ln_1p()
     }
 
     /// Whether the call's unit is that of the last event of its request (`is_cause`) or of another.
@@ -242,13 +271,9 @@ impl Model {
         }
     }
 
-    /// What the order says for a request that overtakes some, and leaves others behind.
-    pub(super) fn order(&self, overtaken: usize, behind: usize) -> f32 {
-        overtaken as f32 * self.factors.overtaken + behind as f32 * self.factors.in_order
-    }
-
-    pub(super) fn has_order(&self) -> bool {
-        self.factors.in_order != 0.0
+    /// Share of pairs in the same state that keep their order, where it is used.
+    pub(super) fn kept(&self) -> Option<f32> {
+        (self.factors.kept > 0.0).then_some(self.factors.kept)
     }
 
     /// The call ended within its request, or so much later.
@@ -256,8 +281,8 @@ impl Model {
         self.overrun.1 += 1.0;
         if nanoseconds > 0 {
             self.overrun.0 += 1.0;
-            let delay = self.delay(nanoseconds);
-            self.overruns.add(delay, 1.0);
+            let delay = self.scale.delay(nanoseconds);
+            self.overruns.add(&self.scale, delay, 1.0);
         }
     }
 
@@ -269,7 +294,7 @@ impl Model {
         if !self.has_soft_end {
             return f32::NEG_INFINITY;
         }
-        let delay = self.delay(call.end - request.end);
+        let delay = self.scale.delay(call.end - request.end);
         let share = (self.overrun.0 + 0.02) / (self.overrun.1 + 20.0);
         let trust = self.overruns.weight / (self.overruns.weight + BACK_OFF);
         let near = if call.end - request.end < 1_000_000 { 0.02 } else { 1e-4 };
@@ -297,6 +322,12 @@ impl Model {
     pub(super) fn decay(&mut self, factor: f32) {
         self.all.any.scale(factor);
         self.all.next.values_mut().for_each(|density| density.scale(factor));
+        for level in &mut self.left {
+            level.retain(|_, left| {
+                left.scale(factor);
+                left.weight >= 0.1
+            });
+        }
         for level in &mut self.levels {
             level.retain(|_, after| {
                 after.any.scale(factor);
@@ -347,14 +378,11 @@ impl Model {
             self.factors.other_field = ((1.0 - right) / (1.0 - wrong)).ln();
         }
         let kept = self.order.kept();
-        if ingredients.order && self.order.weight() >= ORDER_EXAMPLES && kept >= ORDER_MIN {
-            self.factors.in_order = (2.0 * kept).ln();
-            self.factors.overtaken = (2.0 * (1.0 - kept)).ln();
+
+        if ingredients.order && self.order.weight >= ORDER_EXAMPLES && kept >= ORDER_MIN {
+            self.factors.kept = kept;
         }
     }
-
-    /// The class of a response.
-    pub(super) const END: u64 = END;
 }
 
 /// Share of calls in order from which on the order is used.

@@ -1,20 +1,27 @@
 //! Beam search over joint assignments: which calls belong to which requests, all at once.
 //!
 //! A hypothesis is the states of all open requests. Equal ones are merged; those too many, or too far
-//! behind the best, are dropped. All that lived are kept as a lattice until no request is open, so that
+//! behind the best, are dropped. What is compared for that is how likely a hypothesis is until now, times how
+//! likely its requests end from there when they do, which is known: six requests that came at once are told
+//! apart by their ends, and whoever gave one of them another's calls is dropped once those return. It decides
+//! what is kept and no more: likelihoods are those of the model. All that lived are kept as a lattice until no request is open, so that
 //! a call's confidence is the share of the likelihood that agrees with its answer.
 
 use rustc_hash::FxHashMap;
 
+use super::choice::{Choice, best};
 use super::lattice::{Lattice, NOBODY};
 use super::learn::part;
 use super::model::{Ingredients, Model};
-use super::state::{JOINED, LEFT, State};
+use super::order::{Since, tilt};
+use super::state::{END, JOINED, LEFT, State, waits_bit};
 use super::timeline::{Happening, Moment};
 use crate::algorithm::Window;
 
 /// Nats behind the best, at which a hypothesis is dropped.
-const BEHIND_MAX: f32 = 25.0;
+const BEHIND_MAX: f32 = 10.0;
+/// Choices that are looked at, for each hypothesis that goes on: some of them become equal.
+const CHOICES: usize = 2;
 /// Nodes of the lattice at which it is decided although requests are open.
 const NODES_MAX: usize = 100_000;
 /// States that are held before those in no hypothesis are let go.
@@ -25,6 +32,9 @@ const STATES_MAX: usize = 50_000;
 pub(super) struct Found {
     /// Request of each call; [`NOBODY`] for none.
     pub(super) parents: Vec<u32>,
+    /// The same, of one of all histories, drawn as often as it is likely. To be learned from: the best history
+    /// is sharper than the truth.
+    pub(super) drawn: Vec<u32>,
     /// Probability of that answer.
     pub(super) confidence: Vec<f32>,
     /// Logarithm of the likelihood.
@@ -34,7 +44,12 @@ pub(super) struct Found {
 impl Found {
     /// No answer to any of so many calls.
     pub(super) fn nothing(calls: usize) -> Self {
-        Self { parents: vec![NOBODY; calls], confidence: vec![0.0; calls], likelihood: 0.0 }
+        Self {
+            parents: vec![NOBODY; calls],
+            drawn: vec![NOBODY; calls],
+            confidence: vec![0.0; calls],
+            likelihood: 0.0,
+        }
     }
 }
 
@@ -52,29 +67,16 @@ struct Hypothesis {
 #[derive(Clone, Copy, Debug, Default)]
 struct Answer {
     asked: u32,
+    /// The state after the call.
+    next: u32,
     /// It makes this call.
     step: f32,
-    /// It makes no call until now.
-    stay: f32,
-    /// The state after the call; zero: not made yet.
-    next: u32,
-}
-
-impl Answer {
-    /// Logarithm of the rate at which the call comes, given that nothing came so far.
-    fn hazard(self) -> f32 {
-        self.step - self.stay
-    }
-}
-
-/// A way for a hypothesis to go on.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    key: f32,
-    score: f32,
-    hypothesis: u32,
-    /// Position in `open`; [`NOBODY`]: no request made the call.
-    slot: u32,
+    /// It makes no call until now, and what is ahead of it then.
+    rest: f32,
+    /// What it gains by this call, with what is ahead of it then, over what it has by making none.
+    gain: f32,
+    /// Logarithm of the odds that it makes the call now, given that it made none until now.
+    odds: f32,
 }
 
 /// One search.
@@ -85,6 +87,10 @@ pub(super) struct Search<'a> {
     open: Vec<u32>,
     hypotheses: Vec<Hypothesis>,
     states: Vec<State>,
+    /// Of each state, the logarithm of how likely the end of its request is from there.
+    ahead: Vec<f32>,
+    /// Of each state, which calls it may wait for: see [`State::waits`].
+    waits: Vec<u64>,
     answers: Vec<Answer>,
     asked: u32,
     lattice: Lattice,
@@ -112,6 +118,8 @@ pub(super) fn search(
         open: Vec::new(),
         hypotheses: Vec::new(),
         states: Vec::new(),
+        ahead: Vec::new(),
+        waits: Vec::new(),
         answers: Vec::new(),
         asked: 0,
         lattice: Lattice::default(),
@@ -133,6 +141,8 @@ pub(super) fn search(
 impl Search<'_> {
     fn restart(&mut self) {
         self.states.clear();
+        self.ahead.clear();
+        self.waits.clear();
         self.answers.clear();
         self.lattice.clear();
         let node = self.lattice.root();
@@ -152,6 +162,9 @@ impl Search<'_> {
     }
 
     fn intern(&mut self, state: State) -> u32 {
+        let end = self.window.requests[state.request as usize].end;
+        self.ahead.push(self.model.left(&state, end));
+        self.waits.push(state.waits());
         self.states.push(state);
         self.answers.push(Answer::default());
         self.states.len() as u32 - 1
@@ -193,7 +206,10 @@ impl Search<'_> {
         let unit = self.window.calls[at as usize].units[1];
         self.asked += 1;
         for h in 0..self.hypotheses.len() {
-            let waits = |state: &u32| self.states[*state as usize].waits_for(at);
+            let waits = |state: &u32| {
+                self.waits[*state as usize] & waits_bit(at) != 0
+                    && self.states[*state as usize].waits_for(at)
+            };
             let Some(slot) = self.hypotheses[h].states.iter().position(waits) else { continue };
             let before = self.hypotheses[h].states[slot];
             if self.answers[before as usize].asked != self.asked {
@@ -222,29 +238,38 @@ impl Search<'_> {
     fn ask(&mut self, at: u32, time: i64) {
         self.asked += 1;
         let call = &self.window.calls[at as usize];
-        for hypothesis in &self.hypotheses {
-            for index in &hypothesis.states {
-                let answer = &mut self.answers[*index as usize];
-                if answer.asked == self.asked {
+        for h in 0..self.hypotheses.len() {
+            for slot in 0..self.hypotheses[h].states.len() {
+                let index = self.hypotheses[h].states[slot];
+                if self.answers[index as usize].asked == self.asked {
                     continue;
                 }
-                let state = &self.states[*index as usize];
+                let state = &self.states[index as usize];
                 let request = &self.window.requests[state.request as usize];
-                *answer = Answer { asked: self.asked, ..Answer::default() };
+                let mut answer = Answer { asked: self.asked, ..Answer::default() };
+                answer.rest = self.ahead[index as usize];
                 // Waiting for an answer does not discriminate.
                 if !state.is_waiting() {
-                    answer.stay = self.model.stay(state, time);
+                    answer.rest += self.model.stay(state, time);
                 }
                 let overrun = self.model.overrun(call, request);
                 let is_known = call.known.is_none_or(|known| known == state.request as usize);
-                answer.step = if overrun > IMPOSSIBLE && is_known {
-                    self.model.step(state, call.class, time)
-                        + self.model.unit(call.units[0], state.unit)
+                if overrun > IMPOSSIBLE && is_known {
+                    let step = self.model.step(state, call.class, time);
+                    let factors = self.model.unit(call.units[0], state.unit)
                         + self.model.field(call, request)
-                        + overrun
+                        + overrun;
+                    answer.step = step + factors;
+                    if self.model.kept().is_some() {
+                        answer.odds = self.model.odds(state, step, time) + factors;
+                    }
+                    let next = state.called(at, call);
+                    answer.next = self.intern(next);
+                    answer.gain = answer.step + self.ahead[answer.next as usize] - answer.rest;
                 } else {
-                    f32::NEG_INFINITY
-                };
+                    answer.step = f32::NEG_INFINITY;
+                }
+                self.answers[index as usize] = answer;
             }
         }
     }
@@ -263,70 +288,73 @@ impl Search<'_> {
         } else {
             -60.0
         };
-        self.choices.clear();
+        let mut choices = std::mem::take(&mut self.choices);
+        choices.clear();
+        let (kept, mut waiting) = (self.model.kept(), Vec::new());
+        let mut least = f32::MIN;
+        let answers = &self.answers;
         for (h, hypothesis) in (0_u32..).zip(&self.hypotheses) {
-            let answers = &self.answers;
-            let stay: f32 = hypothesis.states.iter().map(|s| answers[*s as usize].stay).sum();
-            for (slot, index) in (0_u32..).zip(&hypothesis.states) {
-                let answer = answers[*index as usize];
-                if answer.step == f32::NEG_INFINITY {
+            let answer = |state: &u32| answers[*state as usize];
+            let rest: f32 = hypothesis.states.iter().map(|state| answer(state).rest).sum();
+            let mut add = |score: f32, key: f32, slot: u32| {
+                if key >= least {
+                    least = least.max(key - BEHIND_MAX);
+                    choices.push(Choice::new(key, score, h, slot));
+                }
+            };
+            for (slot, state) in (0_u32..).zip(&hypothesis.states) {
+                let Answer { step, gain, .. } = answer(state);
+                if step == f32::NEG_INFINITY {
                     continue;
                 }
-                let mut score = hypothesis.score + answer.step;
-                if self.model.has_order() {
-                    score += self.order(&hypothesis.states, slot as usize);
-                }
-                let key = score + stay - answer.stay;
-                self.choices.push(Choice { key, score, hypothesis: h, slot });
+                let before = match kept {
+                    Some(kept) => self.order(&hypothesis.states, slot as usize, kept, &mut waiting),
+                    None => 0.0,
+                } + hypothesis.score;
+                add(before + step, before + rest + gain, slot);
             }
             let score = hypothesis.score + nobody;
             if nobody > f32::NEG_INFINITY || hypothesis.states.is_empty() {
-                self.choices.push(Choice { key: score + stay, score, hypothesis: h, slot: NOBODY });
+                add(score, score + rest, NOBODY);
             }
         }
+        self.choices = choices;
         if self.choices.is_empty() {
             // What is known contradicts the times.
             return;
         }
-        self.take(at, time);
+        self.take(at);
     }
 
     /// What the order says if the request in `slot` makes the call: how often those that came earlier
     /// go first, against what the delays alone say of those in the same state. Sums to what the delays
     /// say, so that a model with order is no likelier for that alone.
-    fn order(&self, states: &[u32], slot: usize) -> f32 {
+    fn order(
+        &self,
+        states: &[u32],
+        slot: usize,
+        kept: f32,
+        waiting: &mut Vec<(Since, f32)>,
+    ) -> f32 {
         let own = &self.states[states[slot] as usize];
-        let (mut total, mut weighted, mut own_weight, mut nth) = (0.0_f32, 0.0_f32, 0.0_f32, 0);
-        let own_hazard = self.answers[states[slot] as usize].hazard();
-        let is_level = |index: &u32| {
-            self.answers[*index as usize].step > f32::NEG_INFINITY
-                && self.states[*index as usize].is_level_with(own)
-        };
-        let many = states.iter().filter(|index| is_level(index)).count();
-        if many < 2 {
-            return 0.0;
-        }
-        for (other, index) in states.iter().enumerate().filter(|(_, index)| is_level(index)) {
-            let hazard = (self.answers[*index as usize].hazard() - own_hazard).clamp(-40.0, 40.0);
-            let weight = self.model.order(nth, many - 1 - nth);
-            if other == slot {
-                own_weight = weight;
+        waiting.clear();
+        let mut nth = 0;
+        for (other, index) in states.iter().enumerate() {
+            let answer = self.answers[*index as usize];
+            if answer.step > f32::NEG_INFINITY && self.states[*index as usize].is_level_with(own) {
+                if other == slot {
+                    nth = waiting.len();
+                }
+                let since = (self.states[*index as usize].last, other as u32);
+                waiting.push((since, answer.odds));
             }
-            total += hazard.exp();
-            weighted += (hazard + weight).exp();
-            nth += 1;
         }
-        own_weight + (total / weighted).ln()
+        if waiting.len() < 2 { 0.0 } else { tilt(waiting, nth, kept) }
     }
 
     /// Goes on with the best choices.
-    fn take(&mut self, at: u32, time: i64) {
-        let call = &self.window.calls[at as usize];
-        let most = self.choices.iter().map(|choice| choice.key).fold(f32::MIN, f32::max);
-        self.choices.retain(|choice| choice.key >= most - BEHIND_MAX);
-        self.choices.sort_unstable_by(|a, b| {
-            b.key.total_cmp(&a.key).then(a.hypothesis.cmp(&b.hypothesis)).then(a.slot.cmp(&b.slot))
-        });
+    fn take(&mut self, at: u32) {
+        best(&mut self.choices, BEHIND_MAX, self.width * CHOICES);
         let old = std::mem::take(&mut self.hypotheses);
         self.seen.clear();
         for c in 0..self.choices.len() {
@@ -335,10 +363,6 @@ impl Search<'_> {
             let (mut hash, mut next, mut request) = (from.hash, 0, NOBODY);
             if choice.slot != NOBODY {
                 let before = from.states[choice.slot as usize] as usize;
-                if self.answers[before].next == 0 {
-                    let state = self.states[before].called(at, call.class, time, call.units[0]);
-                    self.answers[before].next = self.intern(state);
-                }
                 next = self.answers[before].next;
                 request = self.states[before].request;
                 hash = hash.wrapping_sub(self.states[before].hash);
@@ -377,7 +401,7 @@ impl Search<'_> {
             let answer = &mut self.answers[index];
             if answer.asked != self.asked {
                 let request = &self.window.requests[at as usize];
-                let step = self.model.step(state, Model::END, time)
+                let step = self.model.step(state, END, time)
                     + self.model.unit(request.units[1], state.unit);
                 *answer = Answer { asked: self.asked, step, ..Answer::default() };
             }
@@ -416,7 +440,6 @@ impl Search<'_> {
         }
         // Scores stay small, so that their differences stay exact.
         let best = self.hypotheses[0].score;
-        self.found.likelihood += f64::from(best);
         for hypothesis in &mut self.hypotheses {
             hypothesis.score -= best;
         }
@@ -430,13 +453,15 @@ impl Search<'_> {
         let Some(best) = self.hypotheses.iter().max_by(by_score) else { return };
         let ends: Vec<u32> = self.hypotheses.iter().map(|hypothesis| hypothesis.node).collect();
         self.lattice.decide(best.node, &ends, &mut self.found);
+        let total = self.lattice.total(&ends);
+        self.found.likelihood += total;
         if self.open.is_empty() {
-            self.found.likelihood += f64::from(best.score);
             self.restart();
         } else {
+            let sums: Vec<f64> = ends.iter().map(|end| self.lattice.sum(*end) - total).collect();
             self.lattice.clear();
-            for hypothesis in &mut self.hypotheses {
-                hypothesis.node = self.lattice.root_with(hypothesis.score.into());
+            for (hypothesis, sum) in self.hypotheses.iter_mut().zip(sums) {
+                hypothesis.node = self.lattice.root_with(sum);
             }
         }
     }
@@ -448,6 +473,8 @@ impl Search<'_> {
         if self.states.len() > STATES_MAX {
             let old = std::mem::take(&mut self.states);
             self.answers.clear();
+            self.ahead.clear();
+            self.waits.clear();
             let mut moved: FxHashMap<u32, u32> = FxHashMap::default();
             let mut hypotheses = std::mem::take(&mut self.hypotheses);
             for index in hypotheses.iter_mut().flat_map(|hypothesis| &mut hypothesis.states) {

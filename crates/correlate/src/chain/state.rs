@@ -2,6 +2,8 @@
 
 use deeptrace_model::hash64;
 
+use crate::algorithm::Call;
+
 /// Calls that may be outstanding at once; more are not remembered.
 const OUTSTANDING_MAX: usize = 10;
 /// A class that is none: the request's end.
@@ -13,6 +15,11 @@ pub(super) const LEFT: u64 = u64::MAX - 2;
 /// The same: the answer to its call came, before it did anything else.
 pub(super) const RETURNED: u64 = u64::MAX - 3;
 
+/// The bit of a call in [`State::waits`].
+pub(super) fn waits_bit(call: u32) -> u64 {
+    1 << (call & 63)
+}
+
 /// One request on its walk. What is the same is interchangeable.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -22,6 +29,8 @@ pub(super) struct State {
     class: u64,
     /// When it did something last.
     pub(super) last: i64,
+    /// When the last answer comes that it waits for; or when it did something last.
+    pub(super) ready: i64,
     /// Thread or context of what it did last; zero: not known.
     pub(super) unit: u64,
     /// Classes of its last three calls, latest first.
@@ -41,6 +50,7 @@ impl State {
             request,
             class,
             last: start,
+            ready: start,
             unit: unit.unwrap_or(0),
             calls: [0; 3],
             made: 0,
@@ -54,14 +64,16 @@ impl State {
     }
 
     /// It makes a call.
-    pub(super) fn called(&self, call: u32, class: u64, time: i64, unit: Option<u64>) -> Self {
+    pub(super) fn called(&self, at: u32, call: &Call) -> Self {
         let mut next = self.clone();
-        next.calls = [class, self.calls[0], self.calls[1]];
+        let end = if call.end == i64::MAX { call.start } else { call.end };
+        next.calls = [call.class, self.calls[0], self.calls[1]];
         next.made = self.made.saturating_add(1);
-        next.last = time;
-        next.unit = unit.unwrap_or(0);
+        next.last = call.start;
+        next.ready = self.ready.max(end);
+        next.unit = call.units[0].unwrap_or(0);
         if let Some(room) = next.outstanding.get_mut(usize::from(next.waits)) {
-            *room = call;
+            *room = at;
             next.waits += 1;
         }
         next.seal();
@@ -74,8 +86,14 @@ impl State {
         next.calls = [what, self.calls[0], self.calls[1]];
         next.made = self.made.saturating_add(1);
         next.last = time;
+        next.ready = self.ready.max(time);
         next.seal();
         next
+    }
+
+    /// One bit for each call that it waits for; others may have the same.
+    pub(super) fn waits(&self) -> u64 {
+        self.outstanding[..usize::from(self.waits)].iter().fold(0, |bits, it| bits | waits_bit(*it))
     }
 
     pub(super) fn waits_for(&self, call: u32) -> bool {
@@ -92,6 +110,7 @@ impl State {
             next.outstanding[usize::from(next.waits)] = 0;
         }
         next.last = time;
+        next.ready = self.ready.max(time);
         next.unit = unit.unwrap_or(0);
         next.seal();
         next
