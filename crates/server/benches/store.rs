@@ -49,6 +49,8 @@ fn main() {
         println!("run by ./x bench store");
         return;
     };
+    // As in the binary.
+    rustix::thread::disable_transparent_huge_pages(true).unwrap();
     let demo = Demo::open(Path::new(template));
     let spans: u64 = spans.parse().unwrap();
     let rounds = spans.div_ceil(demo.len() as u64);

@@ -89,7 +89,7 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         allowed()?;
         custom::handlers()?;
     }
-    let sliced = short_slices(roles);
+    let pieces = small_pieces(roles);
     let (token, is_new) = Token::open(&common.data_dir)?;
     let agent = bind(roles.agent, loaded.agent.listen, agent_option(roles))?;
     let server = bind(roles.server, loaded.server.listen, "--port")?;
@@ -105,8 +105,8 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
         .build()
         .context("cannot start the runtime of the API")?;
     log_to_stderr();
-    if let Err(error) = sliced {
-        tracing::warn!(%error, "cannot work in short slices; the kernel schedules this process like any other");
+    if let Err(error) = pieces {
+        tracing::warn!(%error, "cannot work in small pieces; the kernel treats this process like any other");
     }
     for note in loaded.notes() {
         tracing::info!("{note}");
@@ -386,12 +386,16 @@ fn running(
     )
 }
 
-/// Beside a watched application no thread of this process works for long at a time.
-fn short_slices(roles: Roles) -> std::io::Result<()> {
+/// Nobody waits until huge pages are cleared: no watched application, and nobody who asks for a trace. Beside a watched
+/// application no thread of this process works for long at a time either.
+fn small_pieces(roles: Roles) -> std::io::Result<()> {
     #[cfg(feature = "live")]
-    if roles.agent {
-        return deeptrace_capture::scheduling::work_in_short_slices()
-            .and(deeptrace_capture::scheduling::take_small_pages());
+    {
+        use deeptrace_capture::scheduling;
+        scheduling::take_small_pages()?;
+        if roles.agent {
+            scheduling::work_in_short_slices()?;
+        }
     }
     let _ = roles;
     Ok(())
