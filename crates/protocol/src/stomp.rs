@@ -170,10 +170,10 @@ impl Stomp {
             None if kind.is_empty() => return Outcome::Skip,
             None => Draft::one_way(""),
         };
-        let destination = frame.headers.get("destination").unwrap_or_default();
-        operation(name, kind).describe(&mut draft, destination);
-        if let Some(id) = frame.headers.get("message-id") {
-            let id = String::from_utf8_lossy(id).into_owned();
+        let destination = frame.headers.text("destination").unwrap_or_default();
+        operation(name, kind).describe(&mut draft, &destination);
+        if let Some(id) = frame.headers.text("message-id") {
+            let id = String::from_utf8_lossy(&id).into_owned();
             draft.attributes.push(("messaging.message.id".into(), id.into()));
         }
         if let Some(body_len) = frame.body_len.filter(|_| kind != "settle") {
@@ -184,8 +184,8 @@ impl Stomp {
     }
 
     fn error(&mut self, frame: &Frame<'_>) -> Outcome {
-        let message = frame.headers.get("message").unwrap_or_default();
-        let message = String::from_utf8_lossy(message);
+        let message = frame.headers.text("message").unwrap_or_default();
+        let message = String::from_utf8_lossy(&message);
         let named = frame.headers.get("receipt-id").map(stream);
         let waits = named.unwrap_or(CONNECTION);
         if self.asked.get(waits).is_some() {

@@ -1,5 +1,6 @@
 //! Headers of a frame: `name:value`, a line each, up to an empty line.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use deeptrace_model::TraceContext;
@@ -62,6 +63,12 @@ impl<'a> Headers<'a> {
             .map(|line| line.value.trim_ascii())
     }
 
+    /// The same as it is meant (STOMP 1.2, "Value Encoding"). Version 1.0 has no such signs; assumed is
+    /// that its values have no backslashes before these letters.
+    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        self.get(name).map(unescaped)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -89,4 +96,24 @@ impl<'a> Headers<'a> {
         }
         trace.context()
     }
+}
+
+fn unescaped(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\\') {
+        return Cow::Borrowed(value);
+    }
+    let mut plain = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let [first, after @ ..] = rest {
+        let sign = after.first().filter(|_| *first == b'\\').and_then(|letter| match letter {
+            b'c' => Some(b':'),
+            b'n' => Some(b'\n'),
+            b'r' => Some(b'\r'),
+            b'\\' => Some(b'\\'),
+            _ => None,
+        });
+        plain.push(sign.unwrap_or(*first));
+        rest = if sign.is_some() { &after[1..] } else { after };
+    }
+    Cow::Owned(plain)
 }

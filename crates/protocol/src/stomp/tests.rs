@@ -27,6 +27,17 @@ fn a_body_with_a_length_may_hold_zero_bytes() {
 }
 
 #[test]
+fn values_are_told_without_escapes() {
+    let frame = "MESSAGE\ndestination:/queue/a\\cb\nmessage-id:ID\\chost\\\\1\\x\nsubscription:1\ncontent-length:0\n\n\0";
+    let Verdict::Done { draft, .. } = give(&mut Stomp::default(), Side::Server, frame) else {
+        panic!("no frame");
+    };
+    let told = |key: &str| draft.attributes.iter().find(|it| it.0 == key).map(|it| it.1.clone());
+    assert_eq!(told("messaging.destination.name"), Some("/queue/a:b".into()));
+    assert_eq!(told("messaging.message.id"), Some("ID:host\\1\\x".into()));
+}
+
+#[test]
 fn is_not_taken_for_http_nor_memcached() {
     let judge = |bytes: &[u8]| [Side::Client, Side::Server].map(|side| frame::judge(bytes, side));
     assert_eq!(judge(b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"), [Fit::No; 2]);
