@@ -46,8 +46,9 @@ class Log:
     def call(self, wire, operation, **told):
         """One call: `wire` is its connection (or only its port). `told` may say `status` (ok),
         `server_status` where the server's differs, `attributes`, `vague`: the name where what names it
-        was sent before the agent came, `sized=False` where bytes of the connection are not all of
-        messages, or others are under way on it."""
+        was sent before the agent came, or on another connection (`elsewhere`), `puts` and `takes`: a word
+        for what it puts into a queue or takes out of it, `sized=False` where bytes of the connection are
+        not all of messages, or others are under way on it."""
         port = wire.port if isinstance(wire, Wire) else wire
         # Under TLS the kernel counts what is encrypted.
         weigh = told.pop("sized", True) and isinstance(wire, Wire) and not OPTIONS.tls

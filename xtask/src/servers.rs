@@ -8,6 +8,7 @@ mod brokers;
 mod check;
 mod client;
 mod directories;
+mod dubbo;
 mod grpc;
 mod http2;
 mod jvm;
@@ -21,8 +22,11 @@ pub mod python;
 mod pythons;
 pub mod record;
 mod redis;
+mod rocketmq;
 mod session;
 pub mod setting;
+mod sofarpc;
+mod tars;
 pub mod tools;
 mod truth;
 
@@ -98,16 +102,20 @@ const TABLE: &[Server] = &[
     grpc::NODE_TLS,
     redis::SERVER,
     redis::TLS,
+    redis::NODE_TLS,
     memcached::SERVER,
     postgresql::SERVER,
     postgresql::TLS,
+    postgresql::NODE_TLS,
     mariadb::SERVER,
     mariadb::TLS,
+    mariadb::NODE_TLS,
     brokers::MOSQUITTO,
     brokers::MOSQUITTO_TLS,
     brokers::NATS,
     brokers::RABBITMQ,
     brokers::RABBITMQ_TLS,
+    brokers::RABBITMQ_NODE_TLS,
     brokers::RABBITMQ_STOMP,
     directories::ZOOKEEPER,
     directories::SLAPD,
@@ -120,11 +128,17 @@ const TABLE: &[Server] = &[
     pythons::WEBSOCKET,
     jvm::MONGO,
     jvm::KAFKA,
+    jvm::KAFKA_CONSUMER,
     jvm::CASSANDRA,
     activemq::OPENWIRE,
     activemq::OPENWIRE_LOOSE,
     activemq::AMQP,
     activemq::STOMP,
+    dubbo::HESSIAN,
+    dubbo::FASTJSON,
+    rocketmq::SERVER,
+    sofarpc::SERVER,
+    tars::SERVER,
 ];
 
 /// Which servers.

@@ -7,7 +7,13 @@ const told = (name, otherwise) => {
   const at = words.indexOf(`--${name}`);
   return at < 0 ? otherwise : words[at + 1];
 };
-const OPTIONS = { port: Number(told("port")), truth: told("truth"), tls: told("tls", ""), calls: 10, connections: 4 };
+const OPTIONS = {
+  port: Number(told("port")),
+  truth: told("truth"),
+  tls: told("tls", ""),
+  calls: Number(told("calls", 10)),
+  connections: Number(told("connections", 4)),
+};
 
 /** Nanoseconds since 1970, by `CLOCK_REALTIME`, of which `Date` tells milliseconds only. */
 const shift = (() => {
@@ -50,6 +56,19 @@ function ports(server) {
   return fields.filter((it) => inodes.has(it[9]) && port(it[2]) === server).map((it) => port(it[1]));
 }
 
+/** What `open` makes, and the port of the connection that it opened; what the library says by itself meanwhile. */
+async function opened(server, operations, open) {
+  const before = ports(server);
+  const start = time();
+  const result = await open();
+  const port = ports(server).find((own) => !before.includes(own));
+  for (const operation of operations) add(port, operation, start, time(), { opening: true });
+  return { result, port };
+}
+
+/** Under TLS: which authority is trusted. */
+const secured = () => (OPTIONS.tls ? { tls: { ca: fs.readFileSync(OPTIONS.tls), servername: "localhost" } } : {});
+
 const write = () => {
   const text = lines.map((line) => JSON.stringify(line, (_, value) => (typeof value === "bigint" ? `@${value}@` : value)));
   fs.writeFileSync(OPTIONS.truth, text.join("\n").replace(/"@(\d+)@"/g, "$1") + "\n");
@@ -62,7 +81,7 @@ async function main(connect, warm, use) {
     for (let number = 0; number < count; number++) made.push(await connect(OPTIONS.port));
     return made;
   };
-  const first = await open(OPTIONS.connections / 2);
+  const first = await open(Math.floor(OPTIONS.connections / 2));
   for (const connection of first) {
     await warm(connection);
     old.add(connection.port);
@@ -80,4 +99,4 @@ async function main(connect, warm, use) {
   process.exit(0);
 }
 
-module.exports = { OPTIONS, add, call, main, ports, time };
+module.exports = { OPTIONS, add, call, main, opened, ports, secured, time };

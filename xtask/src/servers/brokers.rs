@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::setting::{Setting, serves};
-use super::{SERVER as BASE, Server, Tls, python};
+use super::{SERVER as BASE, Server, Tls, python, tools};
 use crate::certificate::Certificate;
 use crate::child::Kept;
 
@@ -70,6 +70,13 @@ pub const RABBITMQ_TLS: Server = Server {
     },
     tls: Some(Tls::Client),
     ..RABBITMQ
+};
+
+pub const RABBITMQ_NODE_TLS: Server = Server {
+    name: "rabbitmq-node-tls",
+    long: true,
+    client: |_| tools::node("amqp_client.cjs"),
+    ..RABBITMQ_TLS
 };
 
 pub const RABBITMQ_STOMP: Server = Server {

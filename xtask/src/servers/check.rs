@@ -3,6 +3,7 @@
 //! unknown where their bytes were sent before the agent came; the client's span lies within the client's
 //! own readings of the clock. How near to them is measured and printed, never asserted.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use serde_json::Value;
@@ -30,7 +31,7 @@ pub struct Verdict {
     sized: usize,
     /// Spans without a status, because the bytes that tell it were not copied.
     cut: usize,
-    /// Spans on older connections, and those of them whose name is unknown.
+    /// Spans on older connections, or named on others, and those of them whose name is unknown.
     old: usize,
     unknown: usize,
     /// Distances between the client's readings and its spans, nanoseconds.
@@ -79,8 +80,8 @@ pub fn sides(server: &Server) -> &'static [Side] {
     }
 }
 
-/// The client's process id, a side, and whether names may be unknown.
-type Which = (u32, Side, bool);
+/// The client's process id, a side, whether names may be unknown, and nanoseconds that times may be off.
+type Which = (u32, Side, bool, u64);
 
 /// Holds `spans` to `calls`.
 ///
@@ -100,23 +101,34 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
     left.retain(|span| server.tls.is_none() || told(span, "protocol") != "tls");
     let of_both = calls.iter().flat_map(|it| sides(server).iter().map(move |side| (it, *side)));
     let mut open: Vec<(&Call, Side)> = of_both.collect();
-    // What is named goes first: a span without its name could be that of any call.
-    for vague in [false, true] {
+    // Of calls that were under way at once: who began last has the fewest spans to choose from, and what
+    // it leaves suits all others as far as its start is concerned. So each takes the one that ends last.
+    open.sort_by_key(|(call, _)| Reverse(call.start));
+    let mut linked = Vec::new();
+    // What is named goes first: a span without its name could be that of any call. So does what lies within
+    // its call: with slack it could be that of the next.
+    for (vague, slack) in [(false, 0), (false, SLACK_NS), (true, 0), (true, SLACK_NS)] {
         let (mut right, mut unmatched) = (Vec::new(), Vec::new());
         for (call, side) in open {
-            let which = (client, side, vague);
+            let which = (client, side, vague, slack);
             let candidates = left.iter().enumerate();
             let its = candidates.filter(|(_, it)| difference(server, call, which, it).is_none());
-            match its.min_by_key(|(_, span)| distance(call, side, span)) {
+            match its.min_by_key(|(_, span)| preference(call, side, span)) {
                 Some((at, _)) => right.push((call, side, left.remove(at))),
                 None => unmatched.push((call, side)),
             }
         }
-        right.into_iter().for_each(|(call, side, span)| verdict.count(server, call, side, span));
+        for (call, side, span) in right {
+            verdict.count(server, call, side, span);
+            if side == Side::Client {
+                linked.push((call, span));
+            }
+        }
         open = unmatched;
     }
+    verdict.wrong.extend(linked.iter().filter_map(|(call, span)| link(call, span, &linked)));
     for (call, side) in open {
-        verdict.missing(server, call, (client, side, true), &left);
+        verdict.missing(server, call, (client, side, true, SLACK_NS), &left);
     }
     let is_background = |name: &str| server.background.iter().any(|start| name.starts_with(start));
     left.retain(|span| !is_background(&told(span, "name")));
@@ -145,7 +157,7 @@ impl Verdict {
         }
         self.cut += usize::from(is_cut(span) && call.status[side as usize] != "unset");
         self.right[side as usize] += 1;
-        if call.old {
+        if call.may_be_vague() {
             self.old += 1;
             self.unknown += usize::from(told(span, "name") != call.operation);
         }
@@ -171,11 +183,11 @@ impl Verdict {
     }
 }
 
-/// How far a span lies outside of a call, and how far from its start.
-fn distance(call: &Call, side: Side, span: &Value) -> (u64, u64) {
-    let outside =
-        call.start.saturating_sub(start(span)) + last(side, span).saturating_sub(call.end);
-    (outside, start(span).abs_diff(call.start))
+/// Which span a call takes first: the one that lies least outside of it, then the one that ends last.
+fn preference(call: &Call, side: Side, span: &Value) -> (u64, Reverse<u64>, u64) {
+    let last = last(side, span);
+    let outside = call.start.saturating_sub(start(span)) + last.saturating_sub(call.end);
+    (outside, Reverse(last), start(span).abs_diff(call.start))
 }
 
 /// The last time of a span that must lie within its call: the end of the server's last call may be
@@ -197,7 +209,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
     if !is_on(call, which, span) {
         return Some("another connection".to_owned());
     }
-    let (from, to) = (call.start.saturating_sub(SLACK_NS), call.end + SLACK_NS);
+    let (from, to) = (call.start.saturating_sub(which.3), call.end + which.3);
     let last = last(side, span);
     if start(span) < from || last > to {
         let off = start(span) as i64 - call.start as i64;
@@ -207,7 +219,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
         span["unknown"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let name = told(span, "name");
     let vague = call.vague.as_deref().unwrap_or(server.protocol);
-    let is_vague = which.2 && call.old && !unknown.is_empty() && name == vague;
+    let is_vague = which.2 && call.may_be_vague() && !unknown.is_empty() && name == vague;
     if name != call.operation && !is_vague {
         return Some(format!("name {name:?}"));
     }
@@ -224,7 +236,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
 }
 
 /// Whether a span was seen on the connection of `call`, on this side.
-fn is_on(call: &Call, (client, side, _): Which, span: &Value) -> bool {
+fn is_on(call: &Call, (client, side, _, _): Which, span: &Value) -> bool {
     let is_of_client = span["attributes"]["process.pid"] == client;
     let port = |name: &str| number(&span["attributes"], name) == u64::from(call.connection);
     match (call.connection, side) {
@@ -234,6 +246,27 @@ fn is_on(call: &Call, (client, side, _): Which, span: &Value) -> bool {
         (_, Side::Client) => is_of_client && port("network.local.port"),
         (_, Side::Server) => !is_of_client && port("network.peer.port"),
     }
+}
+
+/// What is wrong with the link of who took something to who put it.
+fn link(call: &Call, span: &Value, all: &[(&Call, &Value)]) -> Option<String> {
+    let taken = call.takes.as_ref()?;
+    let Some((_, put)) = all.iter().find(|(other, _)| other.puts.as_ref() == Some(taken)) else {
+        return Some(format!("{taken} was taken and has no span that put it"));
+    };
+    let attributes = &span["attributes"];
+    let ids = &attributes["deeptrace.link.span_ids"];
+    let between = attributes["deeptrace.link.time_ns"].as_u64();
+    let end = |span: &Value| number(span, "end_time_unix_nano");
+    let longest = end(span).saturating_sub(start(put)) + SLACK_NS;
+    let is_right = *ids == serde_json::json!([put["span_id"]]);
+    (!is_right || between.is_none_or(|between| between > longest)).then(|| {
+        format!(
+            "{taken} is linked to {ids} after {between:?} ns, not to {}: {}",
+            put["span_id"],
+            brief(span)
+        )
+    })
 }
 
 /// Whether the bytes with its status were not copied: of a call at most 16 KiB are.

@@ -44,6 +44,25 @@ pub const KAFKA: Server = Server {
     ..BASE
 };
 
+/// Each message is taken before the next is sent.
+pub const KAFKA_CONSUMER: Server = Server {
+    name: "kafka-consumer",
+    client: |_| {
+        let mut command: Command = python::program("kafka_client.py");
+        command.args(["--kind", "consume"]);
+        Ok(command)
+    },
+    background: &[
+        "ApiVersions",
+        "Metadata",
+        "FindCoordinator",
+        "InitProducerId",
+        "Envelope",
+        "BrokerHeartbeat",
+    ],
+    ..KAFKA
+};
+
 const OF_KAFKA: &str = "
 process.roles=broker,controller
 node.id=1

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::setting::Setting;
-use super::{SERVER as BASE, Server, Tls, python};
+use super::{SERVER as BASE, Server, Tls, python, tools};
 use crate::certificate::Certificate;
 use crate::child::Kept;
 
@@ -29,6 +29,13 @@ pub const TLS: Server = Server {
     },
     tls: Some(Tls::Both),
     ..SERVER
+};
+
+pub const NODE_TLS: Server = Server {
+    name: "postgresql-node-tls",
+    long: true,
+    client: |_| tools::node("postgresql_client.cjs"),
+    ..TLS
 };
 
 fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {

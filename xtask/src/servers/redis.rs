@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::setting::Setting;
-use super::{SERVER as BASE, Server, Tls, python};
+use super::{SERVER as BASE, Server, Tls, python, tools};
 use crate::certificate::Certificate;
 use crate::child::Kept;
 
@@ -29,6 +29,13 @@ pub const TLS: Server = Server {
     },
     tls: Some(Tls::Both),
     ..SERVER
+};
+
+pub const NODE_TLS: Server = Server {
+    name: "redis-node-tls",
+    long: true,
+    client: |_| tools::node("redis_client.cjs"),
+    ..TLS
 };
 
 fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {

@@ -102,14 +102,19 @@ pub fn java_of(name: &str, home: Option<&Path>) -> Result<Command> {
     Ok(command)
 }
 
-/// What is built: the `pom.xml` and the classes, one after another.
+/// What is built: the `pom.xml` and all below `src`, one after another.
 fn sources(folder: &Path) -> Result<Vec<u8>> {
     let mut all = fs::read(folder.join("pom.xml"))?;
-    let classes = fs::read_dir(folder.join("src/main/java")).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = classes.map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        all.extend(fs::read(&path)?);
+    let mut left = vec![folder.join("src")];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let mut inside: Vec<PathBuf> =
+                fs::read_dir(path)?.flatten().map(|entry| entry.path()).collect();
+            inside.sort();
+            left.extend(inside);
+        } else if path.exists() {
+            all.extend(fs::read(path)?);
+        }
     }
     Ok(all)
 }

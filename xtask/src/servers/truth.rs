@@ -23,6 +23,11 @@ pub struct Call {
     pub attributes: Map<String, Value>,
     /// Bytes on the wire, where the client knows.
     pub sizes: Option<[u64; 2]>,
+    /// Whether what names it is told on another connection.
+    pub elsewhere: bool,
+    /// What it put into a queue, and what it took out of one: its span is linked to that of who put it.
+    pub puts: Option<String>,
+    pub takes: Option<String>,
     /// Whether the client's library made it on its own while it opened the connection.
     pub opening: bool,
     /// Whether the connection is older than the agent.
@@ -47,8 +52,15 @@ impl Call {
             end: number("end").context("no end")?,
             attributes: fields["attributes"].as_object().cloned().unwrap_or_default(),
             sizes: number("request_size").zip(number("response_size")).map(|it| [it.0, it.1]),
+            elsewhere: fields["elsewhere"] == true,
+            puts: text("puts"),
+            takes: text("takes"),
             opening: fields["opening"] == true,
             old: fields["old"] == true,
         })
+    }
+    /// Whether what names it may be unknown.
+    pub fn may_be_vague(&self) -> bool {
+        self.old || self.elsewhere
     }
 }

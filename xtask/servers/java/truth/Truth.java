@@ -1,6 +1,7 @@
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.PrintStream;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -153,17 +154,26 @@ public class Truth {
 
   /** A client. Half of its connections are older than the line `go` of standard input. */
   public static void main(String[] words, Opens opens) throws Exception {
+    PrintStream tells = System.out;
+    // What libraries print is not for the test.
+    System.setOut(System.err);
     for (int at = 0; at + 1 < words.length; at += 2) OPTIONS.put(words[at], words[at + 1]);
     int port = Integer.parseInt(option("port", ""));
     int connections = Integer.parseInt(option("connections", "4"));
     List<Connection> all = new ArrayList<>();
-    while (all.size() < connections / 2) all.add(opens.open(port));
-    for (Connection connection : all) {
-      connection.warm();
-      OLD.add(connection.port());
+    try {
+      while (all.size() < connections / 2) all.add(opens.open(port));
+      for (Connection connection : all) {
+        connection.warm();
+        OLD.add(connection.port());
+      }
+    } catch (Exception failure) {
+      // Threads of the library would go on.
+      failure.printStackTrace();
+      Runtime.getRuntime().halt(1);
     }
     LINES.clear();
-    System.out.println("ready");
+    tells.println("ready");
     BufferedReader said = new BufferedReader(new InputStreamReader(System.in));
     if ("go".equals(said.readLine())) {
       try {
@@ -172,9 +182,9 @@ public class Truth {
         for (Connection connection : all) uses.add(connection::use);
         atOnce(uses);
         Files.write(Path.of(option("truth", "")), LINES);
-        System.out.println("done");
+        tells.println("done");
       } catch (Exception failure) {
-        System.out.println("failed " + failure);
+        tells.println("failed " + failure);
       }
       // The connections stay open until the test has read the spans.
       said.readLine();

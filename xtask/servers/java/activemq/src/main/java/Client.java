@@ -95,7 +95,7 @@ public class Client implements Truth.Connection {
     add("deliver", start, end);
     taken.acknowledge();
     // What takes no answer may be written by another thread.
-    Thread.sleep(10);
+    Thread.sleep(50);
     if (isAmqp) {
       Truth.add(port, "accept", end, Truth.time(), Map.of());
     } else {
