@@ -216,13 +216,14 @@ impl Loop {
         for demand in self.demands.drain(..) {
             self.live.demand(demand);
         }
+        let Self { live, pipeline, .. } = self;
+        pipeline.follows(&mut |ask| live.follow(ask));
         Ok((progress, events > 0))
     }
 
     fn tick(&mut self) {
         let Self { live, pipeline, batch, .. } = self;
         pipeline.tick(host::boot_time_now(), batch, &mut |demand| live.demand(demand));
-        pipeline.follows(&mut |ask| live.follow(ask));
     }
 
     fn flush(&mut self) {

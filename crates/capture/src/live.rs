@@ -343,6 +343,7 @@ impl Live {
         if self.next == 0 {
             self.emit(now, EventBody::Host(host()), sink);
         }
+        self.follower.attend(self.kernel.object(), self.kernel.has_wakes);
         let is_probing = self.tls.keep_house(&self.kernel, now);
         if is_probing != self.is_probing {
             self.kernel.set(|knobs| knobs.tls = is_probing)?;

@@ -219,7 +219,10 @@ impl Contexts {
         let counts = &mut self.counts;
         let span = message.span;
         match (message.role, message.direction) {
-            (MessageRole::Request, Direction::Received) => process.read(span, message, counts),
+            (MessageRole::Request, Direction::Received) => {
+                process.read(span, message, counts);
+                self.follows.extend(process.flow.needs_units().then_some(Follow::Units(pid)));
+            }
             (MessageRole::Request, Direction::Sent) => {
                 let is_first = self.connecting.contains_key(&message.stream.connection);
                 process.call(span, message, is_first, counts);

@@ -12,6 +12,7 @@
 
 mod decide;
 mod items;
+mod need;
 mod passes;
 mod pins;
 mod words;
@@ -19,13 +20,14 @@ mod words;
 use std::collections::VecDeque;
 
 use deeptrace_model::{
-    BootTime, ConnectionId, Duration, EvidenceKind, Follow, HandOver, HandOverKind, Pid, SpanId,
-    Touch, UnitId, UnitKind,
+    BootTime, ConnectionId, Duration, EvidenceKind, HandOver, HandOverKind, SpanId, Touch, UnitId,
+    UnitKind,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::decide::Trust;
 use self::items::Items;
+use self::need::{Need, Units};
 use self::passes::Held;
 use self::pins::Pins;
 use self::words::Words;
@@ -36,8 +38,8 @@ const STEPS_MAX: usize = 65_536;
 const WAIT: Duration = Duration::from_secs(2);
 /// A thread that had several requests at once is a loop for so long.
 const LOOP_MEMORY: Duration = Duration::from_secs(60);
-/// Requests that must be answered since hand-overs are told, before these are believed: until then locks are
-/// not told from hand-overs.
+/// Requests that must be answered since hand-overs are told, before these are believed where futexes are among
+/// them: until then locks are not told from hand-overs.
 const ANSWERS_MIN: u64 = 32;
 
 /// What was observed of a unit.
@@ -115,19 +117,13 @@ pub(crate) struct Flow {
     trust: Trust,
     lost: Option<BootTime>,
     is_followed: bool,
-    /// Something beside socket calls of threads was told since.
-    is_told: bool,
+    /// Since when something beside socket calls of threads is told.
+    told: Option<BootTime>,
+    has_futexes: bool,
     answers: u64,
     need: Need,
+    units: Units,
     pub(crate) shed: u64,
-}
-
-/// How much is left unexplained without hand-overs, lately.
-#[derive(Debug, Default)]
-struct Need {
-    calls: u64,
-    unexplained: u64,
-    quiet: u32,
 }
 
 impl Flow {
@@ -146,6 +142,9 @@ impl Flow {
         *reading += 1;
         if *reading > 1 && !is_task {
             self.loops.insert(reader, touch.time.plus(LOOP_MEMORY));
+            if self.units == Units::Unneeded {
+                self.units = Units::Needed;
+            }
         }
         self.requests.insert(span, Request { start, end: None, reader });
         self.open.push_back((start, span));
@@ -185,10 +184,13 @@ impl Flow {
                 self.pollers.entry(to).or_default();
                 return;
             }
-            HandOverKind::Futex => self.words.seen(time, word, thread, to),
+            HandOverKind::Futex => {
+                self.words.seen(time, word, thread, to);
+                self.has_futexes = true;
+            }
             _ => {}
         }
-        self.is_told = true;
+        self.told(time);
         self.push(Step { time, thread, unit: from, what: What::Handed { to, kind, word } });
     }
 
@@ -205,8 +207,10 @@ impl Flow {
     pub(crate) fn answered(&mut self, span: SpanId, first: &Touch, last: &Touch) {
         self.gone(span, Some(last.time));
         let Some(request) = self.requests.get(&span).copied() else { return };
-        self.is_told |= first.unit.kind() != UnitKind::Thread;
-        self.answers += u64::from(self.is_followed && self.is_told);
+        if first.unit.kind() != UnitKind::Thread {
+            self.told(last.time);
+        }
+        self.answers += u64::from(self.is_followed && self.told.is_some());
         let step = Step {
             time: last.time,
             thread: UnitId::of(first.tid),
@@ -238,7 +242,7 @@ impl Flow {
         let Some(request) = self.requests.get_mut(&span) else { return };
         request.reader = unit;
         self.answers += u64::from(self.is_followed);
-        self.is_told = true;
+        self.told.get_or_insert(time.0);
         self.pins.add(unit, time, span);
         self.push(Step { time: time.0, thread: unit, unit, what: What::Read(span) });
         self.push(Step { time: time.1, thread: unit, unit, what: What::Answered(span) });
@@ -278,55 +282,10 @@ impl Flow {
         self.carriers.extend(carriers);
     }
 
-    /// A call was explained by other rules, or not.
-    pub(crate) fn counted(&mut self, is_explained: bool) {
-        self.need.calls += 1;
-        self.need.unexplained += u64::from(!is_explained);
-    }
-
     /// Forgets a request that nobody will answer.
     pub(crate) fn abandoned(&mut self, span: SpanId) {
         self.gone(span, None);
         self.requests.remove(&span);
-    }
-
-    /// Whether hand-overs are told from now on.
-    pub(crate) fn set_followed(&mut self, is_followed: bool) {
-        self.is_followed = is_followed;
-        self.is_told = false;
-        self.answers = 0;
-    }
-
-    /// Hand-overs are told, if they were not before.
-    #[cfg(test)]
-    pub(crate) fn set_followed_once(&mut self) {
-        if !self.is_followed {
-            self.set_followed(true);
-        }
-    }
-
-    /// What is wanted of capture, looked at five times a second.
-    pub(crate) fn wants(&mut self, pid: Pid, out: &mut Vec<Follow>) {
-        /// Calls that are looked at before anything is decided.
-        const CALLS_MIN: u64 = 10;
-        /// Looks at a need for hand-overs near to nothing after which they are told no more.
-        const QUIET: u32 = 300;
-        let Need { calls, unexplained, .. } = self.need;
-        if self.is_followed {
-            out.extend(self.words.locks().into_iter().map(|word| Follow::Mute(pid, word)));
-            let is_needed = unexplained * 200 > calls;
-            self.need.quiet = if is_needed { 0 } else { self.need.quiet + 1 };
-            if self.need.quiet >= QUIET {
-                self.set_followed(false);
-                out.push(Follow::End(pid));
-            }
-        } else if calls >= CALLS_MIN && unexplained * 50 > calls {
-            self.set_followed(true);
-            out.push(Follow::Begin(pid));
-        } else if calls < CALLS_MIN {
-            return;
-        }
-        self.need = Need { quiet: self.need.quiet, ..Need::default() };
     }
 
     /// Forgets what is older than `before`.
@@ -432,11 +391,12 @@ impl Flow {
         self.pass_forward(gate);
         let backward =
             if self.is_followed { self.pass_backward(first, gate) } else { Default::default() };
-        let believed = self.is_followed && self.answers >= ANSWERS_MIN;
+        let believed = self.is_followed && (self.answers >= ANSWERS_MIN || !self.has_futexes);
         while let Some((start, span)) = self.pending.front().copied().filter(|(t, _)| *t < gate) {
             self.pending.pop_front();
             let Some(call) = self.calls.remove(&span) else { continue };
-            let is_whole = self.lost.is_none_or(|lost| start > lost);
+            let is_whole = self.lost.is_none_or(|lost| start > lost)
+                && self.told.is_some_and(|told| start > told);
             let decided = self.choose(span, &call, &backward, believed && is_whole);
             self.need.calls += 1;
             self.need.unexplained += 1;

@@ -322,6 +322,9 @@ pub struct HandOver {
 pub enum Follow {
     /// Tell hand-overs and units: what is seen of sockets leaves calls unexplained.
     Begin(Pid),
+    /// A thread works for several requests at once, so threads are not its units: the same, if its runtime's own
+    /// can be read.
+    Units(Pid),
     /// Tell them no more.
     End(Pid),
     /// Tell nothing of this futex: it is a lock.

@@ -24,7 +24,7 @@ impl Live {
             // The parent's pid travels in the place of the cookie.
             Body::Fork => self.roster.born(header.pid, Pid(header.connection.0 as u32)),
             Body::Exit => {
-                self.follower.end(header.pid);
+                self.follower.gone(header.pid);
                 self.tls.ended(header.pid, header.time);
                 if self.roster.ended(header.pid) {
                     self.emit(header.time, EventBody::Exit(header.pid), sink);
@@ -74,6 +74,9 @@ impl Live {
             return;
         }
         let open: Open = describe(header, record, &self.listening);
+        if matches!(open.origin, Origin::Accepted | Origin::FoundServer) {
+            self.follower.meet(header.pid);
+        }
         if let Some(join) = &mut self.join
             && open.transport == Transport::Tcp
         {
@@ -85,7 +88,7 @@ impl Live {
 
     /// A process has another program now.
     fn changed(&mut self, pid: Pid, time: BootTime) {
-        self.follower.end(pid);
+        self.follower.gone(pid);
         self.roster.changed(&self.kernel, pid);
         match self.roster.is_watched(pid) {
             true => self.tls.began(pid, time),

@@ -7,7 +7,7 @@ use deeptrace_model::{BootTime, Duration, Follow, HandOverKind, Pid};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, UprobeOpts};
 
 use super::evidence::{Allowed, Evidence};
-use super::runtime::{self, PLACES, Runtime};
+use super::runtime::{self, Finder, PLACES, Runtime};
 use crate::host::boot_time_now;
 
 /// Hand-overs that one processor tells in 134 ms, at most: 60 000 a second.
@@ -57,6 +57,10 @@ pub(super) struct Follower {
     /// What is muted, and since when.
     silent: VecDeque<(BootTime, Vec<u8>)>,
     followed: BTreeMap<Pid, Followed>,
+    /// `None`: there is no thread for it, and nobody is followed.
+    finder: Option<Finder>,
+    /// Who is to be followed once its runtime is known; whether only if that can be read.
+    waiting: BTreeMap<Pid, bool>,
     allowed: Allowed,
     looked: BootTime,
     refused: u64,
@@ -75,6 +79,8 @@ impl Follower {
             muted: handle("muted"),
             silent: VecDeque::new(),
             followed: BTreeMap::new(),
+            finder: Finder::start().ok(),
+            waiting: BTreeMap::new(),
             allowed,
             looked: boot_time_now(),
             refused: 0,
@@ -84,7 +90,8 @@ impl Follower {
     /// Does what was asked for.
     pub(super) fn apply(&mut self, object: &Object, has_wakes: bool, ask: Follow) {
         match ask {
-            Follow::Begin(pid) => self.begin(object, has_wakes, pid),
+            Follow::Begin(pid) => self.begin(object, has_wakes, pid, false),
+            Follow::Units(pid) => self.begin(object, has_wakes, pid, true),
             Follow::End(pid) => self.end(pid),
             Follow::Mute(pid, word) => {
                 let key = [word, u64::from(pid.0)].map(u64::to_ne_bytes).concat();
@@ -97,12 +104,35 @@ impl Follower {
         }
     }
 
-    fn begin(&mut self, object: &Object, has_wakes: bool, pid: Pid) {
+    /// A process is a server, and may have to be followed.
+    pub(super) fn meet(&mut self, pid: Pid) {
+        if let Some(finder) = &mut self.finder {
+            finder.meet(pid);
+        }
+    }
+
+    /// Follows who waited for its runtime to be known. To be called often.
+    pub(super) fn attend(&mut self, object: &Object, has_wakes: bool) {
+        for pid in self.finder.as_mut().map(Finder::answers).unwrap_or_default() {
+            if let Some(only_units) = self.waiting.remove(&pid) {
+                self.begin(object, has_wakes, pid, only_units);
+            }
+        }
+    }
+
+    fn begin(&mut self, object: &Object, has_wakes: bool, pid: Pid, only_units: bool) {
+        let Some(finder) = &mut self.finder else { return };
         if self.followed.contains_key(&pid) || self.followed.len() >= FOLLOWED_MAX {
             return;
         }
+        let Some(found) = finder.found(pid) else {
+            if self.waiting.len() < FOLLOWED_MAX {
+                *self.waiting.entry(pid).or_insert(only_units) &= only_units;
+            }
+            return;
+        };
         let mut told = Following::default();
-        let (runtime, migrates) = match runtime::find(pid) {
+        let (runtime, migrates) = match found {
             Ok(found) => {
                 let runtime = found.unwrap_or_default().off_by(self.allowed.off_by);
                 let migrates = runtime.migrates;
@@ -122,7 +152,7 @@ impl Follower {
         let runtime = if reads { runtime } else { Runtime::default() };
         told.evidence.extend(runtime.evidence.map(Evidence::as_str));
         told.runtime = reads.then(|| runtime.name.clone());
-        if !self.write(pid, Some((&runtime, wakes))) {
+        if (only_units && told.runtime.is_none()) || !self.write(pid, Some((&runtime, wakes))) {
             return;
         }
         let links = self.probe(object, pid, &runtime, &mut told);
@@ -208,15 +238,24 @@ impl Follower {
         let rested = self.followed.iter().filter(|(_, followed)| rested(followed));
         for pid in rested.map(|(pid, _)| *pid).collect::<Vec<Pid>>() {
             self.end(pid);
-            self.begin(object, has_wakes, pid);
+            self.begin(object, has_wakes, pid, false);
         }
     }
 
     /// Follows a process no more.
     pub(super) fn end(&mut self, pid: Pid) {
+        self.waiting.remove(&pid);
         if self.followed.remove(&pid).is_some() {
             self.write(pid, None);
             self.count();
+        }
+    }
+
+    /// A process ended, or has another program now.
+    pub(super) fn gone(&mut self, pid: Pid) {
+        self.end(pid);
+        if let Some(finder) = &mut self.finder {
+            finder.forget(pid);
         }
     }
 
@@ -234,6 +273,10 @@ impl Follower {
     /// Switches off readers that find no units where they should and probes that are too dear, and lets
     /// muted futexes speak again. To be called now and then. True: hand-overs are missing from now on.
     pub(super) fn check(&mut self, object: &Object, has_wakes: bool) -> bool {
+        if let Some(finder) = &mut self.finder {
+            // Too many may have waited to be looked at.
+            self.waiting.keys().for_each(|pid| finder.meet(*pid));
+        }
         let now = boot_time_now();
         let period = now.since(self.looked);
         let mut is_less = false;

@@ -5,6 +5,7 @@
 //! an offset that is wrong finds no unit.
 
 mod cpython;
+mod finder;
 mod go;
 mod greenlet;
 mod hotspot;
@@ -15,6 +16,7 @@ mod tokio;
 
 use deeptrace_model::{HandOverKind, Pid};
 
+pub(super) use self::finder::Finder;
 use self::image::Target;
 use super::evidence::Evidence;
 
@@ -93,7 +95,7 @@ impl Runtime {
 
 /// Finds out what runs in a process. `Ok(None)`: nothing that is known; the error says why it cannot
 /// be read.
-pub(super) fn find(pid: Pid) -> Result<Option<Runtime>, Unread> {
+fn find(pid: Pid) -> Result<Option<Runtime>, Unread> {
     let target = Target::of(pid).map_err(|error| Unread {
         why: format!("cannot read its memory ({error})"),
         migrates: false,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use deeptrace_capture::live::{Allowed, Hook, Live, Options};
 use deeptrace_capture::service::Names;
@@ -81,12 +82,18 @@ impl Asyncio {
         self.live.follow(Follow::End(pid));
         self.live.allow(Allowed { off_by, ..Allowed::default() });
         self.live.follow(Follow::Begin(pid));
+        while self.live.following(pid).is_none() {
+            self.live.poll(&mut |_| {}).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What was told before is not of these places.
+        while self.live.poll(&mut |_| {}).unwrap() == Progress::More {}
         let mut units = Units::default();
-        // Once for what is told of a process before its first call.
+        // Once for what is told of a process before its first call, and for what its executor gets after it was
+        // ready.
         for _ in 0..2 {
             self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
             ready(&mut self.out);
-            units = Units::default();
             while self.live.poll(&mut |event| units.take(event)).unwrap() == Progress::More {}
         }
         units

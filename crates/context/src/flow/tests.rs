@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deeptrace_model::{EventId, Tid};
+use deeptrace_model::{EventId, Follow, Pid, Tid};
 
 use super::*;
 
@@ -196,6 +196,36 @@ fn locks_are_muted_and_need_ends() {
         flow.wants(Pid(1), &mut wanted);
     }
     assert_eq!(wanted.last(), Some(&Follow::End(Pid(1))));
+}
+
+#[test]
+fn units_are_asked_for_once_when_a_thread_has_two_requests() {
+    let (mut names, mut time) = (BTreeMap::new(), 0);
+    let mut run = |script: &str, flow: &mut Flow| {
+        let mut told = String::new();
+        for word in script.split(' ') {
+            time += 1000;
+            step(flow, word, 0, time, &mut names, &mut told);
+        }
+        told
+    };
+    let mut flow = Flow::default();
+    run("a<1 a+1 a-1 a>1 b<2", &mut flow);
+    assert!(!flow.needs_units(), "each thread has one request at a time");
+    run("a<1 a<2", &mut flow);
+    assert_eq!([flow.needs_units(), flow.needs_units()], [true, false]);
+    let mut wanted = Vec::new();
+    for _ in 0..=300 {
+        flow.wants(Pid(1), &mut wanted);
+    }
+    assert_eq!(wanted, [Follow::End(Pid(1))], "nothing of it was told");
+
+    let mut flow = Flow::default();
+    run("l<1 l<2", &mut flow);
+    assert!(flow.needs_units() && !flow.is_followed);
+    let told = run("l/x=p l/y=q l/q+3 l/x+1 l/p+2 l-3 l-1 l-2 l/x>1 l/y>2", &mut flow);
+    assert!(flow.is_followed, "a copy of a context was told");
+    assert_eq!(told, "c3:r2(Coroutine) c1:r1(Coroutine) c2:r1(Coroutine) ", "no futex to wait for");
 }
 
 #[test]
