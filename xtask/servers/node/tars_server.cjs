@@ -7,7 +7,11 @@ function Orders() {}
 Orders.prototype.initialize = () => {};
 Orders.prototype.onDispatch = (current, method, data) => {
   const order = new stream.TarsInputStream(data).readString(1, true, "");
-  if (method === "refuse") return current.sendErrorResponse(-17, `no ${order}`);
+  if (method === "refuse") {
+    current.sendErrorResponse(-17, `no ${order}`);
+    // It is answered; anything else would be sent as a second answer.
+    return 0;
+  }
   const answer = new stream.TarsOutputStream();
   if (method === "get") answer.writeString(0, `got ${order}`);
   current.doResponse(answer.getBinBuffer());
