@@ -252,7 +252,8 @@ impl Flow {
                     if self.pins.at(from, step.time).is_some() || self.is_loop(to) {
                         continue;
                     }
-                    self.backward_edge(from, to, step.time, &busy, &mut tokens, &mut held);
+                    let edge = (from, to, kind == HandOverKind::Futex);
+                    self.backward_edge(edge, step.time, &busy, &mut tokens, &mut held);
                 }
                 What::Read(span) => {
                     // Nothing before its beginning was for it.
@@ -288,8 +289,7 @@ impl Flow {
 
     fn backward_edge(
         &self,
-        from: UnitId,
-        to: UnitId,
+        (from, to, is_futex): (UnitId, UnitId, bool),
         time: BootTime,
         busy: &FxHashMap<UnitId, BootTime>,
         tokens: &mut Vec<Token>,
@@ -307,9 +307,9 @@ impl Flow {
         let own = held.get(&from).map(|own| tokens[*own]);
         let waiting = own.filter(|own| own.responses == 0 && own.calls == 0 && began(own));
         if request.is_some() || is_unknown {
-            // It woke two who work for different requests, with no call between: one of them for a lock that
-            // is not known as such, and nobody knows which.
-            let is_doubtful = waiting.is_some_and(|waiting| waiting.request != request);
+            // It woke two by futexes who work for different requests, with no call between: one of them for a
+            // lock that is not known as such, and nobody knows which.
+            let is_doubtful = is_futex && waiting.is_some_and(|waiting| waiting.request != request);
             let request = request.filter(|_| !is_doubtful);
             held.insert(from, tokens.len());
             tokens.push(Token { request, responses: 0, calls: 0 });
