@@ -80,8 +80,8 @@ pub fn sides(server: &Server) -> &'static [Side] {
     }
 }
 
-/// The client's process id, a side, whether names may be unknown, and nanoseconds that times may be off.
-type Which = (u32, Side, bool, u64);
+/// The client's process id, a side, and whether names may be unknown.
+type Which = (u32, Side, bool);
 
 /// Holds `spans` to `calls`.
 ///
@@ -103,14 +103,15 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
     let mut open: Vec<(&Call, Side)> = of_both.collect();
     // Of calls that were under way at once: who began last has the fewest spans to choose from, and what
     // it leaves suits all others as far as its start is concerned. So each takes the one that ends last.
-    open.sort_by_key(|(call, _)| Reverse(call.start));
+    // Calls whose span may have no name are last, so that they leave theirs to those that are named alike.
+    let is_vague = |call: &Call| call.vague.is_some() && call.may_be_vague();
+    open.sort_by_key(|(call, _)| (is_vague(call), Reverse(call.start)));
     let mut linked = Vec::new();
-    // What is named goes first: a span without its name could be that of any call. So does what lies within
-    // its call: with slack it could be that of the next.
-    for (vague, slack) in [(false, 0), (false, SLACK_NS), (true, 0), (true, SLACK_NS)] {
+    // What is named goes first: a span without its name could be that of any call.
+    for vague in [false, true] {
         let (mut right, mut unmatched) = (Vec::new(), Vec::new());
         for (call, side) in open {
-            let which = (client, side, vague, slack);
+            let which = (client, side, vague);
             let candidates = left.iter().enumerate();
             let its = candidates.filter(|(_, it)| difference(server, call, which, it).is_none());
             match its.min_by_key(|(_, span)| preference(call, side, span)) {
@@ -128,7 +129,7 @@ pub fn check(server: &Server, client: u32, calls: &[Call], spans: &[Value]) -> V
     }
     verdict.wrong.extend(linked.iter().filter_map(|(call, span)| link(call, span, &linked)));
     for (call, side) in open {
-        verdict.missing(server, call, (client, side, true, SLACK_NS), &left);
+        verdict.missing(server, call, (client, side, true), &left);
     }
     let is_background = |name: &str| server.background.iter().any(|start| name.starts_with(start));
     left.retain(|span| !is_background(&told(span, "name")));
@@ -209,7 +210,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
     if !is_on(call, which, span) {
         return Some("another connection".to_owned());
     }
-    let (from, to) = (call.start.saturating_sub(which.3), call.end + which.3);
+    let (from, to) = (call.start.saturating_sub(SLACK_NS), call.end + SLACK_NS);
     let last = last(side, span);
     if start(span) < from || last > to {
         let off = start(span) as i64 - call.start as i64;
@@ -236,7 +237,7 @@ fn difference(server: &Server, call: &Call, which: Which, span: &Value) -> Optio
 }
 
 /// Whether a span was seen on the connection of `call`, on this side.
-fn is_on(call: &Call, (client, side, _, _): Which, span: &Value) -> bool {
+fn is_on(call: &Call, (client, side, _): Which, span: &Value) -> bool {
     let is_of_client = span["attributes"]["process.pid"] == client;
     let port = |name: &str| number(&span["attributes"], name) == u64::from(call.connection);
     match (call.connection, side) {
