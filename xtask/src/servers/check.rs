@@ -184,11 +184,11 @@ impl Verdict {
     }
 }
 
-/// Which span a call takes first: the one that lies least outside of it, then the one that ends last.
-fn preference(call: &Call, side: Side, span: &Value) -> (u64, Reverse<u64>, u64) {
+/// Which span a call takes first: the one that ends last, then the one that lies least outside of it.
+fn preference(call: &Call, side: Side, span: &Value) -> (Reverse<u64>, u64, u64) {
     let last = last(side, span);
     let outside = call.start.saturating_sub(start(span)) + last.saturating_sub(call.end);
-    (outside, Reverse(last), start(span).abs_diff(call.start))
+    (Reverse(last), outside, start(span).abs_diff(call.start))
 }
 
 /// The last time of a span that must lie within its call: the end of the server's last call may be
