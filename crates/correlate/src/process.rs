@@ -27,7 +27,7 @@ const ANSWERED_HELD: Duration = Duration::from_millis(5);
 const SLACK: Duration = Duration::from_millis(1);
 /// Open requests among which a guess is told. What is observed at such a load is what is easy, and makes
 /// guesses at the rest look better than they are.
-pub(crate) const GUESSED_AMONG_MAX: usize = 64;
+pub(crate) const GUESSED_AMONG_MAX: usize = 32;
 /// A process is taken for one whose runtime tells its units for so long after it did.
 const UNITS_MEMORY: Duration = Duration::from_secs(60);
 /// Where requests share connections, or observations came after the answer that they are of (streams are
