@@ -151,8 +151,12 @@ impl Flow {
         self.log(touch.time, touch, What::Read(span));
     }
 
-    /// A call was sent.
+    /// A call was sent. Where no request is known lately there is no parent to find, and nothing that would end
+    /// the wait for one: a client of others makes calls without end.
     pub(crate) fn called(&mut self, span: SpanId, touch: &Touch) {
+        if self.requests.is_empty() {
+            return;
+        }
         let call = Call { start: touch.time, end: None, forward: None, pinned: None };
         self.calls.insert(span, call);
         self.pending.push_back((touch.time, span));
@@ -250,6 +254,9 @@ impl Flow {
 
     /// A call went out on a shared connection, and nobody knows by whom.
     pub(crate) fn pended(&mut self, span: SpanId, time: BootTime) {
+        if self.requests.is_empty() {
+            return;
+        }
         let call = Call { start: time, end: None, forward: None, pinned: None };
         self.calls.insert(span, call);
         self.pending.push_back((time, span));

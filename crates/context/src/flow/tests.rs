@@ -199,6 +199,16 @@ fn locks_are_muted_and_need_ends() {
 }
 
 #[test]
+fn a_client_of_others_keeps_nothing_of_its_calls() {
+    let (mut flow, mut names, mut told) = (Flow::default(), BTreeMap::new(), String::new());
+    for (time, word) in (1000..).zip("a+1 b+2 a-1 b-2 a+3".split(' ')) {
+        step(&mut flow, word, 0, time, &mut names, &mut told);
+    }
+    assert!(flow.log.is_empty() && flow.calls.is_empty() && flow.pending.is_empty());
+    assert_eq!(told, "");
+}
+
+#[test]
 fn units_are_asked_for_once_when_a_thread_has_two_requests() {
     let (mut names, mut time) = (BTreeMap::new(), 0);
     let mut run = |script: &str, flow: &mut Flow| {
