@@ -34,6 +34,8 @@ use self::words::Words;
 
 /// Steps that are held of one process; beyond, the oldest go, and what they could have explained is not.
 const STEPS_MAX: usize = 65_536;
+/// Answered requests that may lie among the open ones beside as many as these.
+const OPEN_SPARE: usize = 64;
 /// A request that is open for longer holds nobody up: calls are decided without it.
 const WAIT: Duration = Duration::from_secs(2);
 /// A thread that had several requests at once is a loop for so long.
@@ -96,8 +98,10 @@ pub(crate) struct Flow {
     requests: FxHashMap<SpanId, Request>,
     /// Those that are not decided.
     calls: FxHashMap<SpanId, Call>,
-    /// Open requests by start; answered ones stay until they are first.
+    /// Open requests by start; answered ones stay until they are first, or are more than the others.
     open: VecDeque<(BootTime, SpanId)>,
+    /// Length of `open` when answered ones were last taken out of it.
+    open_kept: usize,
     /// Calls by start, decided ones until they are first.
     pending: VecDeque<(BootTime, SpanId)>,
     /// Units that only carry bytes of shared connections: what goes through them says nothing.
@@ -420,6 +424,11 @@ impl Flow {
         };
         while self.open.front().is_some_and(|(_, span)| !is_open(span)) {
             self.open.pop_front();
+        }
+        // One that nobody answers must not hold all those behind it.
+        if self.open.len() > 2 * self.open_kept + OPEN_SPARE {
+            self.open.retain(|(_, span)| is_open(span));
+            self.open_kept = self.open.len();
         }
         let since = now.minus(WAIT);
         let mut open = self.open.iter().filter(|(start, span)| *start >= since && is_open(span));

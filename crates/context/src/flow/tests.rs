@@ -209,6 +209,22 @@ fn a_client_of_others_keeps_nothing_of_its_calls() {
 }
 
 #[test]
+fn a_request_that_nobody_answers_does_not_hold_those_behind_it() {
+    let (mut flow, mut names, mut told) = (Flow::default(), BTreeMap::new(), String::new());
+    step(&mut flow, "a<0", 0, 1, &mut names, &mut told);
+    // A hundred a second: those of the last two seconds may still be parents.
+    for number in 1..1000 {
+        let time = 10_000_000 * number;
+        for word in [format!("b<{number}"), format!("b>{number}")] {
+            step(&mut flow, &word, 0, time, &mut names, &mut told);
+        }
+        flow.decide(BootTime(time), None, &mut Vec::new());
+    }
+    assert!(flow.open.len() <= OPEN_SPARE + 2, "{}", flow.open.len());
+    assert!(flow.requests.len() <= 512, "{}", flow.requests.len());
+}
+
+#[test]
 fn units_are_asked_for_once_when_a_thread_has_two_requests() {
     let (mut names, mut time) = (BTreeMap::new(), 0);
     let mut run = |script: &str, flow: &mut Flow| {
