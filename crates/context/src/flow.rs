@@ -34,8 +34,10 @@ use self::words::Words;
 
 /// Steps that are held of one process; beyond, the oldest go, and what they could have explained is not.
 const STEPS_MAX: usize = 65_536;
-/// Answered requests that may lie among the open ones beside as many as these.
+/// Answered requests that may lie among those that are needed, beside as many as these: among the open ones, and
+/// among all.
 const OPEN_SPARE: usize = 64;
+const REQUESTS_SPARE: usize = 256;
 /// A request that is open for longer holds nobody up: calls are decided without it.
 const WAIT: Duration = Duration::from_secs(2);
 /// A thread that had several requests at once is a loop for so long.
@@ -100,8 +102,9 @@ pub(crate) struct Flow {
     calls: FxHashMap<SpanId, Call>,
     /// Open requests by start; answered ones stay until they are first, or are more than the others.
     open: VecDeque<(BootTime, SpanId)>,
-    /// Length of `open` when answered ones were last taken out of it.
+    /// Length of `open`, and of `requests`, when answered ones were last taken out.
     open_kept: usize,
+    requests_kept: usize,
     /// Calls by start, decided ones until they are first.
     pending: VecDeque<(BootTime, SpanId)>,
     /// Units that only carry bytes of shared connections: what goes through them says nothing.
@@ -448,9 +451,10 @@ impl Flow {
             self.pop();
         }
         self.pins.expire(until.min(self.log.front().map_or(until, |step| step.time)));
-        if self.requests.len() > 2 * self.open.len() + 256 {
+        if self.requests.len() > 2 * self.requests_kept + REQUESTS_SPARE {
             let oldest = self.log.front().map_or(until, |step| step.time);
             self.requests.retain(|_, request| request.end.is_none_or(|end| end >= oldest));
+            self.requests_kept = self.requests.len();
         }
     }
 }
