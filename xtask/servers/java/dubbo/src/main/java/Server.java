@@ -4,6 +4,7 @@ import org.apache.dubbo.config.RegistryConfig;
 import org.apache.dubbo.config.ServiceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
 import shop.Orders;
+import shop.Seller;
 
 /** A Dubbo provider on 127.0.0.1: PORT. */
 public class Server {
@@ -12,18 +13,7 @@ public class Server {
     System.setProperty("DUBBO_IP_TO_BIND", "2130706433");
     ServiceConfig<Orders> service = new ServiceConfig<>();
     service.setInterface(Orders.class);
-    service.setRef(new Orders() {
-      public String get(String order) {
-        return "got " + order;
-      }
-
-      public String refuse(String order) {
-        throw new IllegalStateException("no " + order);
-      }
-
-      public void note(String text) {
-      }
-    });
+    service.setRef(new Seller());
     ApplicationConfig application = new ApplicationConfig("orders");
     application.setQosEnable(false);
     ProtocolConfig protocol = new ProtocolConfig("dubbo", Integer.parseInt(arguments[0]));
