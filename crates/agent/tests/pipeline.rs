@@ -6,20 +6,10 @@ use deeptrace_agent::pipeline::{Options, Pipeline};
 use deeptrace_agent::sink::Batch;
 use deeptrace_model::{
     BootTime, Call, ConnectionId, Direction, Duration, Endpoint, Event, EventBody, EventId, Host,
-    Open, Origin, Pid, Process, ProcessKey, Tid, Transport, UnitId, WallTime,
+    Open, Origin, Pid, Tid, Transport, UnitId, WallTime,
 };
 
 fn events() -> Vec<EventBody<'static>> {
-    let process = Process {
-        key: ProcessKey { pid: Pid(10), started: BootTime(1) },
-        parent: Pid(1),
-        comm: "server".to_owned(),
-        executable: "/usr/bin/server".to_owned(),
-        service: "server".to_owned(),
-        service_source: "executable".to_owned(),
-        container_id: None,
-        watched_by: "default".to_owned(),
-    };
     let address = |port| Endpoint::Inet(SocketAddr::from(([127, 0, 0, 1], port)));
     let open = Open {
         connection: ConnectionId(1),
@@ -52,7 +42,6 @@ fn events() -> Vec<EventBody<'static>> {
     vec![
         EventBody::Host(Host { boot: 7, name: "host".to_owned() }),
         EventBody::Clock(WallTime(1_795_000_000_000_000_000)),
-        EventBody::Process(process),
         EventBody::Open(open),
         call(Direction::Received, b"GET /last HTTP/1.0\r\n\r\n"),
         // Its end is the end of the connection, which nobody sees.
