@@ -158,16 +158,11 @@ impl Flow {
         self.log(touch.time, touch, What::Read(span));
     }
 
-    /// A call was sent. Where no request is known lately there is no parent to find, and nothing that would end
-    /// the wait for one: a client of others makes calls without end.
+    /// A call was sent.
     pub(crate) fn called(&mut self, span: SpanId, touch: &Touch) {
-        if self.requests.is_empty() {
-            return;
+        if self.pended(span, touch.time) {
+            self.log(touch.time, touch, What::Called(span));
         }
-        let call = Call { start: touch.time, end: None, forward: None, pinned: None };
-        self.calls.insert(span, call);
-        self.pending.push_back((touch.time, span));
-        self.log(touch.time, touch, What::Called(span));
     }
 
     /// The response to a call was read.
@@ -259,14 +254,16 @@ impl Flow {
         self.push(Step { time: time.1, thread: unit, unit, what: What::Answered(span) });
     }
 
-    /// A call went out on a shared connection, and nobody knows by whom.
-    pub(crate) fn pended(&mut self, span: SpanId, time: BootTime) {
+    /// A call went out, on a shared connection nobody knows by whom. False: it is not followed. Where no request
+    /// is known lately there is no parent to find, and nothing that would end the wait for one: a client of
+    /// others makes calls without end.
+    pub(crate) fn pended(&mut self, span: SpanId, time: BootTime) -> bool {
         if self.requests.is_empty() {
-            return;
+            return false;
         }
-        let call = Call { start: time, end: None, forward: None, pinned: None };
-        self.calls.insert(span, call);
+        self.calls.insert(span, Call { start: time, end: None, forward: None, pinned: None });
         self.pending.push_back((time, span));
+        true
     }
 
     /// Its response was read.

@@ -95,6 +95,12 @@ impl Exchange {
         Some(ExchangeKey(hash64(&[self.kind as u64, self.request, response, self.stream])))
     }
 
+    /// By what two sides that saw as much are told to be one exchange: the key, or without a response that of
+    /// the request.
+    pub fn key_or_request(&self) -> u64 {
+        self.key().map_or_else(|| self.request_key().0, |key| key.0)
+    }
+
     /// The key for when one side saw no response.
     pub fn request_key(&self) -> RequestKey {
         RequestKey(hash64(&[16 + self.kind as u64, self.request, self.request_hash, self.stream]))

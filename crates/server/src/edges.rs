@@ -121,9 +121,7 @@ impl Waiting {
         let is_sought = self.apart.is_some() && !span.is_reported();
         let sought = is_sought.then(|| Box::new(apart::lookup(span)));
         let side = Side { sought, ..Side::of(span, who, now) };
-        // Unanswered, it is known by its request alone.
-        let exchange = &span.exchange;
-        let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
+        let key = span.exchange.key_or_request();
         if let Added::Pair(one, other) = self.sides.add(key, is_server, side) {
             let (client, server) = if is_server { (one, other) } else { (other, one) };
             if let (Some(from), Some(to)) = (self.who.get(client.who), self.who.get(server.who)) {

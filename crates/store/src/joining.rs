@@ -90,8 +90,7 @@ impl Joining {
         };
         let is_error = span.status == SpanStatus::Error;
         let side = Side { who, is_error, start: span.start, end: span.end };
-        let exchange = &span.exchange;
-        let key = exchange.key().map_or_else(|| exchange.request_key().0, |key| key.0);
+        let key = span.exchange.key_or_request();
         if let Added::Pair(one, other) = self.waiting.add(key, is_caller, side) {
             let (caller, callee) = if is_caller { (other, one) } else { (one, other) };
             self.joined += 1;
