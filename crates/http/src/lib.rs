@@ -5,6 +5,7 @@
 mod error;
 mod extract;
 mod guard;
+mod lingering;
 mod listener;
 mod metrics;
 mod moment;

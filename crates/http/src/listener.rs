@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::lingering::Lingering;
 use crate::{ApiError, Guard, Peer, Tls};
 
 /// What one listener allows its callers.
@@ -272,6 +273,7 @@ fn finish(routes: Router, guard: Guard, limits: Limits) -> Router {
             within(limits.answer_timeout, request, next)
         }))
         .layer(middleware::from_fn_with_state(guard, Guard::check))
+        .layer(middleware::from_fn_with_state(Lingering::of(limits), Lingering::layer))
 }
 
 /// Room for bodies. Who may not call is refused before its body is read, and so takes none for long.

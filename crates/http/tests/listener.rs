@@ -193,6 +193,31 @@ async fn bodies_share_a_bounded_room() {
     }
 }
 
+/// Who is refused may send on, and looks for the answer when all is sent; up to a limit.
+#[tokio::test]
+async fn an_answer_does_not_cut_off_who_still_sends() {
+    let limits = Limits { body_bytes: 64 << 10, bodies_bytes: 4 << 20, ..Limits::default() };
+    let (address, _stop) = start(None, limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut answered = async |path: &str, length: usize, expected: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n");
+        let head = format!("{head}Content-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let body = vec![b'x'; length];
+        let (first, rest) = body.split_at(length.min(256 << 10));
+        stream.write_all(first).await?;
+        let mut answer = [0; 4096];
+        let len = stream.read(&mut answer).await?;
+        assert!(answer[..len].starts_with(expected.as_bytes()), "{path} {length}");
+        stream.write_all(rest).await
+    };
+    answered("/", 3 << 20, "HTTP/1.1 413 ").await.unwrap();
+    answered("/nowhere", 3 << 20, "HTTP/1.1 404 ").await.unwrap();
+    answered("/", 10, "HTTP/1.1 200 ").await.unwrap();
+    // Far more than anybody may send: no reason to listen to that.
+    answered("/", 256 << 20, "HTTP/1.1 413 ").await.unwrap_err();
+}
+
 /// The first bytes of an answer.
 async fn answer(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
