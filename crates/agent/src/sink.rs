@@ -21,6 +21,14 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty() && self.links.is_empty() && self.gaps.is_empty()
     }
+
+    /// Empties it, and keeps its room.
+    pub fn clear(&mut self) {
+        self.spans.clear();
+        self.links.clear();
+        self.gaps.clear();
+        self.roots.clear();
+    }
 }
 
 /// Takes finished batches.

@@ -184,7 +184,7 @@ impl Connection {
         let ready = piece.start == next;
         if ready && self.queue.is_empty() {
             self.deliver(&piece, stage);
-        } else if ready && self.queue.stuck() == Some(piece.direction) {
+        } else if ready && self.is_stuck(piece.direction) {
             self.deliver(&piece, stage);
             self.drain(event.time, stage);
         } else {
@@ -230,6 +230,11 @@ impl Connection {
         let inner = self.plaintext.as_ref().and_then(|inner| inner.waits_since());
         let own = (!self.queue.is_empty()).then_some(self.queue.since);
         inner.into_iter().chain(own).min()
+    }
+
+    /// Whether others wait for what goes this way.
+    fn is_stuck(&self, direction: Direction) -> bool {
+        self.queue.lowest().is_some_and(|(stuck, _)| stuck == direction)
     }
 
     fn hold(&mut self, piece: &Piece<'_>, now: BootTime, stage: &mut Stage<'_>) {

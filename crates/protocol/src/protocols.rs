@@ -55,7 +55,7 @@ impl Default for Options {
             skip_bytes_min: 65_536,
             reorder_wait: Duration::from_millis(200),
             reorder_bytes: 256 * 1024,
-            reorder_bytes_total: 16 * 1024 * 1024,
+            reorder_bytes_total: 4 * 1024 * 1024,
             open_messages: 256,
             deferred_max: 256,
             handlers: Vec::new(),

@@ -74,20 +74,11 @@ pub(crate) struct Held {
     pub(crate) len: u64,
     pub(crate) bytes: Box<[u8]>,
     pub(crate) touch: Touch,
+    /// When it came among those that wait, or when the first of those came that wait for it.
+    turn: u64,
 }
 
 impl Held {
-    /// Copies a call.
-    pub(crate) fn new(piece: &Piece<'_>) -> Self {
-        Self {
-            direction: piece.direction,
-            start: piece.start,
-            len: piece.len,
-            bytes: piece.bytes.into(),
-            touch: piece.touch,
-        }
-    }
-
     /// The call again.
     pub(crate) fn piece(&self) -> Piece<'_> {
         Piece {
@@ -98,6 +89,10 @@ impl Held {
             touch: self.touch,
         }
     }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + HELD_OVERHEAD
+    }
 }
 
 /// Calls of one connection that wait because one before them is missing.
@@ -106,7 +101,9 @@ impl Held {
 /// before the request whose bytes are late.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    held: VecDeque<Held>,
+    /// By direction and position. In each of them turns never fall.
+    held: [VecDeque<Held>; 2],
+    turns: u64,
     /// Bytes held.
     pub(crate) bytes: usize,
     /// Since when the oldest waits.
@@ -120,44 +117,48 @@ pub(crate) const HELD_OVERHEAD: usize = size_of::<Held>();
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.iter().all(VecDeque::is_empty)
     }
 
-    /// The direction in which bytes are missing.
-    pub(crate) fn stuck(&self) -> Option<Direction> {
-        self.held.front().map(|held| held.direction)
+    /// The lowest position held in the direction in which bytes are missing, which is that of the
+    /// oldest.
+    pub(crate) fn lowest(&self) -> Option<(Direction, u64)> {
+        let first = self.held.iter().filter_map(VecDeque::front).min_by_key(|held| held.turn)?;
+        Some((first.direction, first.start))
     }
 
-    /// Puts a call at the end; returns the bytes that costs.
+    /// Puts a call at its place; returns the bytes that costs.
     pub(crate) fn push(&mut self, piece: &Piece<'_>, now: BootTime) -> usize {
-        if self.held.is_empty() {
+        if self.is_empty() {
             self.since = now;
         }
-        let cost = piece.bytes.len() + HELD_OVERHEAD;
+        self.turns += 1;
+        let line = &mut self.held[piece.direction as usize];
+        let behind = line.iter().rev().take_while(|held| held.start > piece.start).count();
+        let at = line.len() - behind;
+        let held = Held {
+            direction: piece.direction,
+            start: piece.start,
+            len: piece.len,
+            bytes: piece.bytes.into(),
+            touch: piece.touch,
+            turn: line.get(at).map_or(self.turns, |next| next.turn),
+        };
+        let cost = held.cost();
         self.bytes += cost;
-        self.held.push_back(Held::new(piece));
+        line.insert(at, held);
         cost
     }
 
-    /// Takes out the next call that can go on, where `next` are the expected positions: the
-    /// oldest, or one that fills the hole before the oldest.
+    /// Takes out the next call that can go on, where `next` are the expected positions.
     pub(crate) fn pop_ready(&mut self, next: [u64; 2]) -> Option<Held> {
-        let stuck = self.stuck()?;
-        let ready = |held: &Held| held.start <= next[held.direction as usize];
-        let index = match self.held.front() {
-            Some(front) if ready(front) => 0,
-            _ => self.held.iter().position(|held| held.direction == stuck && ready(held))?,
-        };
-        let held = self.held.remove(index)?;
-        self.bytes -= held.bytes.len() + HELD_OVERHEAD;
+        let (stuck, start) = self.lowest()?;
+        if start > next[stuck as usize] {
+            return None;
+        }
+        let held = self.held[stuck as usize].pop_front()?;
+        self.bytes -= held.cost();
         Some(held)
-    }
-
-    /// The lowest position held in the direction that is stuck.
-    pub(crate) fn lowest(&self) -> Option<(Direction, u64)> {
-        let stuck = self.stuck()?;
-        let starts = self.held.iter().filter(|held| held.direction == stuck).map(|h| h.start);
-        Some((stuck, starts.min()?))
     }
 }
 
@@ -180,5 +181,34 @@ mod tests {
     fn far_behind_is_a_lap_ahead() {
         let next = 3_000_000_000;
         assert_eq!(place(next, 1_000_000_000, true), Place::Ahead((1 << 32) + 1_000_000_000));
+    }
+
+    #[test]
+    fn what_waits_goes_on_in_the_order_in_which_it_came() {
+        let touch = Touch::default();
+        let piece = |direction, start| Piece { direction, start, len: 10, bytes: &[0; 4], touch };
+        let mut queue = Queue::default();
+        // The first of each direction is missing; of what was received, the third came before the second.
+        for (direction, start) in [
+            (Direction::Received, 30),
+            (Direction::Sent, 110),
+            (Direction::Received, 20),
+            (Direction::Sent, 120),
+            (Direction::Received, 40),
+        ] {
+            queue.push(&piece(direction, start), BootTime(7));
+        }
+        assert_eq!(queue.lowest(), Some((Direction::Received, 20)));
+        let mut next = [20, 110];
+        let (mut order, mut held) = (Vec::new(), queue.pop_ready([10, 110]));
+        assert!(held.is_none(), "an answer does not overtake what is late");
+        while let Some(ready) = queue.pop_ready(next) {
+            next[ready.direction as usize] = ready.piece().end();
+            order.push(ready.start);
+            held = Some(ready);
+        }
+        assert_eq!(order, [20, 30, 110, 120, 40]);
+        assert_eq!(held.map(|held| held.bytes.len()), Some(4));
+        assert_eq!((queue.bytes, queue.is_empty()), (0, true));
     }
 }

@@ -76,6 +76,7 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
         let ended = feed(&mut *source, pipeline, &mut |batch| {
             counts.spans += batch.spans.len() as u64;
             counts.links += batch.links.len() as u64;
+            batch.clear();
             Ok(())
         })?;
         counts.events = ended.events;
@@ -89,9 +90,13 @@ pub fn run(options: Options, common: &Common) -> Result<()> {
     store_options.retention = Duration(u64::MAX);
     store_options.max_bytes = u64::MAX;
     let store = deeptrace_store::open("embedded", &store_options, Mode::Write)?;
+    let mut written = deeptrace_store::Batch::default();
     let ended = feed(&mut *source, pipeline, &mut |batch| {
-        let Batch { spans, links, gaps, .. } = batch;
-        Ok(store.write(&deeptrace_store::Batch { spans, links, gaps })?)
+        std::mem::swap(&mut written.spans, &mut batch.spans);
+        std::mem::swap(&mut written.links, &mut batch.links);
+        std::mem::swap(&mut written.gaps, &mut batch.gaps);
+        batch.clear();
+        Ok(store.write(&written)?)
     })?;
     let limits = Limits { similarity_threshold: loaded.server.threshold, ..Limits::default() };
     print(&*store, limits, options.format, &mut out)?;
@@ -125,11 +130,11 @@ struct Ended {
     outcome: Result<()>,
 }
 
-/// Everything through the stages, batches to `keep`.
+/// Everything through the stages, batches to `keep`, which empties them: their room is used again.
 fn feed(
     source: &mut dyn Source,
     mut pipeline: Pipeline,
-    keep: &mut dyn FnMut(Batch) -> Result<()>,
+    keep: &mut dyn FnMut(&mut Batch) -> Result<()>,
 ) -> Result<Ended> {
     let mut batch = Batch::default();
     let (mut events, mut now, mut ticked) = (0, BootTime(0), BootTime(0));
@@ -144,7 +149,7 @@ fn feed(
             pipeline.feed(event, &mut batch, &mut |_| {});
         });
         if batch.spans.len() >= BATCH_SPANS {
-            keep(std::mem::take(&mut batch))?;
+            keep(&mut batch)?;
         }
         match progress {
             Ok(Progress::End) => break Ok(()),
@@ -153,7 +158,7 @@ fn feed(
         }
     };
     pipeline.end(now.plus(END), &mut batch);
-    keep(batch)?;
+    keep(&mut batch)?;
     Ok(Ended { events, outcome })
 }
 
