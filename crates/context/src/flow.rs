@@ -447,7 +447,7 @@ impl Flow {
         while self.passed > 0 && self.log.front().is_some_and(|step| step.time < until) {
             self.pop();
         }
-        self.pins.expire(until.min(self.log.front().map_or(until, |step| step.time)));
+        self.pins.trim(until.min(self.log.front().map_or(until, |step| step.time)));
         if self.requests.len() > 2 * self.requests_kept + REQUESTS_SPARE {
             let oldest = self.log.front().map_or(until, |step| step.time);
             self.requests.retain(|_, request| request.end.is_none_or(|end| end >= oldest));

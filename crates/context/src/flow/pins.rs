@@ -9,12 +9,18 @@ use rustc_hash::FxHashMap;
 
 /// Pins of a unit; beyond, the oldest goes.
 const PINS_MAX: usize = 256;
+/// Units that may lie among those that are needed, beside as many as these.
+const UNITS_SPARE: usize = 64;
 /// A unit whose times overlapped is not believed for so long.
 const LOOP_MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     units: FxHashMap<UnitId, Unit>,
+    /// The latest answer.
+    now: BootTime,
+    /// How many were left when unneeded ones were last taken out.
+    kept: usize,
 }
 
 #[derive(Debug, Default)]
@@ -25,12 +31,20 @@ struct Unit {
     used: BootTime,
 }
 
+impl Unit {
+    /// Whether it works for one request after the other, as far as is known at `now`.
+    fn is_believed(&self, now: BootTime) -> bool {
+        self.overlapped.is_none_or(|at| at < now.minus(LOOP_MEMORY))
+    }
+}
+
 impl Pins {
     /// `unit` wrote the answer to `request`, which was open during `time`.
     pub(super) fn add(&mut self, unit: UnitId, time: (BootTime, BootTime), request: SpanId) {
         let (start, end) = time;
         let known = self.units.entry(unit).or_default();
         known.used = end;
+        self.now = self.now.max(end);
         let overlaps = |other: &(BootTime, BootTime, SpanId)| other.1 > start && other.0 < end;
         if known.times.iter().rev().take(8).any(overlaps) {
             known.overlapped = Some(end);
@@ -46,11 +60,12 @@ impl Pins {
     pub(super) fn refuse(&mut self, unit: UnitId, time: BootTime) {
         let known = self.units.entry(unit).or_default();
         (known.overlapped, known.used) = (Some(time), time);
+        self.now = self.now.max(time);
     }
 
     /// For which request `unit` worked at `time`.
     pub(super) fn at(&self, unit: UnitId, time: BootTime) -> Option<SpanId> {
-        let known = self.units.get(&unit).filter(|known| known.overlapped.is_none())?;
+        let known = self.units.get(&unit).filter(|known| known.is_believed(self.now))?;
         let after = known.times.partition_point(|(start, ..)| *start <= time);
         let (_, end, request) = known.times.get(after.checked_sub(1)?)?;
         (*end >= time).then_some(*request)
@@ -58,7 +73,7 @@ impl Pins {
 
     /// Whether `unit` has requests of its own.
     pub(super) fn is_owner(&self, unit: UnitId) -> bool {
-        self.units.get(&unit).is_some_and(|known| known.overlapped.is_none())
+        self.units.get(&unit).is_some_and(|known| known.is_believed(self.now))
     }
 
     /// Forgets pins that ended before `time`, and in the end the units.
@@ -68,11 +83,20 @@ impl Pins {
             while unit.times.front().is_some_and(|(_, end, _)| *end < time) {
                 unit.times.pop_front();
             }
-            if unit.overlapped.is_some_and(|at| at < unused) {
-                unit.overlapped = None;
-            }
             unit.used >= unused
         });
+        self.kept = self.units.len();
+    }
+
+    /// The same where that is worth a look at each unit: there may be thousands of them, and answers as many a
+    /// second.
+    pub(super) fn trim(&mut self, time: BootTime) {
+        if time == BootTime(u64::MAX) {
+            self.units.clear();
+            self.kept = 0;
+        } else if self.units.len() > 2 * self.kept + UNITS_SPARE {
+            self.expire(time);
+        }
     }
 }
 
@@ -93,5 +117,21 @@ mod tests {
         pins.add(UnitId(1), (BootTime(35), BootTime(50)), SpanId(3));
         assert_eq!(at(&pins, 15), None);
         assert!(!pins.is_owner(UnitId(1)));
+        pins.add(UnitId(2), (BootTime(51), BootTime(51).plus(LOOP_MEMORY)), SpanId(4));
+        assert!(pins.is_owner(UnitId(1)));
+    }
+
+    #[test]
+    fn units_that_come_and_go_are_forgotten() {
+        let mut pins = Pins::default();
+        for number in 0..10_000 {
+            let time = BootTime(0).plus(Duration(number * 1_000_000_000));
+            pins.add(UnitId(number), (time, time), SpanId(number));
+            pins.trim(time);
+            assert_eq!(pins.at(UnitId(number), time), Some(SpanId(number)));
+        }
+        assert!(pins.units.len() <= 3 * UNITS_SPARE + 3 * 61, "{}", pins.units.len());
+        pins.trim(BootTime(u64::MAX));
+        assert!(pins.units.is_empty());
     }
 }
