@@ -1,6 +1,8 @@
 //! The chain model: every open request is a walk over "next call, or the answer", and the joint
 //! assignment of calls to requests with the highest likelihood wins. Learned without truth.
 
+#[cfg(test)]
+mod ceiling;
 mod choice;
 mod density;
 mod fields;
