@@ -4,6 +4,7 @@
 mod accuracy;
 mod arena;
 mod cost;
+mod day;
 mod floor;
 mod ingredients;
 mod load;
@@ -38,8 +39,8 @@ pub struct Options {
     /// Seconds of one measurement under load
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..600))]
     seconds: u32,
-    /// Only the subject of this name, of those that `overhead` or `parse` measures, or the fronts of
-    /// `arena` that begin so
+    /// Only the subject of this name, of those that `overhead` or `parse` measures, the fronts of
+    /// `arena` that begin so, or so many hours of `day`
     #[arg(long, value_name = "SUBJECT")]
     only: Option<String>,
     /// Fail when an aim is missed, or a floor of `arena` does not hold
@@ -155,6 +156,12 @@ const BENCHES: &[Row] = &[
         store::measure,
     ),
     Row("parse", "messages a CPU second for each protocol", Needs::Nothing, parse::measure),
+    Row(
+        "day",
+        "whether the agent's stages are the same at the end of a day of traffic",
+        Needs::Nothing,
+        day::measure,
+    ),
 ];
 
 /// Runs the one that is named, or lists them.

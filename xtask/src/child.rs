@@ -21,8 +21,24 @@ pub fn succeed(command: &mut Command) -> Result<()> {
 
 /// Runs cargo in the repository's root.
 pub fn cargo(args: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    succeed(Command::new(cargo).args(args).current_dir(root()))
+    succeed(cargo_command().args(args))
+}
+
+/// What a bench of a crate prints.
+pub fn cargo_bench(package: &str, name: &str, argument: Option<&str>) -> Result<String> {
+    let mut command = cargo_command();
+    command.args(["bench", "--quiet", "--package", package, "--bench", name, "--"]).args(argument);
+    let out = command.output().with_context(|| format!("failed to start bench {name}"))?;
+    if !out.status.success() {
+        bail!("bench {name}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+fn cargo_command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
 }
 
 /// A process that ends when this is dropped: first asked (`SIGTERM`), after 10 s made to.

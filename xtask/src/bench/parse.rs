@@ -1,13 +1,11 @@
 //! `./x bench parse`: how fast calls become messages, for each protocol over its recorded sessions, and
 //! what a call costs on a connection that speaks none. `crates/protocol/benches/parse.rs` measures.
 
-use std::process::Command;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::Bench;
 use super::table::{Aim, Table, median};
-use crate::root;
+use crate::child;
 
 /// Nanoseconds of a call on a connection of which it is decided that it speaks none of them.
 const NOBODYS_NS: f64 = 50.0;
@@ -67,15 +65,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 fn play(bench: &Bench) -> Result<Vec<Played>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["bench", "--quiet", "--package", "deeptrace-protocol", "--bench", "parse", "--"]);
-    command.args(bench.only.as_deref()).current_dir(root());
-    let out = command.output().context("failed to start the bench of deeptrace-protocol")?;
-    if !out.status.success() {
-        bail!("bench parse: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
-    }
-    rows(&String::from_utf8_lossy(&out.stdout))
+    rows(&child::cargo_bench("deeptrace-protocol", "parse", bench.only.as_deref())?)
 }
 
 /// The rows below the heading.
