@@ -196,6 +196,7 @@ impl Loop {
         self.tick();
         self.flush();
         self.sampler.end(&mut self.batch, host::clock_now());
+        self.status.held(deeptrace_model::Duration(0));
         self.hand_on();
     }
 

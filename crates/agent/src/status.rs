@@ -29,6 +29,7 @@ struct Inner {
     is_capturing: bool,
     /// When it was first on.
     begun: Option<WallTime>,
+    stopped: Option<WallTime>,
     hook: String,
     step: Step,
     cause: Option<Cause>,
@@ -103,6 +104,7 @@ impl Status {
     pub fn capturing(&self, is_on: bool, hook: &str, now: WallTime) {
         let mut inner = self.lock();
         inner.is_capturing = is_on;
+        inner.stopped = (!is_on).then_some(now);
         if is_on {
             inner.begun.get_or_insert(now);
         }
@@ -165,6 +167,11 @@ impl Status {
     /// When capture was first on; `None`: it was not yet.
     pub fn begun(&self) -> Option<WallTime> {
         self.lock().begun
+    }
+
+    /// Since when capture is off; `None`: it is on, or was never.
+    pub fn stopped(&self) -> Option<WallTime> {
+        self.lock().stopped
     }
 
     /// All counters, by name.

@@ -45,6 +45,9 @@ pub struct Heartbeat {
     /// When capture was first on since then, by its clock; absent: it was not yet.
     #[serde(default)]
     pub capturing_unix_nano: Option<u64>,
+    /// Since when capture is off, by its clock; absent: it is on, or was never.
+    #[serde(default)]
+    pub stopped_unix_nano: Option<u64>,
     /// Now, by its clock.
     pub sent_unix_nano: u64,
     /// Start of the oldest span that waits to be sent; absent: none waits.
@@ -196,8 +199,8 @@ fn note(store: &dyn Store, heartbeat: Heartbeat, now: WallTime) -> Result<Option
     Ok(absence)
 }
 
-/// From when it was heard of last until it captured again, on the server's clock, or until now where it does not
-/// yet. A host that booted meanwhile had nothing that could be missed.
+/// From when it was heard of last, or had stopped before, until it captured again, on the server's clock, or until
+/// now where it does not yet. A host that booted meanwhile had nothing that could be missed.
 fn absence(known: &Seen, heartbeat: &Heartbeat, now: WallTime) -> Option<Gap> {
     let before = &known.heartbeat;
     let is_new = heartbeat.started_unix_nano > before.started_unix_nano;
@@ -210,6 +213,8 @@ fn absence(known: &Seen, heartbeat: &Heartbeat, now: WallTime) -> Option<Gap> {
         return None;
     }
     // What it held for sampling is gone as well.
+    let stopped = before.stopped_unix_nano.map(|at| before.sent_unix_nano.saturating_sub(at));
+    let last = last.minus(Duration(stopped.unwrap_or_default()));
     let held = before.status.get("held_ms").and_then(Value::as_u64).unwrap_or_default();
     let held = Duration::from_millis(if is_new { held.min(HELD_MAX_MS) } else { 0 });
     let to = heartbeat.capturing_unix_nano.map_or(now, here);
@@ -303,6 +308,7 @@ mod tests {
             boot_id: boot.to_owned(),
             started_unix_nano: started,
             capturing_unix_nano: Some(started + 10),
+            stopped_unix_nano: None,
             sent_unix_nano: sent,
             oldest_waiting_unix_nano: None,
             status: Map::new(),
@@ -340,6 +346,11 @@ mod tests {
         assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((750, 780)));
         let known = seen(800, begun.clone());
         assert_eq!(absence(&known, &begun, WallTime(900)), None);
+        // It had stopped in good order 20 before it said so.
+        let mut known = seen(800, begun);
+        known.heartbeat.stopped_unix_nano = Some(1_780);
+        let gap = absence(&known, &heartbeat("x", 1_900, 1_950), WallTime(950));
+        assert_eq!(gap.map(|gap| (gap.from.0, gap.to.0)), Some((780, 910)));
     }
 
     #[test]

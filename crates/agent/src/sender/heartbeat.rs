@@ -37,6 +37,11 @@ impl Teller {
         &self.agent_id
     }
 
+    /// Whether what is told changes in a way that the server should not wait for.
+    pub(super) fn is_capturing(&self) -> bool {
+        self.status.report().is_capturing()
+    }
+
     /// What is told now; `oldest`: start of the oldest span that waits to be sent;
     /// `config`: what became of the server's configuration.
     pub fn tell(
@@ -56,6 +61,7 @@ impl Teller {
             "boot_id": format!("{:016x}", host.boot),
             "started_unix_nano": self.status.started.0,
             "capturing_unix_nano": self.status.begun().map(|begun| begun.0),
+            "stopped_unix_nano": self.status.stopped().map(|stopped| stopped.0),
             "sent_unix_nano": host::clock_now().wall.0,
             "oldest_waiting_unix_nano": oldest.map(|oldest| oldest.0),
             "status": self.status.report(),

@@ -27,6 +27,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const STALLED: Duration = Duration::from_secs(1);
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How soon the server is told that capture was turned on or off.
+const SOON: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the server.
 const END: Duration = Duration::from_secs(3);
 /// Memory of spans that is kept to be used again: batches, and spans of one.
@@ -46,6 +48,8 @@ pub struct Work {
     requests: JoinSet<Outcome>,
     /// The heartbeat that is under way.
     telling: Option<JoinHandle<()>>,
+    /// Whether capture was on when the server was last told.
+    told_capturing: bool,
     /// What each request carries.
     in_flight: HashMap<Id, Parcel>,
     failures: u32,
@@ -72,6 +76,7 @@ impl Work {
             shared,
             tombstones: VecDeque::new(),
             telling: None,
+            told_capturing: false,
             requests: JoinSet::new(),
             in_flight: HashMap::new(),
             failures: 0,
@@ -88,13 +93,21 @@ impl Work {
         mut erasing: mpsc::Receiver<Tombstone>,
     ) {
         let mut beats = interval(HEARTBEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(SOON);
+        for ticks in [&mut beats, &mut looks] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let shared = Arc::clone(&self.shared);
         loop {
             self.launch();
             self.report();
             tokio::select! {
                 _ = beats.tick() => self.tell(),
+                _ = looks.tick() => {
+                    if self.teller.is_capturing() != self.told_capturing {
+                        self.tell();
+                    }
+                }
                 () = shared.news.notified() => self.tell(),
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch),
@@ -137,18 +150,24 @@ impl Work {
         if self.telling.as_ref().is_some_and(|telling| !telling.is_finished()) {
             return;
         }
+        self.told_capturing = self.teller.is_capturing();
+        self.telling = Some(tokio::spawn(self.heartbeat()));
+    }
+
+    /// Tells the server how we are now.
+    fn heartbeat(&self) -> impl Future<Output = ()> + use<> {
         let config = self.shared.config().clone();
         let keeps_spans = self.sending.keeps_spans;
         let told = self.teller.tell(self.buffer.oldest(), config, keeps_spans).to_string();
         let transport = self.shared.transport();
-        self.telling = Some(tokio::spawn(async move {
+        async move {
             match transport.post("/agents", "application/json", told.into()).await {
                 Outcome::Done => {}
                 Outcome::Later(why, _) | Outcome::Never(why) => {
                     tracing::debug!(why, "the server did not take a heartbeat");
                 }
             }
-        }));
+        }
     }
 
     /// Whether an answer is missed that nothing was done about yet.
@@ -304,6 +323,11 @@ impl Work {
                 Ok(Some(ended)) => self.ended(ended),
                 Ok(None) | Err(_) => break,
             }
+        }
+        // Who stops in good order is away only from then on. One that is under way would come after it.
+        if self.failures == 0 {
+            self.telling.take().inspect(JoinHandle::abort);
+            let _ = timeout_at(end, self.heartbeat()).await;
         }
         // What is under way may arrive or not: it is kept, and sent again at the next start.
         self.requests.abort_all();
