@@ -2,6 +2,7 @@
 //! bound and opened before anything starts, and ends in the opposite order.
 
 mod doors;
+mod file;
 mod way;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use self::doors::{Doors, agent_option, bind, names, otlp_doors};
+use self::file::{LOOK, Watched};
 use self::way::{Way, way};
 use crate::settings::Running;
 use crate::{Common, custom, duty, span_log};
@@ -148,6 +150,7 @@ struct Opened {
 async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Opened>) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let stop = Arc::new(stop);
+    let file = Watched::new(loaded.file.clone());
     let status = Arc::new(Status::new(clock::now()));
     let threshold = Arc::new(Threshold::new(loaded.server.threshold));
     let choice = Arc::new(Choice::new(loaded.agent.correlation.algorithm));
@@ -240,7 +243,7 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let routes = api::routes(api, Arc::clone(&settings));
         serving.spawn(listener.serve(routes, guard, Limits::default(), stopped.clone()));
     }
-    wait_for_end(&stop, stopped, settings).await?;
+    wait_for_end(&stop, stopped, settings, file).await?;
     while let Some(ended) = serving.join_next().await {
         ended.context("an API has panicked")?.context("an API has failed")?;
     }
@@ -317,27 +320,32 @@ fn capture(
     anyhow::bail!("this build has no live capture; build it with the feature `live`")
 }
 
-/// Until somebody says stop; a hang-up has the configuration read again.
+/// Until somebody says stop; a hang-up, or a new configuration file, has the configuration read again.
 async fn wait_for_end(
     stop: &watch::Sender<bool>,
     mut stopped: watch::Receiver<bool>,
     settings: Arc<dyn Settings>,
+    mut file: Watched,
 ) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = stopped.changed() => break,
-            _ = hang_up.recv() => {
-                let settings = Arc::clone(&settings);
-                let reloaded = tokio::task::spawn_blocking(move || settings.reload()).await;
-                if let Ok(Err(error)) = reloaded {
-                    tracing::error!("the configuration stays as it was: {error}");
-                }
+            _ = hang_up.recv() => {}
+            _ = looks.tick() => if !file.has_changed() {
+                continue;
             }
+        }
+        let settings = Arc::clone(&settings);
+        let reloaded = tokio::task::spawn_blocking(move || settings.reload()).await;
+        if let Ok(Err(error)) = reloaded {
+            tracing::error!("the configuration stays as it was: {error}");
         }
     }
     tracing::info!("stopping");
