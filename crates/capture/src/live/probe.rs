@@ -42,7 +42,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 
 /// Everything that live capture needs, in the order in which it is needed.
 pub fn checks() -> Vec<Check> {
-    vec![kernel(), btf(), capabilities(), lockdown(), hook(), uring(), cgroup(), tls()]
+    vec![kernel(), btf(), capabilities(), lockdown(), tracefs(), hook(), uring(), cgroup(), tls()]
 }
 
 /// The hook to use: what was asked for, if this kernel has it. The first failed check is the error.
@@ -266,6 +266,21 @@ fn tls() -> Check {
         false => (CheckStatus::Warn, "docs/tls.md says what is covered"),
     };
     Check { name, status, detail, remedy: remedy.into() }
+}
+
+/// Tracepoints and probes are found without it; people look for it when others' tools fail.
+fn tracefs() -> Check {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut mounts = mounts.lines().map(|line| line.split(' ').skip(1).take(2));
+    let mounted = mounts.find_map(|mut fields| {
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == "tracefs").then(|| path.to_owned())
+    });
+    let detail = match mounted {
+        Some(path) => format!("mounted at {path}; not needed"),
+        None => "not mounted, and not needed".to_owned(),
+    };
+    Check { name: "tracefs", status: CheckStatus::Ok, detail, remedy: String::new() }
 }
 
 fn cgroup() -> Check {

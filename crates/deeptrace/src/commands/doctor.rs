@@ -59,12 +59,16 @@ pub fn run(options: &Options, common: &Common) -> Result<()> {
             rows.push(memory(loaded.agent.budget.memory_bytes));
             rows.push(port("agent port", false, loaded.agent.listen, "--agent-port"));
             rows.extend(evidence(loaded.agent.listen));
-            rows.push(port(
-                "server port",
-                loaded.server.tls.is_some(),
-                loaded.server.listen,
-                "--port",
-            ));
+            let (is_tls, listen) = (loaded.server.tls.is_some(), loaded.server.listen);
+            rows.push(port("server port", is_tls, listen, "--port"));
+            let otlp = &loaded.server.otlp;
+            let is_running = answers(is_tls, listen);
+            for (name, address, key) in [
+                ("OTLP gRPC port", otlp.grpc, "server.otlp.grpc_port"),
+                ("OTLP HTTP port", otlp.http, "server.otlp.http_port"),
+            ] {
+                rows.extend(address.map(|address| otlp_port(name, address, key, is_running)));
+            }
             rows.extend(loaded.server.tls.as_ref().map(tls));
             rows.push(store(&loaded.server, common));
         }
@@ -139,22 +143,39 @@ fn memory(limit: Option<u64>) -> Row {
 fn port(name: &str, is_tls: bool, address: SocketAddr, option: &'static str) -> Row {
     match Listener::bind(address, option) {
         Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
+        Err(BindError::InUse { .. }) if answers(is_tls, address) => {
+            Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "")
+        }
         Err(BindError::InUse { .. }) => {
-            let scheme = if is_tls { "https://" } else { "http://" };
-            let client = Client::of_anybody(&format!("{scheme}{address}"));
-            match client.get::<serde_json::Value>("/health", &[]) {
-                Ok(health) if health["status"] == "ok" => {
-                    Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "")
-                }
-                _ => {
-                    let detail = format!("another program has {address}");
-                    let remedy = format!("stop it, or choose another port with {option}");
-                    Row::new(name, Health::Fail, detail, &remedy)
-                }
-            }
+            let detail = format!("another program has {address}");
+            let remedy = format!("stop it, or choose another port with {option}");
+            Row::new(name, Health::Fail, detail, &remedy)
         }
         Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
     }
+}
+
+/// Whether a port for spans of SDKs is free, or our server's. Without it all else works.
+fn otlp_port(name: &str, address: SocketAddr, key: &'static str, is_running: bool) -> Row {
+    match Listener::bind(address, key) {
+        Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
+        Err(BindError::InUse { .. }) if is_running => {
+            Row::new(name, Health::Ok, format!("{address} is in use, and deeptrace runs"), "")
+        }
+        Err(BindError::InUse { .. }) => {
+            let remedy = format!("stop it, or choose another port with {key} (0: none)");
+            Row::new(name, Health::Warn, format!("another program has {address}"), &remedy)
+        }
+        Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
+    }
+}
+
+/// Whether deeptrace is what listens there.
+fn answers(is_tls: bool, address: SocketAddr) -> bool {
+    let scheme = if is_tls { "https://" } else { "http://" };
+    let client = Client::of_anybody(&format!("{scheme}{address}"));
+    let health = client.get::<serde_json::Value>("/health", &[]);
+    health.is_ok_and(|health| health["status"] == "ok")
 }
 
 /// Whether the files of `[server.tls]` can be used.
