@@ -219,14 +219,14 @@ impl Process {
         }));
     }
 
-    /// What can be told of `request` by the turns of the loop that answered it, of calls of which nothing
-    /// else was told.
+    /// What can be told by the turns of the loop that answered `request`, of calls of which nothing else was
+    /// told.
     fn turns(&mut self, pid: Pid, request: &Request, message: &Message, out: &mut Vec<Evidence>) {
         let (thread, first) = (UnitId::of(message.first.tid), message.first.time);
         let (time, known, open) = (message.last.time, out.len(), self.open + 1);
-        self.turns.answered(thread, first, request.span, open, &mut |child, confidence| {
+        self.turns.answered(thread, first, request.span, open, &mut |child, parent, confidence| {
             if !out[..known].iter().any(|evidence| evidence.child == child) {
-                let (parent, kind) = (Some(request.span), EvidenceKind::Turn);
+                let (parent, kind) = (Some(parent), EvidenceKind::Turn);
                 out.push(Evidence { pid, child, parent, kind, confidence, time });
             }
         });

@@ -65,8 +65,8 @@ struct Stream {
     /// When the answer began to be written, or the response was there.
     end: Option<BootTime>,
     reader: UnitId,
-    /// What threads that write their own frames say.
-    gap: Option<SpanId>,
+    /// What threads that write their own frames say, and how many calls there were beside it.
+    gap: Option<(SpanId, usize)>,
     is_told: bool,
 }
 
@@ -361,11 +361,12 @@ impl Streams {
                 let streams = &self.streams;
                 let ended = |call| streams.get(&call).and_then(|call: &Stream| call.end);
                 let mut found = Vec::new();
-                self.gaps
-                    .answered(thread, time, since, alone, &ended, &mut |call| found.push(call));
-                for call in found {
+                self.gaps.answered(thread, time, since, alone, &ended, &mut |call, count| {
+                    found.push((call, count));
+                });
+                for (call, count) in found {
                     if let Some(stream) = self.streams.get_mut(&call) {
-                        stream.gap = Some(span);
+                        stream.gap = Some((span, count));
                     }
                 }
             }

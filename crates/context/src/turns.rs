@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use deeptrace_model::{BootTime, SpanId, UnitId};
+use deeptrace_model::{BootTime, Duration, SpanId, UnitId};
 use rustc_hash::FxHashMap;
 
 /// Reads of a thread that are remembered: an answer may be written in several parts.
@@ -17,6 +17,9 @@ const READS_MAX: usize = 64;
 /// Loops, and calls of a process, that are remembered; beyond, nothing is said of new ones.
 const THREADS_MAX: usize = 256;
 const CALLS_MAX: usize = 16_384;
+/// Closed chains of a process that wait until there are enough to judge by, and for how long.
+const WAITING_MAX: usize = 256;
+const WAIT: Duration = Duration::from_secs(2);
 /// Answers that must have been seen with about as many requests open.
 const ANSWERS_MIN: f32 = 20.0;
 /// Share of chains that must close before the calls on them are believed, and those beside them.
@@ -50,7 +53,20 @@ pub(crate) struct Turns {
     calls: FxHashMap<SpanId, Call>,
     made: FxHashMap<SpanId, Vec<SpanId>>,
     /// By the logarithm of the number of open requests to the base of 4.
-    closed: [Share; 8],
+    closed: [Share; LOADS],
+    waiting: VecDeque<Closed>,
+}
+
+const LOADS: usize = 8;
+
+/// A chain that led from an answer back to its own request.
+#[derive(Debug)]
+struct Closed {
+    time: BootTime,
+    request: SpanId,
+    load: usize,
+    /// The calls of the request; whether each is on the chain.
+    calls: Vec<(SpanId, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,8 +85,9 @@ impl Share {
         }
     }
 
-    fn value(&self) -> f32 {
-        if self.all < ANSWERS_MIN { 0.0 } else { self.closed / self.all }
+    /// `None`: too few to judge by.
+    fn value(&self) -> Option<f32> {
+        (self.all >= ANSWERS_MIN).then(|| self.closed / self.all)
     }
 }
 
@@ -99,42 +116,97 @@ impl Turns {
         }
     }
 
-    /// `thread` began to write the answer to `request` at `time`, with so many requests open. Tells the
-    /// calls that were made for it, each with how sure that is.
+    /// `thread` began to write the answer to `request` at `time`, with so many requests open. Tells calls,
+    /// each with the request that it was made for, and how sure that is.
     pub(crate) fn answered(
         &mut self,
         thread: UnitId,
         time: BootTime,
         request: SpanId,
         open: usize,
-        out: &mut dyn FnMut(SpanId, f32),
+        out: &mut dyn FnMut(SpanId, SpanId, f32),
     ) {
         let source = self.before(thread, time);
         let label = source.and_then(|source| self.label(source));
         let closes = label == Some(request);
-        let mut share = 0.0;
         let made = self.made.remove(&request).unwrap_or_default();
         // Alone, everything closes, and what called nobody closes as well.
         let is_case = !made.is_empty() || source != Some(Source::Request(request));
         if open >= 2 && label.is_some() && is_case {
-            let shares = &mut self.closed[(open.ilog(4) as usize).min(7)];
-            share = shares.value();
-            shares.count(closes);
-        }
-        if closes && share >= CLOSED_MIN {
-            let path = self.path(source);
-            for call in &made {
-                let known = self.calls.get(call);
-                let is_own = known.is_some_and(|call| call.is_returned && call.thread == thread);
-                let is_beside = share >= BESIDE_MIN && !path.is_empty();
-                if is_own && (is_beside || path.contains(call)) {
-                    out(*call, SURE * share.max(0.95));
-                }
+            let load = (open.ilog(4) as usize).min(LOADS - 1);
+            // By those before it.
+            let share = self.share(load);
+            self.closed[load].count(closes);
+            if closes {
+                let chain = self.chain(thread, time, request, load, source, &made);
+                self.believe(chain, share, out);
             }
+            self.catch_up(time, out);
         }
         for call in &made {
             self.calls.remove(call);
         }
+    }
+
+    fn chain(
+        &self,
+        thread: UnitId,
+        time: BootTime,
+        request: SpanId,
+        load: usize,
+        source: Option<Source>,
+        made: &[SpanId],
+    ) -> Closed {
+        let path = self.path(source);
+        let own = made.iter().filter(|call| {
+            let known = self.calls.get(call);
+            known.is_some_and(|call| call.is_returned && call.thread == thread)
+        });
+        let calls =
+            own.filter(|_| !path.is_empty()).map(|call| (*call, path.contains(call))).collect();
+        Closed { time, request, load, calls }
+    }
+
+    /// Tells the calls of a closed chain as far as such chains are believed, or keeps it until that is known.
+    fn believe(
+        &mut self,
+        chain: Closed,
+        share: Option<f32>,
+        out: &mut dyn FnMut(SpanId, SpanId, f32),
+    ) {
+        let Some(share) = share else {
+            if self.waiting.len() >= WAITING_MAX {
+                self.waiting.pop_front();
+            }
+            self.waiting.push_back(chain);
+            return;
+        };
+        for (call, is_on_it) in chain.calls {
+            if share >= if is_on_it { CLOSED_MIN } else { BESIDE_MIN } {
+                out(call, chain.request, SURE * share.max(0.95));
+            }
+        }
+    }
+
+    /// Tells of chains that waited what is known by now.
+    fn catch_up(&mut self, now: BootTime, out: &mut dyn FnMut(SpanId, SpanId, f32)) {
+        let since = now.minus(WAIT);
+        while let Some(first) = self.waiting.front() {
+            let share = self.share(first.load);
+            if share.is_none() && first.time >= since {
+                break;
+            }
+            let Some(first) = self.waiting.pop_front() else { break };
+            if share.is_some() && first.time >= since {
+                self.believe(first, share, out);
+            }
+        }
+    }
+
+    /// The share of chains that closed with about so many requests open; where these are too few, with more:
+    /// the fewer there are, the less can be mistaken for one another.
+    fn share(&self, load: usize) -> Option<f32> {
+        self.closed[load..].iter().find_map(Share::value)
     }
 
     /// Forgets a request that nobody will answer.
@@ -146,6 +218,7 @@ impl Turns {
 
     /// Forgets what is older than `before`.
     pub(crate) fn expire(&mut self, before: BootTime) {
+        self.waiting.retain(|chain| chain.time >= before);
         self.reads.retain(|_, reads| reads.back().is_some_and(|(time, _)| *time >= before));
         self.calls.retain(|_, call| call.start >= before);
         let calls = &self.calls;
@@ -198,10 +271,10 @@ mod tests {
     use super::*;
 
     /// Runs `script` many times over: `<N` reads request N, `+N` sends call N, `-N` reads its response,
-    /// `>N` answers. Returns what was told in the last round.
-    fn run(script: &str, open: usize) -> String {
+    /// `>N` answers. Returns what was told in the last round, and how much in all of them.
+    fn run(script: &str, open: usize) -> (String, usize) {
         let (mut turns, mut told, thread) = (Turns::default(), String::new(), UnitId(1));
-        let mut now = 0;
+        let (mut now, mut all) = (0, 0);
         for round in 0..100 {
             told.clear();
             for word in script.split(' ') {
@@ -213,14 +286,16 @@ mod tests {
                     "<" => turns.read(thread, time, request),
                     "+" => turns.called(thread, time, call),
                     "-" => turns.returned(thread, time, call),
-                    _ => turns.answered(thread, time, request, open, &mut |call, _| {
-                        told += &format!("{}:{number} ", call.0 % 100);
+                    _ => turns.answered(thread, time, request, open, &mut |call, parent, _| {
+                        assert_eq!(call.0 % 10_000 / 100, parent.0 % 10_000 / 100, "of its round");
+                        told += &format!("{}:{} ", call.0 % 100, parent.0 % 100);
+                        all += 1;
                     }),
                 }
             }
         }
         assert!(turns.calls.len() < 10 && turns.made.len() < 10);
-        told
+        (told, all)
     }
 
     #[test]
@@ -232,8 +307,9 @@ mod tests {
             ("after timers", "<1 <2 +1 <3 +2 +3 -1 >1 -2 >2 -3 >3", ""),
         ];
         for (name, script, expected) in table {
-            assert_eq!(run(script, 3), *expected, "{name}");
+            assert_eq!(run(script, 3).0, *expected, "{name}");
         }
-        assert_eq!(run(table[0].1, 1), "", "alone, nothing is proved");
+        assert_eq!(run(table[0].1, 1).1, 0, "alone, nothing is proved");
+        assert_eq!(run(table[0].1, 3).1, 400, "what came before there was enough to judge by, too");
     }
 }

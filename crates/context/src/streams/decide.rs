@@ -80,8 +80,9 @@ impl Streams {
         let is_request =
             |span: &SpanId| self.streams.get(span).is_some_and(|stream| stream.is_request);
         let balanced = self.balance.of(call).filter(is_request);
+        let gap = stream.gap.filter(|(_, count)| self.gaps.is_usual(*count)).map(|gap| gap.0);
         let votes = [
-            (stream.gap, EvidenceKind::Thread, GAP),
+            (gap, EvidenceKind::Thread, GAP),
             (balanced, EvidenceKind::Turn, BALANCE),
             (self.rounds.of(call), EvidenceKind::Turn, ROUND),
         ];

@@ -48,7 +48,8 @@ impl Gaps {
     }
 
     /// A thread wrote the answer to a request that was read at `since`; `ended` says when a call did.
-    /// Tells the calls that were made for it.
+    /// Tells the calls that may have been made for it, with their number: whether it is
+    /// [`usual`](Self::is_usual) may be known later.
     pub(super) fn answered(
         &mut self,
         thread: UnitId,
@@ -56,7 +57,7 @@ impl Gaps {
         since: BootTime,
         alone: bool,
         ended: &dyn Fn(SpanId) -> Option<BootTime>,
-        out: &mut dyn FnMut(SpanId),
+        out: &mut dyn FnMut(SpanId, usize),
     ) {
         let Some(known) = self.threads.get_mut(&thread) else { return };
         known.used = time;
@@ -73,16 +74,16 @@ impl Gaps {
         if self.counts.iter().sum::<f32>() > COUNT_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2.0);
         }
-        if fits && self.usual() == Some(count) {
-            calls.iter().for_each(|(call, _)| out(*call));
+        if fits {
+            calls.iter().for_each(|(call, _)| out(*call, count));
         }
     }
 
-    /// How many calls nearly all answers have.
-    fn usual(&self) -> Option<usize> {
+    /// Whether nearly all answers have so many calls.
+    pub(super) fn is_usual(&self, calls: usize) -> bool {
         let all: f32 = self.counts.iter().sum();
-        let (calls, count) = self.counts.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-        (calls > 0 && all >= ANSWERS_MIN && *count >= SHARE_MIN * all).then_some(calls)
+        let count = self.counts.get(calls).copied().unwrap_or_default();
+        calls > 0 && all >= ANSWERS_MIN && count >= SHARE_MIN * all
     }
 
     /// Forgets threads that did nothing since `before`.
