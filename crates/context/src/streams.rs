@@ -229,6 +229,7 @@ impl Streams {
     /// Events are missing before now.
     pub(crate) fn lost(&mut self) {
         self.balance.lost();
+        self.rounds.lost();
         self.gaps = Gaps::default();
     }
 
@@ -260,6 +261,7 @@ impl Streams {
         if is_idle && self.things.is_empty() {
             self.open = 0;
             self.balance.idle();
+            self.rounds.idle();
         }
         let streams = &self.streams;
         self.balance.settle(&|span| streams.get(&span).is_some_and(|it| it.is_request));
@@ -374,6 +376,7 @@ impl Streams {
         }
         if self.open == 0 {
             self.balance.idle();
+            self.rounds.idle();
         }
     }
 }

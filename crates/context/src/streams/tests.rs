@@ -205,6 +205,16 @@ fn sequences() {
             "501:1(Turn) 502:1(Turn) 503:3(Turn) 504:3(Turn)",
         ),
         (
+            "requests and responses together, and what they led to is written in parts",
+            "l<1.1,1.3 l+9.1,9.2 l<1.5 l-9.2 l+9.3 l-9.1 l+9.4,9.5 l-9.4,9.3 l>1.3 l-9.5 l>1.5 l>1.1",
+            "501:1(Turn) 502:3(Turn) 503:5(Turn) 504:3(Turn) 505:1(Turn)",
+        ),
+        (
+            "answers in another order than what should have led to them",
+            "l<1.1,1.3 l+9.1,9.2 l-9.1,9.2 l>1.3,1.1",
+            "",
+        ),
+        (
             "a loop that answers another one than it heard of is not believed",
             "l<1.1 l+9.1 l<1.3 l+9.2 l-9.2 l>1.1 l-9.1 l>1.3",
             "",
