@@ -19,6 +19,8 @@ use deeptrace_store::Store;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 use crate::access::{self, Access, View};
 use crate::alerts::Alerts;
@@ -119,7 +121,9 @@ pub fn routes(api: Api, settings: Arc<dyn Settings>) -> Router {
 }
 
 fn behind_the_gate(routes: Router, access: Arc<Access>) -> Router {
-    let gated = routes.layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
+    // Quickly: most of the gain is had at the first level, and the next question waits.
+    let packed = routes.layer(CompressionLayer::new().quality(CompressionLevel::Fastest));
+    let gated = packed.layer(middleware::from_fn_with_state(Arc::clone(&access), Access::check));
     match access.auditor() {
         // Around the gate, because who was refused is in the log as well.
         Some(auditor) => {

@@ -5,6 +5,7 @@
 mod live;
 mod parts;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -211,6 +212,23 @@ fn a_batch_of_an_agent_is_in_the_store_when_it_is_acknowledged() {
         assert_eq!(status, expected, "{answer}");
         assert!(answer["error"]["message"].is_string(), "{answer}");
     }
+}
+
+#[test]
+fn who_asks_for_it_gets_a_packed_answer() {
+    let served = Served::start();
+    let get = |encoding: &str| {
+        let request = client().get(served.url("/openapi.json"));
+        let mut response = request.header("accept-encoding", encoding).call().unwrap();
+        let packing = response.headers().get("content-encoding").cloned();
+        (packing, response.body_mut().read_to_vec().unwrap())
+    };
+    let (plain, packed) = (get("identity"), get("gzip"));
+    assert_eq!((plain.0, packed.0.as_ref().unwrap().as_bytes()), (None, &b"gzip"[..]));
+    assert!(packed.1.len() < plain.1.len() / 4, "{} of {}", packed.1.len(), plain.1.len());
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed.1[..]).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.1);
 }
 
 #[test]
