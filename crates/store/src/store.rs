@@ -105,8 +105,9 @@ pub trait Store: Send + Sync {
     fn remove(&self, removal: Removal<'_>) -> Result<Removed, StoreError>;
 
     /// Writes anew what holds bytes of what was removed, by whatever call: when it returns, none is
-    /// left in any file or index of the store. May take as long as writing the whole store; writers of an
-    /// embedded one wait meanwhile. After an error the same call goes on with what is left.
+    /// left in any file or index of the store. May take as long as writing the whole store; works in
+    /// pieces, between which others write. After an error, or the end of the process, everything is
+    /// there, and the same call begins anew.
     fn purge(&self) -> Result<(), StoreError>;
 
     /// Writes a copy of all that was acknowledged before into `folder`, which is there and empty,

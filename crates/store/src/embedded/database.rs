@@ -258,6 +258,15 @@ pub(super) fn moment(time: WallTime) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
+/// Gives free pages back to the file system, so many at most; returns how many are left.
+pub(super) fn give_back(connection: &Connection, pages: i64) -> rusqlite::Result<i64> {
+    let mut query = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    // It gives one back for each row that is asked for.
+    let mut rows = query.query([])?;
+    while rows.next()?.is_some() {}
+    connection.pragma_query_value(None, "freelist_count", |row| row.get(0))
+}
+
 /// Bytes of the pages that hold something.
 pub(super) fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));

@@ -20,6 +20,8 @@ const REMOVED_MAX: usize = 64;
 const MERGED_LEN: usize = 16;
 /// A merged batch never spans more time, so that retention stays exact enough.
 pub(super) const MERGED_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Rows of what a purge has left behind, removed in one go.
+const LEFTOVERS_MAX: usize = 64;
 /// Free pages that are worth giving back, and how many in one go.
 const FREE_PAGES_MIN: i64 = 4096;
 const FREE_PAGES_STEP: i64 = 512;
@@ -35,6 +37,11 @@ impl Writer {
         counters: &Counters,
     ) -> rusqlite::Result<Maintained> {
         let mut done = Maintained::default();
+        if self.has_leftovers()? {
+            // They take room that is not theirs, so they go before anything else does.
+            done.more = self.clear_piece(&mut { LEFTOVERS_MAX })?;
+            return Ok(done);
+        }
         self.refresh()?;
         self.expire(now.minus(options.retention), &mut done)?;
         if !done.more {
@@ -78,7 +85,8 @@ impl Writer {
     /// Removes the oldest batches while more than `limit` bytes are in use.
     fn evict(&mut self, limit: u64, done: &mut Maintained) -> rusqlite::Result<()> {
         let used = database::bytes_in_use(&self.connection)?;
-        if used <= limit {
+        // While tables are written anew there are two of one.
+        if used <= limit || self.is_purging {
             return Ok(());
         }
         let mut entries = self.catalogue.entries().to_vec();
@@ -208,7 +216,7 @@ impl Writer {
         if free < FREE_PAGES_MIN || free < pages / 4 {
             return Ok(());
         }
-        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({FREE_PAGES_STEP})"))
+        database::give_back(&self.connection, FREE_PAGES_STEP).map(drop)
     }
 }
 

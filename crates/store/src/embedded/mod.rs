@@ -17,6 +17,7 @@ mod links;
 mod maintain;
 mod pace;
 mod places;
+mod purge;
 mod read;
 mod remove;
 mod rollups;
@@ -65,6 +66,8 @@ struct Embedded {
     /// closed empties the log, which one that only reads cannot.
     writer: Option<Mutex<write::Writer>>,
     counters: Counters,
+    /// Held by the one who purges.
+    purging: Mutex<()>,
     /// Held for as long as we may write; the last to be dropped.
     _lock: Option<File>,
 }
@@ -104,7 +107,7 @@ impl Embedded {
         let connection = database::open_reader(folder, mode)?;
         let reader = Mutex::new(read::Reader::new(connection, options));
         let (options, counters) = (options.clone(), Counters::default());
-        Ok(Self { options, writer, reader, counters, _lock: lock })
+        Ok(Self { options, writer, reader, counters, purging: Mutex::default(), _lock: lock })
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, write::Writer>, StoreError> {
@@ -322,10 +325,20 @@ impl Store for Embedded {
     }
 
     fn purge(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer()?;
+        let failed = database::failed(&self.options.folder);
+        let _one = held(&self.purging);
         held(&self.reader).forget();
-        let folder = &self.options.folder;
-        writer.purge(folder).map_err(database::failed(folder))
+        let mut purge = self.writer()?.begin_purge().map_err(&failed)?;
+        let purged = loop {
+            let piece = self.writer()?.purge_piece(&mut purge);
+            match piece {
+                Ok(true) => std::thread::sleep(purge::REST),
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let ended = self.writer()?.end_purge();
+        purged.and(ended).map_err(&failed)
     }
 
     fn backup(&self, folder: &Path, progress: &mut dyn FnMut(f32)) -> Result<(), StoreError> {

@@ -3,10 +3,7 @@
 //! A batch that holds some of what goes is written anew without it, in the transaction that removes it.
 //! Going by rising batch numbers meets each batch once: what is written meanwhile gets higher ones.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use deeptrace_model::{Duration, Link, Span, SpanId, Text, WallTime};
 
@@ -254,22 +251,5 @@ impl Writer {
         let sql = "DELETE FROM gap WHERE until < ?";
         let count = self.connection.prepare_cached(sql)?.execute([database::moment(limit)])?;
         Ok(count as u64)
-    }
-
-    /// Writes the whole database anew and empties its log, so that nothing is left of what was removed.
-    /// What SQLite writes meanwhile lies in `folder`, deleted before it is written to.
-    pub(super) fn purge(&mut self, folder: &Path) -> rusqlite::Result<()> {
-        let folder = folder.to_string_lossy();
-        self.connection.pragma_update(None, "temp_store_directory", &*folder)?;
-        self.connection.execute_batch("VACUUM")?;
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let is_busy = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))? != 0;
-        if is_busy {
-            // Somebody reads from the log: as when it is waited for in vain.
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-            let said = "somebody has been reading for ten seconds";
-            return Err(rusqlite::Error::SqliteFailure(code, Some(said.to_owned())));
-        }
-        Ok(())
     }
 }

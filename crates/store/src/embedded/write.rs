@@ -35,6 +35,8 @@ pub(super) struct Writer {
     pub(super) unreadable: BTreeSet<i64>,
     /// Sides of exchanges that wait for the other.
     pub(super) joining: Joining,
+    /// Whether tables are being written anew.
+    pub(super) is_purging: bool,
 }
 
 impl Writer {
@@ -58,6 +60,7 @@ impl Writer {
             encoded,
             unreadable,
             joining: Joining::default(),
+            is_purging: false,
         })
     }
 
