@@ -167,3 +167,35 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, 
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Err(Outcome::Later(text, seconds.map(|s| Duration::from_secs(s).min(RETRY_AFTER_MAX))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_with_the_batch_itself_is_final() {
+        for (status, expected) in [
+            (400, None),
+            (413, None),
+            (415, None),
+            (422, None),
+            (401, Some(7)),
+            (403, Some(7)),
+            (404, Some(7)),
+            (408, Some(7)),
+            (429, Some(7)),
+            (500, Some(7)),
+            (503, Some(7)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+            let status = StatusCode::from_u16(status).unwrap();
+            let after = match judge(status, &headers, Bytes::new()) {
+                Err(Outcome::Never(_)) => None,
+                Err(Outcome::Later(_, after)) => after,
+                other => panic!("{status}: {other:?}"),
+            };
+            assert_eq!(after, expected.map(Duration::from_secs), "{status}");
+        }
+    }
+}

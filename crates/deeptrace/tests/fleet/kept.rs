@@ -28,7 +28,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const AHEAD: u64 = 8_192;
 
 /// Hosts with what they have seen, and the traces that it makes.
-struct Story {
+pub struct Story {
     demo: Demo,
     /// By how much it is moved into the minutes before now.
     moved: u64,
@@ -37,7 +37,7 @@ struct Story {
 }
 
 impl Story {
-    fn new(rounds: u64) -> Self {
+    pub fn new(rounds: u64) -> Self {
         let template = tempfile::tempdir().unwrap();
         let recording =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recording/shop.rec");
@@ -57,7 +57,7 @@ impl Story {
         Self { demo, moved, hosts, _template: template }
     }
 
-    fn round(&self, number: u64) -> Vec<Trace> {
+    pub fn round(&self, number: u64) -> Vec<Trace> {
         let mut traces = self.demo.round(number);
         for it in traces.iter_mut().flat_map(|trace| &mut trace.spans) {
             let span = Arc::make_mut(&mut it.span);
@@ -72,7 +72,7 @@ impl Story {
     }
 
     /// What each host saw of these traces.
-    fn batches(&self, traces: &[Trace]) -> Vec<Batch> {
+    pub fn batches(&self, traces: &[Trace]) -> Vec<Batch> {
         let mut batches: Vec<Batch> = (0..HOSTS).map(|_| Batch::default()).collect();
         for TraceSpan { span, link, .. } in traces.iter().flat_map(|trace| &trace.spans) {
             let batch = &mut batches[self.hosts[&span.process.pid.0]];

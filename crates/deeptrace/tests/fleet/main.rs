@@ -9,4 +9,5 @@ mod kept;
 mod orders;
 #[path = "../../../server/tests/parts/mod.rs"]
 mod parts;
+mod refused;
 mod server;

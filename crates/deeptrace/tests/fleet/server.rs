@@ -40,6 +40,14 @@ impl Server {
         Self::over(store, folder, false, answer_time)
     }
 
+    /// One that takes bodies of so many bytes.
+    pub fn taking(body_bytes: usize) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let options = options(&folder.path().join("data"));
+        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        Self::limited(store, folder, (false, Duration::from_secs(2)), body_bytes)
+    }
+
     /// Two servers that share a store, as over Elasticsearch.
     pub fn pair() -> (Self, Self) {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -56,6 +64,16 @@ impl Server {
         is_shared: bool,
         answer_time: Duration,
     ) -> Self {
+        let limit = Limits::default().body_bytes;
+        Self::limited(store, folder, (is_shared, answer_time), limit)
+    }
+
+    fn limited(
+        store: Arc<dyn Store>,
+        folder: Arc<tempfile::TempDir>,
+        (is_shared, answer_time): (bool, Duration),
+        body_bytes: usize,
+    ) -> Self {
         let data_dir = folder.path().join("data");
         let (token, _) = Token::open(&data_dir).unwrap();
         let parts = Parts::new(store, token.clone(), data_dir);
@@ -71,7 +89,8 @@ impl Server {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let routes = routes(api, Arc::new(Fussy));
             // Tests ask nothing about time, also where other work has the processors.
-            let limits = Limits { answer_timeout: Duration::from_secs(300), ..Limits::default() };
+            let answer_timeout = Duration::from_secs(300);
+            let limits = Limits { answer_timeout, body_bytes, ..Limits::default() };
             runtime.block_on(listener.serve(routes, guard, limits, stopped)).unwrap();
         });
         let (threads, writer) = (vec![serving, ticking], Some(writer));
