@@ -7,6 +7,7 @@ mod kernels;
 mod metrics;
 mod namespaces;
 mod network;
+mod oidc;
 mod openapi;
 mod otlp;
 mod overload;
@@ -116,6 +117,10 @@ const STEPS: &[Step] = &[
         root: true,
         long: true,
         ..step("openapi", "every answer is as /openapi.json says", openapi::openapi)
+    },
+    Step {
+        long: true,
+        ..step("oidc", "single sign-on at a real provider, in a browser", oidc::oidc)
     },
     Step {
         root: true,

@@ -45,8 +45,12 @@ pub struct Written {
 pub const PLACES: &[&str] = &["deeptrace.toml", "/etc/deeptrace/deeptrace.toml"];
 
 /// Tables that take any key.
-const FREE: &[&str] =
-    &["agents.trace.sampling_by_service", "correlation.evidence", "export.otlp.headers"];
+const FREE: &[&str] = &[
+    "agents.trace.sampling_by_service",
+    "correlation.evidence",
+    "export.otlp.headers",
+    "server.oidc.roles",
+];
 
 /// Values that are not shown, and those below them.
 const SECRET: &[&str] = &[
@@ -54,6 +58,7 @@ const SECRET: &[&str] = &[
     "elasticsearch.password",
     "elasticsearch.api_key",
     "export.otlp.headers",
+    "server.oidc.client_secret",
     "webhooks.secret",
     "webhooks.url",
 ];

@@ -195,11 +195,6 @@ impl Layers {
 
     /// What to say of a key that is not known.
     fn unknown(&self, key: &str) -> String {
-        if let Some((table, _)) = key.rsplit_once('.')
-            && lookup(&self.defaults, table) == Some(&Value::Object(Map::new()))
-        {
-            return format!("unknown key `{key}`: [{table}] has no keys in this version");
-        }
         match self.nearest(key) {
             Some(nearest) => format!("unknown key `{key}`; the nearest known one is `{nearest}`"),
             None => format!("unknown key `{key}`"),

@@ -76,7 +76,21 @@ name = "cart"
 
 [server.tls]
 [server.auth]
+
 [server.oidc]
+issuer = "https://id.example/realms/ops"
+client_id = "deeptrace"
+client_secret = "hush"
+scopes = ["profile", "email"]
+roles_claim = "/realm_access/roles"
+services_claim = "services"
+default_role = "viewer"
+audience = "https://traces.example"
+label = "Example ID"
+ca_file = "/etc/ssl/id.pem"
+
+[server.oidc.roles]
+"deeptrace.admins" = "admin"
 
 [server.otlp]
 grpc_port = 4317
@@ -137,8 +151,9 @@ const MISTAKES: &[(&str, &str)] = &[
         ":2: unknown key `server.tls.cert`; the nearest known one is `server.tls.cert_file`",
     ),
     (
-        "[server.oidc]\nissuer = \"a\"\n",
-        ":2: unknown key `server.oidc.issuer`: [server.oidc] has no keys in this version",
+        "[server.oidc]\nissuer = \"http://id.example\"\n",
+        ":2: server.oidc.issuer: give the address of the provider as its tokens name it, with https \
+         (http on this host only), without a query",
     ),
     ("[[alerts]]\nnaim = \"a\"\n", ":2: alerts[0].naim: unknown field `naim`, expected one of"),
     (
@@ -237,6 +252,12 @@ fn secrets_are_not_shown() {
     let loaded = validate(&path).unwrap();
     assert_eq!(source(&loaded, "elasticsearch.password").0, json!("…"));
     assert!(!serde_json::to_string(&loaded.rows()).unwrap().contains("changeme"));
+
+    let (_folder, path) = file(MORE);
+    let loaded = validate(&path).unwrap();
+    assert_eq!(source(&loaded, "server.oidc.client_secret").0, json!("…"));
+    let shown = format!("{} {loaded:?}", serde_json::to_string(&loaded.rows()).unwrap());
+    assert!(shown.contains("deeptrace.admins") && !shown.contains("hush"), "{shown}");
 
     let (_folder, path) =
         file("[agents.sender]\nserver_url = \"https://ann:changeme@traces.example:7901/x\"\n");

@@ -9,7 +9,7 @@ use deeptrace_http::ServerFiles;
 use deeptrace_model::Duration;
 use deeptrace_store::{Mode, Store, StoreError};
 
-use crate::access::{Rules, SessionRules};
+use crate::access::{Rules, SessionRules, oidc};
 use crate::audit::Keeping;
 use crate::push::{Protocol, Target};
 use crate::written::{self, Audit, Auth, Backup, Elasticsearch, Export, Server, Storage, Tls};
@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may call it.
     pub access: Rules,
+    /// Single sign-on; `None`: there is none.
+    pub oidc: Option<oidc::Settings>,
     /// How long lines of the audit log are kept.
     pub audit: Keeping,
     /// Names under which they are called, beside addresses and the host's own name.
@@ -140,6 +142,7 @@ impl Config {
         Ok(Self {
             listen,
             access: Rules { sessions, ..access },
+            oidc: oidc::Settings::new(&server.oidc)?,
             audit: audit(&server.audit)?,
             names: server.names.clone(),
             tls,

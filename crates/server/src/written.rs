@@ -21,8 +21,8 @@ pub struct Server {
     pub auth: Auth,
     /// Who did what.
     pub audit: Audit,
-    /// Single sign-on; no key yet.
-    pub oidc: Empty,
+    /// Single sign-on.
+    pub oidc: Oidc,
     /// Spans of SDKs.
     pub otlp: Otlp,
 }
@@ -65,11 +65,33 @@ pub struct Audit {
     pub max_bytes: u64,
 }
 
-/// A table whose keys come with its feature: any key in it is unknown, because ignoring what
-/// somebody relies on for safety would be worse than refusing it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `[server.oidc]` as written.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Empty {}
+pub struct Oidc {
+    /// Address of the provider, as its tokens name it; empty: no single sign-on.
+    pub issuer: String,
+    /// As whom it knows us.
+    pub client_id: String,
+    /// What proves that; empty: nothing does.
+    pub client_secret: String,
+    /// Asked for beside `openid`.
+    pub scopes: Vec<String>,
+    /// Claim of the token that says what somebody is: its name, or a JSON pointer to it.
+    pub roles_claim: String,
+    /// Role by a value of that claim.
+    pub roles: BTreeMap<String, String>,
+    /// Role of who has none of these; empty: they may not come in.
+    pub default_role: String,
+    /// Claim that says which services somebody may see; empty: all of them.
+    pub services_claim: String,
+    /// Whom access tokens are for that programs bear; empty: none is taken.
+    pub audience: String,
+    /// What the button says.
+    pub label: String,
+    /// File with certificates (PEM) of whom to believe; empty: those that browsers believe.
+    pub ca_file: String,
+}
 
 /// `[server.otlp]` as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +189,7 @@ impl Default for Server {
             tls: Tls::default(),
             auth: Auth::default(),
             audit: Audit::default(),
-            oidc: Empty {},
+            oidc: Oidc::default(),
             otlp: Otlp::default(),
         }
     }
@@ -188,6 +210,36 @@ impl Default for Auth {
             logins_per_minute: 10,
             requests_per_second: 100,
         }
+    }
+}
+
+impl Default for Oidc {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            client_id: String::new(),
+            client_secret: String::new(),
+            scopes: vec!["profile".to_owned()],
+            roles_claim: "roles".to_owned(),
+            roles: BTreeMap::new(),
+            default_role: String::new(),
+            services_claim: String::new(),
+            audience: String::new(),
+            label: "Single sign-on".to_owned(),
+            ca_file: String::new(),
+        }
+    }
+}
+
+/// Without what is secret.
+impl std::fmt::Debug for Oidc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Oidc")
+            .field("issuer", &self.issuer)
+            .field("client_id", &self.client_id)
+            .field("roles_claim", &self.roles_claim)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
     }
 }
 

@@ -88,8 +88,10 @@ export interface Operation {
 
 /** Who asks: a user, or the bearer of a token. */
 export interface Caller {
-  kind: 'anonymous' | 'admin_token' | 'token' | 'user';
+  kind: 'anonymous' | 'admin_token' | 'token' | 'user' | 'oidc';
   name: string;
+  /** What people call them, where the name is made for machines. */
+  label?: string;
   role: string;
   services: string[] | null;
 }
@@ -210,11 +212,18 @@ function message(body: string): string | undefined {
   }
 }
 
-/** Who asks, and whether nothing is shown without logging in. */
-export const who = () => get<{ required: boolean; caller: Caller | null }>('login');
+/** Who asks, whether nothing is shown without logging in, and what a button for single sign-on says. */
+export const who = () => get<{ required: boolean; caller: Caller | null; oidc: string | null }>('login');
 
 /** Name and password for a session, which the browser keeps as a cookie. */
 export const logIn = (name: string, password: string) => post<Caller>('login', { name, password });
+
+/** Where the browser goes for single sign-on. */
+export const signOn = async () => (await post<{ url: string }>('login/oidc')).url;
+
+/** The code that the browser came back with, for a session. */
+export const redeem = (code: string, state: string, iss: string | null) =>
+  post<Caller>('login/oidc/code', { code, state, iss });
 
 /** Ends the session. */
 export const logOut = () => post<unknown>('logout');

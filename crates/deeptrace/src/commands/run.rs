@@ -16,7 +16,7 @@ use deeptrace_agent::http as agent_http;
 use deeptrace_agent::sender::Teller;
 use deeptrace_agent::status::Status;
 use deeptrace_http::{Guard, Limits, Listener, Settings, Tls, Token};
-use deeptrace_server::access::Access;
+use deeptrace_server::access::{Access, oidc::Provider};
 use deeptrace_server::alerts::{Alerts, Watcher, by_lease};
 use deeptrace_server::api::{self, Api, Threshold};
 use deeptrace_server::audit::Auditor;
@@ -203,7 +203,12 @@ async fn serve(loader: Loader, loaded: Loaded, doors: Doors, opened: Option<Open
         let correlation = Correlation { choice, jobs: Arc::new(jobs) };
         let token = doors.token.clone();
         let started_auditor = auditor(&store, &loaded, &listener, &doors.data_dir)?;
-        let access = Access::new(Arc::clone(&store), token, loaded.server.access);
+        let mut access = Access::new(Arc::clone(&store), token, loaded.server.access);
+        if let Some(settings) = &loaded.server.oidc {
+            let provider =
+                Provider::new(settings.clone()).context("cannot set up single sign-on")?;
+            access = access.with_provider(provider);
+        }
         let access = Arc::new(access.audited(Arc::clone(&started_auditor)));
         audit = Some(started_auditor);
         let watcher =

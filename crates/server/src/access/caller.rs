@@ -21,6 +21,8 @@ pub enum CallerKind {
     Token,
     /// A user who has logged in.
     User,
+    /// Somebody for whom the provider of single sign-on vouches.
+    Oidc,
 }
 
 /// Who asks.
@@ -28,8 +30,11 @@ pub enum CallerKind {
 pub struct Caller {
     /// By what they are known.
     pub kind: CallerKind,
-    /// Name of the user, `NAME` of the token (with its id).
+    /// Name of the user, `NAME` of the token (with its id), subject at the provider.
     pub name: String,
+    /// What people call them, where the name is made for machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What they may do.
     pub role: Role,
     /// Services whose spans they may see.
@@ -43,6 +48,7 @@ impl Caller {
         Self {
             kind: CallerKind::Anonymous,
             name: String::new(),
+            label: None,
             role: Role::Analyst,
             services: Services::ALL,
         }
@@ -53,6 +59,7 @@ impl Caller {
         Self {
             kind: CallerKind::AdminToken,
             name: String::new(),
+            label: None,
             role: Role::Admin,
             services: Services::ALL,
         }
@@ -77,6 +84,7 @@ impl fmt::Display for Caller {
             CallerKind::AdminToken => f.write_str("admin-token"),
             CallerKind::Token => write!(f, "token:{}", self.name),
             CallerKind::User => write!(f, "user:{}", self.name),
+            CallerKind::Oidc => write!(f, "oidc:{}", self.name),
         }
     }
 }

@@ -13,6 +13,7 @@ use deeptrace_http::{ApiError, Peer, Token};
 use deeptrace_store::Store;
 
 use super::directory::Directory;
+use super::oidc::Provider;
 use super::pace::Pace;
 use super::session::{self, SessionRules, Subject};
 use super::table::{self, Route};
@@ -56,6 +57,8 @@ pub struct Access {
     pub(super) admin: Token,
     pub(super) rules: Rules,
     pub(super) logins: Pace,
+    /// Single sign-on, where there is one.
+    pub(super) provider: Option<Arc<Provider>>,
     callers: Pace,
     addresses: Pace,
     auditor: Option<Arc<Auditor>>,
@@ -80,6 +83,7 @@ impl Access {
             logins: Pace::new(logins / 60.0, logins),
             callers: Pace::new(requests, 2.0 * requests),
             addresses: Pace::new(4.0 * requests, 8.0 * requests),
+            provider: None,
             auditor: None,
         }
     }
@@ -87,6 +91,11 @@ impl Access {
     /// The same, with a line for each call that reads data or changes something.
     pub fn audited(self, auditor: Arc<Auditor>) -> Self {
         Self { auditor: Some(auditor), ..self }
+    }
+
+    /// The same, where this provider knows users as well.
+    pub fn with_provider(self, provider: Provider) -> Self {
+        Self { provider: Some(Arc::new(provider)), ..self }
     }
 
     /// Who writes these lines, if anybody does.
@@ -186,11 +195,14 @@ impl Access {
         let access = Arc::clone(self);
         let found = blocking(move || match given {
             Shown::Session(given) => {
-                let Self { directory, admin, rules, .. } = &*access;
-                let found = session::caller(directory, admin, &given, &rules.sessions)?;
+                let found = session::caller(&access, &given)?;
                 found.ok_or_else(|| ApiError::unauthorized("the session has ended; log in again"))
             }
             Shown::Bearer(given) => {
+                let of_provider = access.provider.as_ref().and_then(|it| it.bearer(&given));
+                if let Some(identity) = of_provider {
+                    return Ok(identity?.caller());
+                }
                 let found = token::bearer(&access.directory, &given)?;
                 found.map(|(caller, _)| caller).ok_or_else(wrong_token)
             }
@@ -211,15 +223,13 @@ impl Access {
         }
         let access = Arc::clone(self);
         let started = blocking(move || {
-            let Self { directory, admin, rules, .. } = &*access;
-            let subject = if admin.is(&given) {
+            let subject = if access.admin.is(&given) {
                 Subject::AdminToken
             } else {
-                let (_, id) = token::bearer(directory, &given)?.ok_or_else(wrong_token)?;
+                let (_, id) = token::bearer(&access.directory, &given)?.ok_or_else(wrong_token)?;
                 Subject::Token(id)
             };
-            let started = session::start(directory, admin, &subject, &rules.sessions)?;
-            started.ok_or_else(wrong_token)
+            session::start(&access, &subject)?.ok_or_else(wrong_token)
         });
         let (_, cookie) = started.await?;
         let to_page = HeaderValue::from_static("/");

@@ -1,4 +1,4 @@
-//! `/login` and `/logout`: how a browser gets its session and loses it.
+//! `/login` and `/logout`: how a browser gets its session and loses it. By single sign-on: `oidc`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +16,16 @@ use serde_json::{Value, json};
 use super::gate::too_many;
 use super::secret::is_password;
 use super::session::{self, Subject};
-use super::{Access, Caller, CallerKind, user};
+use super::{Access, Caller, CallerKind, oidc, user};
 use crate::api::blocking;
 use crate::audit::Note;
 
 /// `/login` and `/logout`.
 pub(super) fn routes() -> Router<Arc<Access>> {
-    Router::new().route("/login", get(who).post(log_in)).route("/logout", post(log_out))
+    Router::new()
+        .route("/login", get(who).post(log_in))
+        .route("/logout", post(log_out))
+        .merge(oidc::routes())
 }
 
 /// `POST /login`.
@@ -40,11 +43,14 @@ struct Who {
     required: bool,
     /// Who asks; `null` where that is not known.
     caller: Option<Caller>,
+    /// What a button for single sign-on says; `null` where there is none.
+    oidc: Option<String>,
 }
 
 async fn who(State(access): State<Arc<Access>>, caller: Caller) -> Json<Who> {
     let known = caller.kind != CallerKind::Anonymous;
-    Json(Who { required: access.rules.is_required, caller: known.then_some(caller) })
+    let oidc = access.provider.as_ref().map(|provider| provider.label().to_owned());
+    Json(Who { required: access.rules.is_required, caller: known.then_some(caller), oidc })
 }
 
 type Cookie = [(axum::http::HeaderName, HeaderValue); 1];
@@ -89,8 +95,7 @@ async fn start(
         if !is_password(hash, &password) {
             return Ok(None);
         }
-        let (subject, rules) = (Subject::User(name), &access.rules.sessions);
-        session::start(directory, &access.admin, &subject, rules).map_err(ApiError::from)
+        session::start(&access, &Subject::User(name)).map_err(ApiError::from)
     });
     let wrong = || ApiError::unauthorized("the name or the password is wrong");
     let (caller, cookie) = started.await?.ok_or_else(wrong)?;

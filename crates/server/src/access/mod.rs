@@ -8,6 +8,7 @@ mod error;
 mod gate;
 mod login;
 mod manage;
+pub mod oidc;
 mod pace;
 mod role;
 mod secret;

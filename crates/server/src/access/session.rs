@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
-use deeptrace_http::Token;
 use deeptrace_store::{Document, Expected, Store};
 use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
+use super::oidc::{Identity, Provider};
 use super::secret::{is_equal, random_hex, sha256_hex};
-use super::{AccessError, Caller, CallerKind, token, user};
+use super::{Access, AccessError, Caller, CallerKind, token, user};
 use crate::clock;
 
 /// Name of the cookie.
@@ -37,11 +37,14 @@ pub struct SessionRules {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     /// What proves that the subject is still the one who logged in: the id of the user, or a hash
-    /// of the admin token.
+    /// of the admin token, or of how the provider's tokens are read.
     proof: String,
     created_unix_nano: u64,
     /// To the minute.
     seen_unix_nano: u64,
+    /// Who it is, where only the provider knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
 }
 
 /// Who a session is of.
@@ -51,6 +54,8 @@ pub(super) enum Subject {
     /// By its id.
     Token(String),
     AdminToken,
+    /// Somebody whom the provider knows, by a hash of their name there.
+    Oidc(String),
 }
 
 impl Subject {
@@ -59,6 +64,7 @@ impl Subject {
             Self::User(name) => format!("user:{name}"),
             Self::Token(id) => format!("token:{id}"),
             Self::AdminToken => "admin-token".to_owned(),
+            Self::Oidc(key) => format!("oidc:{key}"),
         }
     }
 
@@ -66,59 +72,80 @@ impl Subject {
         match text.split_once(':') {
             Some(("user", name)) => Some(Self::User(name.to_owned())),
             Some(("token", id)) => Some(Self::Token(id.to_owned())),
+            Some(("oidc", key)) => Some(Self::Oidc(key.to_owned())),
             None if text == "admin-token" => Some(Self::AdminToken),
             _ => None,
         }
     }
 
-    /// Who that is now, with the proof; `None` where they are gone.
+    /// Who that is now, with the proof; `None` where they are gone. `identity`: of somebody whom the
+    /// provider knows, as it was when they logged in.
     fn caller(
         &self,
-        directory: &Directory,
-        admin: &Token,
+        access: &Access,
+        identity: Option<&Identity>,
     ) -> Result<Option<(Caller, String)>, AccessError> {
+        let Access { directory, admin, provider, .. } = access;
         Ok(match self {
             Self::AdminToken => Some((Caller::admin(), sha256_hex(admin.as_str().as_bytes()))),
             Self::User(name) => {
                 let found = directory.read::<user::Stored>(&format!("{}{name}", user::PREFIX))?;
                 found.map(|found| {
                     let user::Stored { id, role, services, .. } = found;
-                    let kind = CallerKind::User;
-                    (Caller { kind, name: name.clone(), role, services }, id)
+                    let (kind, label) = (CallerKind::User, None);
+                    (Caller { kind, name: name.clone(), label, role, services }, id)
                 })
             }
             Self::Token(id) => {
                 token::of_id(directory, id, clock::now())?.map(|caller| (caller, id.clone()))
             }
+            Self::Oidc(_) => provider
+                .as_ref()
+                .zip(identity)
+                .map(|(provider, identity)| (identity.clone().caller(), provider.fingerprint())),
         })
     }
 }
 
 /// Starts a session; returns its cookie. `None` where the subject is gone.
 pub(super) fn start(
-    directory: &Directory,
-    admin: &Token,
+    access: &Access,
     subject: &Subject,
-    rules: &SessionRules,
 ) -> Result<Option<(Caller, HeaderValue)>, AccessError> {
-    let Some((caller, proof)) = subject.caller(directory, admin)? else { return Ok(None) };
-    make_room(&*directory.store, subject, rules)?;
+    let Some((caller, proof)) = subject.caller(access, None)? else { return Ok(None) };
+    keep(access, subject, proof, None).map(|cookie| Some((caller, cookie)))
+}
+
+/// Starts a session of somebody whom the provider knows; returns its cookie.
+pub(super) fn start_of(
+    access: &Access,
+    provider: &Provider,
+    identity: Identity,
+) -> Result<(Caller, HeaderValue), AccessError> {
+    let subject = Subject::Oidc(provider.key(&identity));
+    let cookie = keep(access, &subject, provider.fingerprint(), Some(identity.clone()))?;
+    Ok((identity.caller(), cookie))
+}
+
+fn keep(
+    access: &Access,
+    subject: &Subject,
+    proof: String,
+    identity: Option<Identity>,
+) -> Result<HeaderValue, AccessError> {
+    let (store, rules) = (&*access.directory.store, &access.rules.sessions);
+    make_room(store, subject, rules)?;
     let (secret, now) = (random_hex::<32>()?, clock::now().0);
-    let stored = Stored { proof, created_unix_nano: now, seen_unix_nano: now };
+    let stored = Stored { proof, created_unix_nano: now, seen_unix_nano: now, identity };
     let body = serde_json::to_vec(&stored).unwrap_or_default();
-    let name = document_name(subject, &secret);
-    directory.store.put_document(&name, Some(&body), Expected::Any)?;
+    store.put_document(&document_name(subject, &secret), Some(&body), Expected::Any)?;
     let value = format!("{}/{secret}", subject.text());
-    Ok(Some((caller, cookie(&value, rules.longest, rules.is_secure))))
+    Ok(cookie(&value, rules.longest, rules.is_secure))
 }
 
 /// Who calls with this cookie; `None` where the session has ended.
-pub(super) fn caller(
-    directory: &Directory,
-    admin: &Token,
-    given: &str,
-    rules: &SessionRules,
-) -> Result<Option<Caller>, AccessError> {
+pub(super) fn caller(access: &Access, given: &str) -> Result<Option<Caller>, AccessError> {
+    let (directory, rules) = (&access.directory, &access.rules.sessions);
     let Some((subject, secret)) = parts(given) else { return Ok(None) };
     let name = document_name(&subject, secret);
     let Some(stored) = directory.read::<Stored>(&name)? else { return Ok(None) };
@@ -128,7 +155,7 @@ pub(super) fn caller(
         directory.forget();
         return Ok(None);
     }
-    let found = subject.caller(directory, admin)?;
+    let found = subject.caller(access, stored.identity.as_ref())?;
     let found = found.filter(|(_, proof)| is_equal(proof, &stored.proof));
     // Often enough that a session in use never looks idle.
     let every = u128::from(NOTE).min(rules.idle.as_nanos() / 4);
@@ -260,6 +287,7 @@ mod tests {
             proof: String::new(),
             created_unix_nano: created * second,
             seen_unix_nano: seen * second,
+            identity: None,
         };
         let now = 1_000 * second;
         assert!(session(901, 991).is_alive(now, &rules));

@@ -60,6 +60,8 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/health", "whether the process answers"),
     open("GET", "/login", "whether one has to log in, and who one is"),
     open("POST", "/login", "name and password for a session").told(),
+    open("POST", "/login/oidc", "where single sign-on begins"),
+    open("POST", "/login/oidc/code", "what came of it, for a session").told(),
     open("POST", "/logout", "end the session").told(),
     to(Viewer, "GET", "/status", "what is stored, and every counter").quiet(),
     to(Viewer, "GET", "/metrics", "counters for Prometheus").quiet(),

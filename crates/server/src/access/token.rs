@@ -175,7 +175,8 @@ impl Stored {
 
     fn caller(self, id: &str) -> Caller {
         let Self { name, role, services, .. } = self;
-        Caller { kind: CallerKind::Token, name: format!("{name}#{id}"), role, services }
+        let (kind, name) = (CallerKind::Token, format!("{name}#{id}"));
+        Caller { kind, name, label: None, role, services }
     }
 }
 

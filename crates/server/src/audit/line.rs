@@ -18,7 +18,8 @@ const DETAILS_MAX: usize = 32;
 pub struct Draft {
     /// When, nanoseconds since the epoch.
     pub time_unix_nano: u64,
-    /// `user:NAME`, `token:NAME#ID`, `admin-token`, `anonymous`, `command:USER`, `deeptrace`.
+    /// `user:NAME`, `oidc:SUBJECT`, `token:NAME#ID`, `admin-token`, `anonymous`, `command:USER`,
+    /// `deeptrace`.
     pub who: String,
     /// Method and path, or the command.
     pub action: String,

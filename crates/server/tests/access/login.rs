@@ -14,7 +14,7 @@ fn a_user_logs_in_and_out() {
     let server = Server::start(rules());
     server.user("anna", Role::Analyst, PASSWORD);
     let before = server.ask("GET", "/login", &[], "").json();
-    assert_eq!(before, json!({"required": true, "caller": null}));
+    assert_eq!(before, json!({"required": true, "caller": null, "oidc": null}));
 
     let answer = server.log_in("anna", PASSWORD);
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -4,6 +4,7 @@
 
 mod audit;
 mod login;
+mod oidc;
 #[path = "../parts/mod.rs"]
 mod parts;
 mod server;

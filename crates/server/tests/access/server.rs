@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use deeptrace_http::{Guard, Limits, Listener, Token};
+use deeptrace_server::access::oidc::Provider;
 use deeptrace_server::access::token::NewToken;
 use deeptrace_server::access::user::NewUser;
 use deeptrace_server::access::{Access, Role, Rules, Services, token, user};
@@ -64,38 +65,52 @@ impl Server {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let options = Options::new(folder.path().join("data"));
         let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        Self::over(store, folder, rules, false)
+        Self::over(store, folder, (rules, None), false)
+    }
+
+    /// With single sign-on, and an audit log.
+    pub fn start_with(rules: Rules, provider: Option<Provider>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let options = Options::new(folder.path().join("data"));
+        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
+        Self::over(store, folder, (rules, provider), true)
     }
 
     /// With an audit log.
     pub fn start_audited(rules: Rules) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let options = Options::new(folder.path().join("data"));
-        let store = deeptrace_store::open("embedded", &options, Mode::Write).unwrap();
-        Self::over(store, folder, rules, true)
+        Self::start_with(rules, None)
     }
 
     /// Another server over the same store.
     pub fn replica(&self, rules: Rules) -> Self {
-        Self::over(Arc::clone(&self.store), Arc::clone(&self.folder), rules, false)
+        self.replica_with(rules, None)
+    }
+
+    pub fn replica_with(&self, rules: Rules, provider: Option<Provider>) -> Self {
+        let (store, folder) = (Arc::clone(&self.store), Arc::clone(&self.folder));
+        Self::over(store, folder, (rules, provider), false)
     }
 
     fn over(
         store: Arc<dyn Store>,
         folder: Arc<tempfile::TempDir>,
-        rules: Rules,
+        (rules, provider): (Rules, Option<Provider>),
         is_audited: bool,
     ) -> Self {
         let data = folder.path().join("data");
         let (admin, _) = Token::open(&data).unwrap();
         let Made { mut api, writer, stop } = made(&store, &admin, rules);
         let ingest = api.ingest.clone();
+        let mut access = Access::new(Arc::clone(&store), admin.clone(), rules);
+        if let Some(provider) = provider {
+            access = access.with_provider(provider);
+        }
         if is_audited {
             let keeping = Keeping::default();
             let auditor = Auditor::start(Arc::clone(&store), "w".to_owned(), keeping, Some(data));
-            let access = Access::new(Arc::clone(&store), admin.clone(), rules);
-            api.access = Arc::new(access.audited(Arc::new(auditor.unwrap())));
+            access = access.audited(Arc::new(auditor.unwrap()));
         }
+        api.access = Arc::new(access);
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), "--port").unwrap();
         let address = listener.address();
         let (guard, stopped) = (Guard::of_host(address, Vec::new()), stop.subscribe());

@@ -1,0 +1,124 @@
+//! How the provider is asked: over TLS, without redirects, with limits of time and size.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use openidconnect::{HttpRequest, HttpResponse};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+/// For one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of one answer.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Why the provider was not asked, or what came of it; without what was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WebError(String);
+
+impl WebError {
+    /// Of an address that is none.
+    pub(super) fn of_address(error: &openidconnect::url::ParseError) -> Self {
+        Self(format!("server.oidc.issuer: {error}"))
+    }
+}
+
+/// Asks the provider.
+pub(super) struct Web {
+    agent: ureq::Agent,
+}
+
+impl Web {
+    /// Which believes the certificates in `ca_file`.
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, WebError> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            // Whom a redirect names is nobody whom the configuration trusts.
+            .max_redirects(0)
+            .tls_config(tls(ca_file)?)
+            .timeout_global(Some(PATIENCE))
+            .user_agent(concat!("deeptrace/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into() })
+    }
+
+    /// Blocks until the answer is there, so not for the threads that serve.
+    pub(super) fn ask(&self, request: HttpRequest) -> Result<HttpResponse, WebError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        if !is_private(request.uri().scheme_str(), &host) {
+            return Err(WebError(format!("an address of the provider at {host} is not https")));
+        }
+        let (head, body) = request.into_parts();
+        let sent = if body.is_empty() {
+            self.agent.run(ureq::http::Request::from_parts(head, ()))
+        } else {
+            self.agent.run(ureq::http::Request::from_parts(head, body))
+        };
+        let failed = |error: ureq::Error| WebError(format!("{host}: {}", said(&error)));
+        let (head, mut body) = sent.map_err(failed)?.into_parts();
+        if head.status.is_server_error() {
+            return Err(WebError(format!("{host} answers {}", head.status)));
+        }
+        let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(failed)?;
+        Ok(HttpResponse::from_parts(head, body))
+    }
+}
+
+/// Whether nobody on the way reads along: TLS, or no way at all.
+pub(crate) fn is_private(scheme: Option<&str>, host: &str) -> bool {
+    let is_loopback = |host: &str| {
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    scheme == Some("https") || (scheme == Some("http") && is_loopback(host))
+}
+
+/// The kind of an error, where its text could hold an address with its query.
+fn said(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::BadUri(_) => "the address makes no sense".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, WebError> {
+    let builder = TlsConfig::builder();
+    let Some(path) = ca_file else { return Ok(builder.root_certs(RootCerts::WebPki).build()) };
+    let wrong = |reason: String| WebError(format!("{}: {reason}", path.display()));
+    let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let items: Result<Vec<PemItem<'_>>, ureq::Error> = parse_pem(&text).collect();
+    let mut certificates = Vec::new();
+    for item in items.map_err(|error| wrong(error.to_string()))? {
+        if let PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(wrong("it holds no certificate in PEM".to_owned()));
+    }
+    Ok(builder.root_certs(RootCerts::new_with_certs(&certificates)).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_host_is_asked_without_tls() {
+        for (scheme, host, expected) in [
+            ("https", "id.example", true),
+            ("http", "id.example", false),
+            ("http", "127.0.0.1", true),
+            ("http", "[::1]", true),
+            ("http", "localhost", true),
+            ("http", "127.0.0.1.evil.example", false),
+            ("http", "10.0.0.1", false),
+            ("ftp", "localhost", false),
+        ] {
+            assert_eq!(is_private(Some(scheme), host), expected, "{scheme}://{host}");
+        }
+    }
+}
