@@ -181,7 +181,7 @@ impl Inferred {
                 continue;
             }
             let Some((parent, sure)) = found(at) else { continue };
-            let confidence = self.tried.confidence(sure);
+            let confidence = self.tried.confidence(sure, it.link.candidates);
             // Whoever chose an algorithm wants its answers, also where another is surer.
             if confidence > it.link.confidence || self.row != AUTO {
                 let (generation, parent) = (GENERATION, Some(parent));

@@ -257,15 +257,16 @@ impl Again<'_> {
         };
         let tried = self.tried.get(&asked.process).cloned().unwrap_or_default();
         let algorithm = self.plan.algorithm.name;
+        let candidates = asked.best.as_ref().map_or(1, |best| best.candidates);
         let link = Link {
             child: SpanId(answer.id),
             parent: Some(parent),
             child_start: asked.start,
             method: Method::Inferred,
             relation: Relation::Child,
-            confidence: tried.confidence(answer.confidence),
+            confidence: tried.confidence(answer.confidence, candidates),
             algorithm: algorithm.into(),
-            candidates: asked.best.as_ref().map_or(1, |best| best.candidates),
+            candidates,
             generation: asked
                 .best
                 .as_ref()
