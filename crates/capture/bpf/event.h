@@ -97,6 +97,7 @@ _Static_assert(sizeof(struct dt_plaintext) == sizeof(struct dt_call), "dt_plaint
 #define DT_TLS_GO 4	/* arguments as in Go: receiver, buffer, length, capacity in ax, bx, cx, di */
 #define DT_TLS_TYPED 8	/* the 2nd argument is the type of record, and the buffer is behind it */
 #define DT_TLS_RESULT 16	/* Go: the bytes are in ax, else they are cx bytes at bx */
+#define DT_TLS_SPILLED 32	/* Go: the arguments are above the frame as well */
 
 /* Whose plaintext: that of a session in a process, or, where pid is 0, of a socket. */
 struct dt_session {

@@ -153,19 +153,41 @@ int deeptrace_tls_go_read(struct pt_regs *ctx)
 	return 0;
 }
 
+/* A call that began before it was probed. Go saves arguments that came in registers behind the address of
+ * return, in the order of the registers. Such a call waited for its socket. */
+static __always_inline bool go_waited(struct pt_regs *ctx, struct dt_tls_call *call)
+{
+	__u64 saved[3];	/* receiver, buffer, length */
+
+	if (bpf_probe_read_user(saved, sizeof(saved), (void *)(ctx->bp + 16)))
+		return false;
+	call->session = saved[0];
+	call->buffer = saved[1];
+	call->len = saved[2];
+	call->cookie = go_socket(call->session);
+	call->sockets = 1;
+	return call->cookie != 0;
+}
+
 /* It copies plaintext to where its caller wants it. */
 SEC("uprobe")
 int deeptrace_tls_go_copy(struct pt_regs *ctx)
 {
+	struct dt_tls_call waited = {};
 	struct dt_thread thread = current_thread();
 	__u64 key = goroutine(thread.pid, ctx->r14);
 	struct dt_tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+	__u64 shape = bpf_get_attach_cookie(ctx);
 
-	if (!call || !call->session)
-		return 0;
+	if (!call || !call->session) {
+		if (!(shape & DT_TLS_SPILLED) || !is_watched(thread.pid) || knobs.paused ||
+		    !go_waited(ctx, &waited))
+			return 0;
+		call = &waited;
+	}
 	if (!call->cookie)
 		call->cookie = go_socket(call->session);
-	if (bpf_get_attach_cookie(ctx) & DT_TLS_RESULT) {
+	if (shape & DT_TLS_RESULT) {
 		tls_leave(call, thread, (__s32)ctx->ax);
 		return 0;
 	}

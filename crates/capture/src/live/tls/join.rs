@@ -33,6 +33,10 @@ const PENDING_BYTES_MAX: usize = 16 << 20;
 /// Reads in a row that do not agree, after which a tie is given up that was not seen.
 const STRIKES_MAX: u32 = 3;
 
+/// Of the number of a socket that was not asked for its own yet (`guessed_cookie` in `bpf/socket.bpf.h`): it may
+/// get another one at its next call.
+const GUESSED: u64 = 1 << 63;
+
 /// A session of a TLS library: its address in a process.
 type Session = (Pid, u64);
 
@@ -129,7 +133,13 @@ impl Join {
         time: BootTime,
     ) {
         let opened = is_new.then_some(time);
-        self.links.put(connection, Link { opened, ..Link::default() });
+        let before = self.links.pop(&connection).unwrap_or_default();
+        let mut session = before.session;
+        // Who writes its first plaintext is met before its socket is; else the number was another socket's.
+        if let Some(other) = session.take_if(|_| before.has_told) {
+            self.forget(other);
+        }
+        self.links.put(connection, Link { opened, session, ..Link::default() });
     }
 
     /// A connection ended.
@@ -214,7 +224,9 @@ impl Join {
         sink: &mut Sink<'_>,
     ) {
         let session = (header.pid, record.session);
-        let is_tied = header.connection.0 != 0 && record.sockets != u8::MAX;
+        let is_known =
+            header.connection.0 & GUESSED == 0 || self.links.contains(&header.connection);
+        let is_tied = header.connection.0 != 0 && is_known && record.sockets != u8::MAX;
         if is_tied {
             self.tie(session, header.connection);
             self.known(session).has_socket = true;

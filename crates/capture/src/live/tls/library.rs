@@ -87,6 +87,7 @@ pub(super) const COUNTED: u64 = 2;
 pub(super) const GO: u64 = 4;
 pub(super) const TYPED: u64 = 8;
 pub(super) const RESULT: u64 = 16;
+pub(super) const SPILLED: u64 = 32;
 
 /// Why there is no plaintext.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -70,6 +70,16 @@ impl Case {
         self.join.plaintext(&header, &record, since, &mut |_, plain| note(told, &plain));
     }
 
+    /// Plaintext that is told before its records are sent.
+    fn writes_ahead(&mut self, session: u64, tid: u32, text: &str, tied: u64) {
+        let header = header(tied, tid, text.len() as u32);
+        let (direction, payload, asked) = (Sent, text.as_bytes(), 0);
+        let record = PlaintextRecord { session, direction, sockets: 0, asked, unit: None, payload };
+        let told = &mut self.told;
+        let sink = &mut |_, plain: Plaintext<'_>| note(told, &plain);
+        self.join.plaintext(&header, &record, BootTime(5), sink);
+    }
+
     /// Room for so many bytes.
     fn reads(&mut self, text: &str, asked: u64, tied: u64) {
         let header = header(tied, 1, text.len() as u32);
@@ -155,6 +165,38 @@ fn what_does_not_agree_is_not_told() {
     case.moves(3, 3, Sent, &[3]);
     assert!(case.texts().is_empty());
     assert_eq!(case.join.counts.untied, 2);
+}
+
+#[test]
+fn what_is_written_before_the_socket_is_known() {
+    let mut case = Case::new();
+    case.writes_ahead(0xa, 1, "ping", 1);
+    case.join.opened(ConnectionId(1), true, BootTime(9));
+    case.moves(1, 1, Sent, &[4]);
+    case.writes_ahead(0xa, 1, "again", 1);
+    case.moves(1, 1, Sent, &[5]);
+    assert_eq!(case.texts(), ["1<0@2000 ping", "1<4@2026 again"]);
+    // The number is another socket's now.
+    case.join.opened(ConnectionId(1), true, BootTime(9));
+    assert_eq!(case.join.whose(ConnectionId(1)), None);
+    case.plain(0xa, 1, Received, "x", 0);
+    assert_eq!((case.told.len(), case.join.counts.untied), (2, 1));
+}
+
+#[test]
+fn what_is_written_before_the_socket_has_its_number() {
+    let mut case = Case::new();
+    let guessed = GUESSED | 7;
+    case.writes_ahead(0xa, 1, "ping", guessed);
+    case.moves(1, 1, Sent, &[4]);
+    assert_eq!(case.texts(), [format!("1<{UNSEEN}@2000 ping")]);
+    assert_eq!(case.join.whose(ConnectionId(guessed)), None);
+    // Where that remains its number, it is as good as any.
+    let mut case = Case::new();
+    case.join.opened(ConnectionId(guessed), true, BootTime(9));
+    case.writes_ahead(0xa, 1, "ping", guessed);
+    case.moves(guessed, 2, Sent, &[4]);
+    assert_eq!(case.texts(), [format!("{guessed}<0@2000 ping")]);
 }
 
 #[test]
