@@ -67,6 +67,8 @@ struct Process {
     looked: BootTime,
     wait: Duration,
     is_asked: bool,
+    /// Records of TLS were seen on its sockets, and no library that they are of.
+    is_speaking: bool,
 }
 
 /// Everything about TLS but the joining.
@@ -113,10 +115,10 @@ impl Tls {
         if self.covered_since(pid).is_some() {
             return;
         }
-        let due = self
-            .processes
-            .get(&pid)
-            .is_none_or(|process| !process.is_asked && now.since(process.looked) >= process.wait);
+        let due = self.processes.get_mut(&pid).is_none_or(|process| {
+            process.is_speaking = true;
+            !process.is_asked && now.since(process.looked) >= process.wait
+        });
         if due {
             self.look(pid, now);
         }
@@ -142,7 +144,8 @@ impl Tls {
 
     fn look(&mut self, pid: Pid, now: BootTime) {
         let Some(finder) = &self.finder else { return };
-        if !finder.ask(pid) {
+        let is_speaking = self.processes.get(&pid).is_some_and(|process| process.is_speaking);
+        if !finder.ask(pid, is_speaking) {
             self.dropped += 1;
             return;
         }
@@ -151,6 +154,7 @@ impl Tls {
             looked: now,
             wait: AGAIN,
             is_asked: true,
+            is_speaking,
         });
         process.is_asked = true;
         process.looked = now;
@@ -279,7 +283,7 @@ pub(super) fn survey() -> BTreeMap<(&'static str, Option<String>), usize> {
     let mut files = finder::Files::new();
     let mut counts = BTreeMap::new();
     for pid in crate::process::pids() {
-        let found = finder::look(pid, &mut files);
+        let found = finder::look(pid, false, &mut files);
         let kinds = found.into_iter().map(|found| {
             let reason = found.probes.err().map(|reason| reason.to_string());
             (found.library, reason)

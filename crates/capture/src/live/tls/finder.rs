@@ -41,24 +41,33 @@ pub(super) struct Answer {
     pub(super) found: Vec<Found>,
 }
 
+/// Whom to look at.
+struct Question {
+    pid: Pid,
+    /// It speaks TLS.
+    is_speaking: bool,
+}
+
 /// The thread. It ends when this is dropped.
 pub(super) struct Finder {
-    questions: SyncSender<Pid>,
+    questions: SyncSender<Question>,
     answers: Receiver<Answer>,
 }
 
 impl Finder {
     pub(super) fn start() -> std::io::Result<Self> {
-        let (questions, asked) = sync_channel::<Pid>(QUEUE_MAX);
+        let (questions, asked) = sync_channel(QUEUE_MAX);
         let (answer, answers) = channel();
         let thread = std::thread::Builder::new().name("tls-finder".into());
         thread.spawn(move || work(&asked, &answer))?;
         Ok(Self { questions, answers })
     }
 
-    /// Asks to look at a process. False: too many wait.
-    pub(super) fn ask(&self, pid: Pid) -> bool {
-        !matches!(self.questions.try_send(pid), Err(TrySendError::Full(_)))
+    /// Asks to look at a process; of one that speaks TLS, at everything it has mapped. False: too many
+    /// wait.
+    pub(super) fn ask(&self, pid: Pid, is_speaking: bool) -> bool {
+        let question = Question { pid, is_speaking };
+        !matches!(self.questions.try_send(question), Err(TrySendError::Full(_)))
     }
 
     /// The next answer that is there.
@@ -71,18 +80,19 @@ impl Finder {
 pub(super) type Files = BTreeMap<FileKey, (SystemTime, Verdict)>;
 pub(super) type Verdict = (&'static str, Result<Arc<[Probe]>, Reason>);
 
-fn work(asked: &Receiver<Pid>, answer: &Sender<Answer>) {
+fn work(asked: &Receiver<Question>, answer: &Sender<Answer>) {
     let mut files = Files::new();
-    while let Ok(pid) = asked.recv() {
-        let found = look(pid, &mut files);
+    while let Ok(Question { pid, is_speaking }) = asked.recv() {
+        let found = look(pid, is_speaking, &mut files);
         if answer.send(Answer { pid, found }).is_err() {
             return;
         }
     }
 }
 
-/// The TLS libraries of a process: among what it has mapped, and in its executable.
-pub(super) fn look(pid: Pid, files: &mut Files) -> Vec<Found> {
+/// The TLS libraries of a process: among what it has mapped, and in its executable; where it speaks TLS, also
+/// in files that bear another name, as modules of Python do that bring their own.
+pub(super) fn look(pid: Pid, is_speaking: bool, files: &mut Files) -> Vec<Found> {
     let maps = fs::read(format!("/proc/{}/maps", pid.0)).unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{}/exe", pid.0)).unwrap_or_default();
     let exe = exe.to_string_lossy();
@@ -93,7 +103,7 @@ pub(super) fn look(pid: Pid, files: &mut Files) -> Vec<Found> {
         let unknown = other(name);
         let is_exe = mapping.path == exe;
         let rows = TABLE.iter().any(|library| (library.is_file)(name));
-        if !rows && unknown.is_none() && !is_exe {
+        if !rows && unknown.is_none() && !is_exe && !is_speaking {
             continue;
         }
         let Some((at, file, changed)) = mapping.open(pid, is_exe) else { continue };
@@ -102,14 +112,24 @@ pub(super) fn look(pid: Pid, files: &mut Files) -> Vec<Found> {
         }
         let verdict = match unknown {
             Some(library) => (library, Err(Reason::NotUnderstood)),
-            None => remembered(files, file, changed, || examine(&at, is_exe, name)),
+            None => remembered(files, file, changed, || examine(&at, rows, name)),
         };
-        if is_exe && verdict.1 == Err(Reason::NotHere) {
+        // Of a file that nobody took for a library of TLS there is nothing to say.
+        let is_of_another_kind = match &verdict.1 {
+            Ok(_) | Err(Reason::NotUnderstood) => false,
+            Err(reason) => !rows && (!is_exe || *reason == Reason::NotHere),
+        };
+        if is_of_another_kind {
             continue;
         }
         let (library, probes) = verdict;
         let path = mapping.path.to_owned();
         found.insert(file, Found { library, path, at, file, probes });
+    }
+    if found.is_empty() && is_speaking {
+        let (library, probes) = ("unknown", Err(Reason::Unknown));
+        let (path, at) = (exe.into_owned(), PathBuf::new());
+        return vec![Found { library, path, at, file: (0, 0), probes }];
     }
     found.into_values().collect()
 }
@@ -134,9 +154,9 @@ fn remembered(
 }
 
 /// Asks each row that may be this file.
-fn examine(at: &Path, is_exe: bool, name: &str) -> Verdict {
+fn examine(at: &Path, is_named: bool, name: &str) -> Verdict {
     let mut last = ("", Err(Reason::NotHere));
-    for library in TABLE.iter().filter(|library| is_exe || (library.is_file)(name)) {
+    for library in TABLE.iter().filter(|library| !is_named || (library.is_file)(name)) {
         match with_image(at, library.probes) {
             Err(Reason::NotHere) => last.0 = library.name,
             Ok(probes) => return (library.name, Ok(probes.into())),
@@ -179,6 +199,18 @@ impl<'a> Mapping<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_speaks_tls_by_an_unknown_library() {
+        let own = Pid(std::process::id());
+        assert!(look(own, false, &mut Files::new()).is_empty());
+        let found = look(own, true, &mut Files::new());
+        let [Found { library: "unknown", path, probes: Err(Reason::Unknown), .. }] = &found[..]
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(*path, std::env::current_exe().unwrap().to_string_lossy());
+    }
 
     #[test]
     fn lines_of_maps() {

@@ -95,6 +95,8 @@ pub(super) enum Reason {
     /// Another row may say more.
     #[error("no TLS library that is understood")]
     NotHere,
+    #[error("TLS by no library that is known: linked in without symbols, or passed on")]
+    Unknown,
     #[error("its functions are not where they were expected")]
     NoPlace,
     #[error("built by {0}; Go 1.18 and newer are understood")]
