@@ -1,6 +1,7 @@
-"""HTTP/2 without TLS, with PyPI's h2: many streams at once, answers of all kinds, uploads."""
+"""HTTP/2 with PyPI's h2: many streams at once, answers of all kinds, uploads."""
 
 import socket
+import ssl
 import time
 from types import SimpleNamespace
 
@@ -15,6 +16,10 @@ STREAMS = 20
 def connect(port):
     own = socket.create_connection(("127.0.0.1", port))
     own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if OPTIONS.tls:
+        tls = ssl.create_default_context(cafile=OPTIONS.tls)
+        tls.set_alpn_protocols(["h2"])
+        own = tls.wrap_socket(own, server_hostname="localhost")
     h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     h2c.initiate_connection()
     own.sendall(h2c.data_to_send())
@@ -41,7 +46,7 @@ def requests(connection, count, number=0):
 
 def head(connection, method, path):
     fields = [(":method", method), (":authority", f"127.0.0.1:{connection.port}")]
-    return [*fields, (":scheme", "http"), (":path", path), ("user-agent", "probe")]
+    return [*fields, (":scheme", "https" if OPTIONS.tls else "http"), (":path", path), ("user-agent", "probe")]
 
 
 def talk(connection, asked, log):

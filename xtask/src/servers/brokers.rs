@@ -79,6 +79,13 @@ pub const RABBITMQ_NODE_TLS: Server = Server {
     ..RABBITMQ_TLS
 };
 
+pub const RABBITMQ_C_TLS: Server = Server {
+    name: "rabbitmq-c-tls",
+    long: true,
+    client: |_| tools::c("amqp", &["-lrabbitmq"], &["librabbitmq-dev"]),
+    ..RABBITMQ_TLS
+};
+
 pub const RABBITMQ_STOMP: Server = Server {
     name: "rabbitmq-stomp",
     protocol: "stomp",

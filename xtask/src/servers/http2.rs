@@ -1,11 +1,12 @@
-//! HTTP/2 without TLS: nginx, HAProxy and Caddy of Debian, asked by PyPI's h2.
+//! HTTP/2: nginx, HAProxy and Caddy of Debian, asked by PyPI's h2; nginx under TLS, asked by several.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use super::setting::Setting;
-use super::{SERVER as BASE, Server, nginx, python};
+use super::{SERVER as BASE, Server, Tls, nginx, python, tools};
+use crate::certificate::Certificate;
 use crate::child::Kept;
 
 const HTTP2: Server =
@@ -24,6 +25,33 @@ pub const HAPROXY: Server =
     Server { name: "haproxy", packages: &["haproxy"], start: haproxy, long: true, ..HTTP2 };
 
 pub const CADDY: Server = Server { name: "caddy", packages: &["caddy"], start: caddy, ..HTTP2 };
+
+pub const TLS: Server = Server {
+    name: "nginx-http2-tls",
+    start: |setting| {
+        let Certificate { certificate, key } = Certificate::make(&setting.folder)?;
+        let files = format!("ssl_certificate {certificate}; ssl_certificate_key {key}");
+        nginx::start(setting, &format!("ssl http2; {files}"))
+    },
+    tls: Some(Tls::Both),
+    ..NGINX
+};
+
+pub const C_TLS: Server = Server {
+    name: "http2-c-tls",
+    client: |_| tools::c("http2", &["-lcurl"], &["libcurl4-openssl-dev"]),
+    ..TLS
+};
+
+/// curl's other library.
+pub const GNUTLS: Server = Server {
+    name: "http2-gnutls",
+    client: |_| {
+        let packages = ["libcurl4-openssl-dev", "libcurl3-gnutls"];
+        tools::c("http2", &["-l:libcurl-gnutls.so.4"], &packages)
+    },
+    ..TLS
+};
 
 const OF_HAPROXY: &str = r#"
 global

@@ -37,6 +37,13 @@ pub const NODE_TLS: Server = Server {
     ..TLS
 };
 
+pub const C_TLS: Server = Server {
+    name: "mariadb-c-tls",
+    long: true,
+    client: |_| tools::c("mysql", &["-I/usr/include/mariadb", "-lmariadb"], &["libmariadb-dev"]),
+    ..TLS
+};
+
 /// A statement a line.
 const USERS: &str = "CREATE DATABASE shop;
 CREATE USER probe@'127.0.0.1' IDENTIFIED BY 'probe';

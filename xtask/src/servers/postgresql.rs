@@ -38,6 +38,13 @@ pub const NODE_TLS: Server = Server {
     ..TLS
 };
 
+pub const C_TLS: Server = Server {
+    name: "postgresql-c-tls",
+    long: true,
+    client: |_| tools::c("postgresql", &["-I/usr/include/postgresql", "-lpq"], &["libpq-dev"]),
+    ..TLS
+};
+
 fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {
     let programs = programs()?;
     let data = setting.path("data");

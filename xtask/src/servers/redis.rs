@@ -38,6 +38,15 @@ pub const NODE_TLS: Server = Server {
     ..TLS
 };
 
+pub const C_TLS: Server = Server {
+    name: "redis-c-tls",
+    long: true,
+    client: |_| {
+        tools::c("redis", &["-lhiredis", "-lssl", "-lcrypto"], &["libhiredis-dev", "libssl-dev"])
+    },
+    ..TLS
+};
+
 fn start(setting: &Setting, options: &[&str]) -> Result<Vec<Kept>> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", ""]).args(options);

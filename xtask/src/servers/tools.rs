@@ -49,6 +49,20 @@ pub fn go() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The client that `xtask/servers/c/NAME.c` is built to, with the library that `linked` names to the compiler,
+/// of these Debian packages.
+pub fn c(name: &str, linked: &[&str], packages: &[&str]) -> Result<Command> {
+    have("gcc", &["gcc", "libc6-dev"])?;
+    packages::ensure(packages)?;
+    let folder = copy("c")?;
+    let program = folder.join(format!("{name}{}", linked.concat().replace(['/', ':'], "_")));
+    let mut build = Command::new("gcc");
+    build.args(["-O1", "-Wall", "-Wextra", "-D_GNU_SOURCE", "-pthread", "truth.c"]);
+    build.arg(format!("{name}.c")).arg("-o").arg(&program).args(linked);
+    child::succeed(build.current_dir(&folder))?;
+    Ok(Command::new(program))
+}
+
 /// A program of `xtask/servers/node`, with its packages.
 pub fn node(program: &str) -> Result<Command> {
     have("npm", &["nodejs", "npm"])?;
