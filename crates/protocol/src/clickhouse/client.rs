@@ -315,8 +315,12 @@ fn tables_status(input: &Input<'_>, session: &mut Session) -> Verdict {
 
 /// Whether the call is a client's: surely, perhaps, or not.
 pub(super) fn recognise(head: &Head<'_>) -> Option<bool> {
-    if is_hello(head.bytes, head.call_len) || is_query(head.bytes, Session::default().candidates())
-    {
+    // Where a query does not say who asks, its front is zeros: so much else begins like that.
+    let session = Session::default();
+    let queries = session.candidates().iter().filter_map(|it| fit(head.bytes, *it));
+    let is_query =
+        head.bytes.first() == Some(&QUERY) && queries.into_iter().any(|query| query.has_client);
+    if is_query || is_hello(head.bytes, head.call_len) {
         return Some(true);
     }
     is_empty_block(head.bytes).then_some(true)

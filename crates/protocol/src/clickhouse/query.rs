@@ -66,6 +66,8 @@ pub(super) struct Query {
     /// Blocks of the query and of its answer are compressed.
     pub(super) is_compressed: bool,
     pub(super) trace_context: Option<TraceContext>,
+    /// Whether it says who asks.
+    pub(super) has_client: bool,
 }
 
 /// Why there is no query.
@@ -139,7 +141,7 @@ impl<'a> Fields<'a> {
             return Err(Missing::Wrong);
         }
         self.text()?;
-        let trace_context = self.client_info()?;
+        let client = self.client_info()?;
         self.settings()?;
         if self.since(ROLES) {
             self.bytes()?;
@@ -154,10 +156,12 @@ impl<'a> Fields<'a> {
         if len > 1 << 30 {
             return Err(Missing::Wrong);
         }
-        Ok(Query { head: self.reader.at(), len, is_compressed, trace_context })
+        let (head, has_client) = (self.reader.at(), client.is_some());
+        Ok(Query { head, len, is_compressed, trace_context: client.flatten(), has_client })
     }
 
-    fn client_info(&mut self) -> Result<Option<TraceContext>, Missing> {
+    /// `None` where nothing is said of who asks, else the trace context.
+    fn client_info(&mut self) -> Result<Option<Option<TraceContext>>, Missing> {
         const TCP: u8 = 1;
         const HTTP: u8 = 2;
         // None, the first, one that follows from another.
@@ -208,7 +212,7 @@ impl<'a> Fields<'a> {
         if self.since(TOKEN) && self.byte(1)? == 1 {
             self.bytes()?;
         }
-        Ok(trace_context)
+        Ok(Some(trace_context))
     }
 
     /// User and host, program, its version and revision.

@@ -1,4 +1,8 @@
-//! The examples of RFC 7541, appendix C, and blocks recorded from the encoder of PyPI's `hpack` 4.2.
+//! The examples of RFC 7541, appendix C, blocks recorded from the encoder of PyPI's `hpack` 4.2, and
+//! blocks that the crate `httlib-hpack` writes, or reads like us.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -155,5 +159,59 @@ fn what_is_no_hpack_is_refused() {
     for bad in ["80", "be", "7f", "40", "4003", "ffffffffff", "3fffffffffff", "00850000000000"] {
         let mut table = Table::default();
         assert_eq!(read(&mut table, &bytes(bad)), Err(Broken), "{bad}");
+    }
+}
+
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn fields(table: &mut Table, block: &[u8]) -> Option<Fields> {
+    let mut fields = Vec::new();
+    let bytes = |bytes: Option<&[u8]>| bytes.expect("all entries are known").to_vec();
+    table
+        .decode(block, true, &mut |field| fields.push((bytes(field.name), bytes(field.value))))
+        .ok()?;
+    Some(fields)
+}
+
+/// Names that repeat, of the static table and others, with values that repeat and such as do not.
+fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>, u8)>> {
+    let name = prop_oneof![
+        Just(":path".to_owned()),
+        Just("content-type".to_owned()),
+        Just("x-tenant".to_owned()),
+        "[a-z][a-z0-9-]{0,20}",
+    ];
+    let value = prop_oneof![
+        Just(b"/index.html".to_vec()),
+        Just(b"application/grpc".to_vec()),
+        vec(any::<u8>(), 0..200),
+    ];
+    // Huffman codes for the name and for the value, and how it is kept; see the encoder's flags.
+    vec((name, value, 0u8..32), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn what_another_encoder_writes_is_read(
+        blocks in vec((headers(), proptest::option::weighted(0.3, 0u32..4096)), 1..12),
+    ) {
+        let mut encoder = httlib_hpack::Encoder::default();
+        let (mut table, mut decoder) = (Table::default(), httlib_hpack::Decoder::default());
+        for (headers, resized) in blocks {
+            let (mut block, mut expected) = (Vec::new(), Vec::new());
+            if let Some(size) = resized {
+                encoder.update_max_dynamic_size(size, &mut block).unwrap();
+            }
+            for (name, value, flags) in headers {
+                let field = (name.into_bytes(), value);
+                encoder.encode((field.0.clone(), field.1.clone(), flags), &mut block).unwrap();
+                expected.push(field);
+            }
+            prop_assert_eq!(fields(&mut table, &block), Some(expected.clone()));
+            let mut read = Vec::new();
+            decoder.decode(&mut block, &mut read).unwrap();
+            let read: Fields = read.into_iter().map(|(name, value, _)| (name, value)).collect();
+            prop_assert_eq!(read, expected);
+        }
     }
 }

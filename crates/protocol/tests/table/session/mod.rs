@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Which side the socket's owner is.
-    fn owner(&self) -> Side {
+    pub fn owner(&self) -> Side {
         match self.origin {
             Some(Origin::Connected | Origin::Found) => Side::Client,
             _ => Side::Server,
