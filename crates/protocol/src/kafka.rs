@@ -24,7 +24,8 @@ use std::collections::VecDeque;
 use deeptrace_model::Transport;
 
 use crate::{
-    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
+    CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, SharedNames, Side,
+    Support, Verdict,
 };
 
 use api::{Api, key};
@@ -44,7 +45,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
         context: "headers of records",
         tls: "",
         limits: &[
-            "topic ids whose name was told on another connection stay ids",
+            "topic ids whose name was told before the attach are unknown until clients ask for it again",
             "producers without acknowledgement are one-way, and unnamed where only their answer could name them",
             "headers of compressed batches are not read",
             "who fetches is linked to who produced for the batches in the first 16 KiB of an answer, on one \
@@ -140,6 +141,10 @@ impl Parser for Kafka {
                 _ => false,
             },
         }
+    }
+
+    fn share(&mut self, names: &SharedNames) {
+        self.topics.share(names);
     }
 
     /// Messages are whole or nothing; what was asked is answered by its id, whatever is lost.

@@ -60,6 +60,7 @@ mod remote_call;
 mod reorder;
 mod rocketmq;
 mod rows;
+mod shared_names;
 mod smtp;
 mod sofarpc;
 mod someip;
@@ -82,6 +83,7 @@ pub use parser::{
     CopyPolicy, Draft, Head, Input, Pairing, Parser, Protocol, Recognition, Side, Support, Verdict,
 };
 pub use protocols::{Options, Output, Protocols};
+pub use shared_names::SharedNames;
 pub use template::path_template;
 pub use trace_context::TraceHeaders;
 

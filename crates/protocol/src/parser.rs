@@ -12,7 +12,7 @@ use deeptrace_model::{
 };
 use deeptrace_redact::Form;
 
-use crate::CARRIED;
+use crate::{CARRIED, SharedNames};
 
 /// One protocol, as a row of [`TABLE`](crate::TABLE).
 pub struct Protocol {
@@ -343,6 +343,11 @@ pub trait Parser: Send {
     fn is_overtaken(&mut self, from: Side) -> bool {
         let _ = from;
         false
+    }
+
+    /// Told before anything is parsed: what the parsers of all connections know together.
+    fn share(&mut self, names: &SharedNames) {
+        let _ = names;
     }
 
     /// Nothing moved in either direction for so long that no answer is under way but to what waits

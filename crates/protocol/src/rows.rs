@@ -1,18 +1,19 @@
 //! Rows: those of the table, and after them the handlers that were registered.
 
 use crate::handler::Handler;
-use crate::{CopyPolicy, Parser, Protocol};
+use crate::{CopyPolicy, Parser, Protocol, SharedNames};
 
 /// What a stage can recognise. A row is known by its index.
 #[derive(Clone)]
 pub(crate) struct Rows {
     pub(crate) table: &'static [Protocol],
     handlers: Vec<Handler>,
+    names: SharedNames,
 }
 
 impl Rows {
     pub(crate) fn new(table: &'static [Protocol], handlers: Vec<Handler>) -> Self {
-        Self { table, handlers }
+        Self { table, handlers, names: SharedNames::default() }
     }
 
     /// The handlers with their indices.
@@ -35,14 +36,17 @@ impl Rows {
 
     /// A parser for a new connection that speaks it.
     pub(crate) fn parser(&self, row: usize) -> Option<Box<dyn Parser>> {
-        match self.table.get(row) {
-            Some(protocol) => Some((protocol.parser)()),
-            None => self.handler(row).map(Handler::parser),
-        }
+        let Some(protocol) = self.table.get(row) else {
+            return self.handler(row).map(Handler::parser);
+        };
+        let mut parser = (protocol.parser)();
+        parser.share(&self.names);
+        Some(parser)
     }
 
-    /// Tells the counters of the handlers.
+    /// Tells the counters of what connections share.
     pub(crate) fn counters(&self, out: &mut dyn FnMut(&'static str, u64)) {
+        out("protocol_shared_names_shed_total", self.names.shed());
         Handler::counters(&self.handlers, out);
     }
 

@@ -4,9 +4,10 @@
 //! Only headers of uncompressed batches are read. Records of several callers may be in one
 //! batch: a trace context is told only where all records that were read agree on it.
 
-use deeptrace_model::{ItemKey, TraceContext, hash_bytes};
+use deeptrace_model::{ItemKey, TraceContext, hash_bytes, hash64};
 
 use super::cursor::Cursor;
+use super::topics::Name;
 use crate::TraceHeaders;
 
 /// Offset and length in front of each batch and each message of a set.
@@ -21,6 +22,8 @@ pub(super) struct Records {
     pub(super) is_partial: bool,
     /// A tag of offset and context: `None` where none was read, `Some(None)` where records differ.
     context: Option<Option<TraceContext>>,
+    /// Hash of the name of the topic that they are of, or of its id.
+    topic: u64,
     /// Batches, as who sends and who fetches them see alike.
     pub(super) items: Vec<ItemKey>,
 }
@@ -38,11 +41,20 @@ impl Records {
         self.context.flatten()
     }
 
-    /// Reads records of `len` bytes, of which `bytes` are there.
-    pub(super) fn read(&mut self, mut bytes: &[u8], len: usize) {
+    /// What follows is of this topic. Who sends and who fetches must call it alike to be linked.
+    pub(super) fn of_topic(&mut self, name: &Name) {
+        self.topic = match name {
+            Name::Known(name) => hash_bytes(name.as_bytes()),
+            Name::Unknown(id) => hash_bytes(&id.to_be_bytes()),
+            Name::Impossible => 0,
+        };
+    }
+
+    /// Reads records of `len` bytes, of which `bytes` are there, of a partition.
+    pub(super) fn read(&mut self, partition: i32, mut bytes: &[u8], len: usize) {
         let mut left = len;
         while left > 0 {
-            let Some(size) = self.batch(bytes).filter(|size| *size <= left) else {
+            let Some(size) = self.batch(partition, bytes).filter(|size| *size <= left) else {
                 // A fetch may end in the middle of a batch, which is not counted.
                 self.is_partial = true;
                 return;
@@ -53,7 +65,7 @@ impl Records {
     }
 
     /// The batch or message at the front; returns its size.
-    fn batch(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn batch(&mut self, partition: i32, bytes: &[u8]) -> Option<usize> {
         let mut cursor = Cursor::new(bytes, false);
         cursor.long()?;
         let size = usize::try_from(cursor.int()?).ok()?.checked_add(FRONT)?;
@@ -69,7 +81,7 @@ impl Records {
                 let count = u32::try_from(cursor.int()?).ok()?;
                 self.count = self.count.saturating_add(count);
                 if let Some(kept) = bytes.get(KEPT).filter(|_| self.items.len() < ITEMS_MAX) {
-                    self.items.push(ItemKey(hash_bytes(kept)));
+                    self.items.push(self.key(partition, kept));
                 }
                 let is_plain = attributes & 7 == 0 && attributes & 0x20 == 0;
                 if is_plain {
@@ -79,6 +91,11 @@ impl Records {
             _ => return None,
         }
         Some(size)
+    }
+
+    /// Batches that are sent at the same time with the same content differ in where they go.
+    fn key(&self, partition: i32, kept: &[u8]) -> ItemKey {
+        ItemKey(hash64(&[self.topic, partition as u64, hash_bytes(kept)]))
     }
 
     fn records(&mut self, mut cursor: Cursor<'_>, count: u32) -> Option<()> {

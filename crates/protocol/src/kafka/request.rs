@@ -237,9 +237,10 @@ impl Seen {
             let partitions = body.count()?;
             self.partitions = self.partitions.saturating_add(partitions);
             for _ in 0..partitions {
-                self.partition = Some(body.int()?);
+                let partition = body.int()?;
+                self.partition = Some(partition);
                 let len = body.bytes_len()?;
-                self.records.read(body.rest(), len);
+                self.records.read(partition, body.rest(), len);
                 body.take(len)?;
                 body.tags()?;
             }
@@ -325,9 +326,11 @@ impl Seen {
 
     /// Reads a topic's name or id; false where it can be none.
     fn name(&mut self, body: &mut Cursor<'_>, is_id: bool, topics: &Topics) -> Option<bool> {
-        match topics.read(body, is_id)? {
+        let name = topics.read(body, is_id)?;
+        self.records.of_topic(&name);
+        match name {
             Name::Known(name) => self.topic = Some(name),
-            Name::Unknown => self.is_unnamed = true,
+            Name::Unknown(_) => self.is_unnamed = true,
             Name::Impossible => return Some(false),
         }
         Some(true)

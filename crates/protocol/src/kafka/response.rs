@@ -122,9 +122,11 @@ impl Seen {
     }
 
     fn name(&mut self, cursor: &mut Cursor<'_>, is_id: bool, topics: &Topics) -> Option<()> {
-        match topics.read(cursor, is_id)? {
+        let name = topics.read(cursor, is_id)?;
+        self.records.of_topic(&name);
+        match name {
             Name::Known(name) => self.topic = Some(name),
-            Name::Unknown => self.is_unnamed = true,
+            Name::Unknown(_) => self.is_unnamed = true,
             Name::Impossible => return None,
         }
         Some(())
@@ -196,7 +198,7 @@ impl Seen {
                     cursor.int()?;
                 }
                 let len = cursor.bytes_len()?;
-                self.records.read(cursor.rest(), len);
+                self.records.read(partition, cursor.rest(), len);
                 cursor.take(len)?;
                 cursor.tags()?;
             }

@@ -1,17 +1,15 @@
 //! Topics: names, and the ids that stand for them in new versions (KIP-516), as `Metadata` told.
 
-use std::collections::HashMap;
-
 use super::cursor::Cursor;
+use crate::SharedNames;
 
-/// Topics of one connection whose ids are remembered.
-const KNOWN_MAX: usize = 1024;
 /// `Topic.MAX_NAME_LENGTH` of the broker.
 const NAME_MAX: usize = 249;
 
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    names: HashMap<[u8; 16], String>,
+    /// Shared with other connections: clients ask one broker for names, and all for records.
+    names: Option<SharedNames>,
     /// The one topic of the fetch session, if it is known and has but one.
     fetched: Option<String>,
 }
@@ -46,8 +44,8 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Known(String),
-    /// By an id that was told before the agent came, or on another connection.
-    Unknown,
+    /// By an id whose name was told before the agent came.
+    Unknown(u128),
     /// No topic has such a name.
     Impossible,
 }
@@ -56,8 +54,9 @@ impl Topics {
     /// Reads a name or an id.
     pub(super) fn read(&self, cursor: &mut Cursor<'_>, is_id: bool) -> Option<Name> {
         if is_id {
-            let id = cursor.uuid()?;
-            return Some(self.names.get(&id).cloned().map_or(Name::Unknown, Name::Known));
+            let id = u128::from_be_bytes(cursor.uuid()?);
+            let known = self.names.as_ref().and_then(|names| names.name(id));
+            return Some(known.map_or(Name::Unknown(id), |name| Name::Known(name.to_string())));
         }
         let name = cursor.string()?;
         let is_legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
@@ -82,10 +81,15 @@ impl Topics {
         self.fetched = None;
     }
 
-    /// `Metadata` told what a topic is called. When full, what is new stays unknown.
+    /// Names that other connections tell.
+    pub(super) fn share(&mut self, names: &SharedNames) {
+        self.names = Some(names.clone());
+    }
+
+    /// `Metadata` told what a topic is called.
     pub(super) fn learn(&mut self, id: [u8; 16], name: &str) {
-        if id != [0; 16] && (self.names.len() < KNOWN_MAX || self.names.contains_key(&id)) {
-            self.names.insert(id, name.to_owned());
+        if id != [0; 16] && !name.is_empty() && name.len() <= NAME_MAX {
+            self.names.get_or_insert_default().learn(u128::from_be_bytes(id), name);
         }
     }
 }
@@ -95,15 +99,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_bounded_and_names_are_checked() {
-        let mut topics = Topics::default();
-        for number in 1..=2 * KNOWN_MAX as u128 {
-            topics.learn(number.to_be_bytes(), "orders");
-        }
-        assert_eq!(topics.names.len(), KNOWN_MAX);
+    fn ids_are_known_elsewhere_and_names_are_checked() {
+        let names = SharedNames::default();
+        let (mut told, mut topics) = (Topics::default(), Topics::default());
+        told.share(&names);
+        topics.share(&names);
+        told.learn(1u128.to_be_bytes(), "orders");
+        told.learn([0; 16], "none has this id");
         let read = |bytes: &[u8], is_id| topics.read(&mut Cursor::new(bytes, false), is_id);
         assert_eq!(read(&1u128.to_be_bytes(), true), Some(Name::Known("orders".into())));
-        assert_eq!(read(&[0xff; 16], true), Some(Name::Unknown));
+        assert_eq!(read(&[0xff; 16], true), Some(Name::Unknown(u128::MAX)));
+        assert_eq!(read(&[0; 16], true), Some(Name::Unknown(0)));
         assert_eq!(read(b"\0\x03a b", false), Some(Name::Impossible));
         assert_eq!(read(b"\0\0", false), Some(Name::Impossible));
         assert_eq!(read(b"\0\x03a", false), None);

@@ -3,15 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deeptrace_model::{ItemKey, MessageRole};
+use deeptrace_protocol::{Options, Output, Protocols};
 
+use crate::session::Delivery;
 use crate::session::corpus::entries;
 
 #[test]
 fn what_sessions_take_was_put_by_others_of_the_same_protocol() {
     let mut put: BTreeMap<String, BTreeSet<ItemKey>> = BTreeMap::new();
     let mut taken = Vec::new();
+    // One agent sees them all, so that what one connection tells is known on the others.
+    let mut stage = Protocols::new(Options::default());
     for entry in entries() {
-        let (out, _) = entry.session.run(&entry.session.deliveries());
+        let mut out = Output::default();
+        let mut deliveries = entry.session.deliveries();
+        deliveries.push(Delivery::Close(0));
+        entry.session.run_in(&mut stage, &mut out, &deliveries);
         for message in &out.messages {
             for item in &message.items {
                 if message.role == MessageRole::Response {
