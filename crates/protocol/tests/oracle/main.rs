@@ -7,6 +7,8 @@ mod dns;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod kafka;
+#[cfg(test)]
 mod mqtt;
 #[cfg(test)]
 mod redis;
@@ -15,4 +17,8 @@ mod redis;
 #[path = "../table/session/mod.rs"]
 mod session;
 #[cfg(test)]
+mod thrift;
+#[cfg(test)]
 mod told;
+#[cfg(test)]
+mod websocket;
