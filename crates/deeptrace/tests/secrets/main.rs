@@ -17,6 +17,7 @@ use deeptrace_agent::pipeline::{Correlation, Options, Pipeline};
 use deeptrace_agent::redacting::Redacting;
 use deeptrace_agent::sink::Batch;
 use deeptrace_model::{BootTime, Duration, Event, Span};
+use deeptrace_protocol::TABLE;
 use deeptrace_redact::Rules;
 
 use case::{Case, cases};
@@ -122,6 +123,30 @@ fn the_secrets_are_there_before() {
         for (needle, secret) in needles(&case).iter().zip(&case.secrets) {
             assert!(needle.find(&bytes).is_some(), "{}: no {}", case.name, secret.escape_ascii());
         }
+    }
+}
+
+/// Protocols that carry nothing that must not leave, and why.
+const WITHOUT_SECRETS: &[(&str, &str)] = &[
+    ("dns", "names and addresses are all it tells"),
+    ("tls", "a hand-shake tells names and versions; what is under it is of another protocol"),
+];
+
+#[test]
+fn every_protocol_has_a_case() {
+    let mut spoken = BTreeSet::new();
+    for case in cases() {
+        let session = case.session();
+        let mut deliveries = session.deliveries();
+        // What ends is forgotten.
+        deliveries.retain(|delivery| !matches!(delivery, Delivery::Close(_)));
+        let (out, stage) = session.run(&deliveries);
+        spoken.extend(out.messages.iter().map(|message| message.protocol));
+        spoken.extend(stage.connections().filter_map(|(_, name)| name));
+    }
+    for row in TABLE {
+        let is_without = WITHOUT_SECRETS.iter().any(|(name, _)| *name == row.name);
+        assert_ne!(spoken.contains(row.name), is_without, "{}", row.name);
     }
 }
 
