@@ -82,6 +82,10 @@ const commands = {
     await page.click('button.primary');
     await page.waitForSelector('text=Log out');
   },
+  /** `end`: nothing is left to do. */
+  async end() {
+    await browser.close();
+  },
 };
 
 console.log('ok');
@@ -94,4 +98,3 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
     console.log(`error ${String(error.message).replaceAll('\n', ' ')}`);
   }
 }
-await browser.close();

@@ -46,6 +46,7 @@ pub fn oidc() -> Result<()> {
     server.stop(Duration::from_secs(10))?;
     let mut server = serve(&binary, &folder, &port)?;
     browser.say(&format!("away paul {}", PASSWORD.replace(' ', "-")))?;
+    browser.say("end")?;
     browser.stop()?;
     audited(&folder, &port)?;
     server.stop(Duration::from_secs(10))?;

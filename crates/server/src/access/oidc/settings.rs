@@ -50,8 +50,7 @@ impl Settings {
                    host only), without a query";
         let wrong = |message: &str| error(&key("issuer"), message);
         let issuer: Uri = written.issuer.parse().map_err(|_| wrong(message))?;
-        let is_private = is_private(issuer.scheme_str(), issuer.host().unwrap_or_default());
-        if !is_private || issuer.query().is_some() || written.issuer.contains(['#', '@']) {
+        if !is_private(&issuer) || issuer.query().is_some() || written.issuer.contains(['#', '@']) {
             return Err(wrong(message));
         }
         if written.client_id.is_empty() {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::http::Uri;
+use axum::http::uri::Scheme;
 use openidconnect::{HttpRequest, HttpResponse};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -48,7 +50,7 @@ impl Web {
     /// Blocks until the answer is there, so not for the threads that serve.
     pub(super) fn ask(&self, request: HttpRequest) -> Result<HttpResponse, WebError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
-        if !is_private(request.uri().scheme_str(), &host) {
+        if !is_private(request.uri()) {
             return Err(WebError(format!("an address of the provider at {host} is not https")));
         }
         let (head, body) = request.into_parts();
@@ -68,12 +70,11 @@ impl Web {
 }
 
 /// Whether nobody on the way reads along: TLS, or no way at all.
-pub(crate) fn is_private(scheme: Option<&str>, host: &str) -> bool {
-    let is_loopback = |host: &str| {
-        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-    };
-    scheme == Some("https") || (scheme == Some("http") && is_loopback(host))
+pub(crate) fn is_private(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_here = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+    uri.scheme() == Some(&Scheme::HTTPS) || (uri.scheme() == Some(&Scheme::HTTP) && is_here)
 }
 
 /// The kind of an error, where its text could hold an address with its query.
@@ -108,17 +109,18 @@ mod tests {
 
     #[test]
     fn only_this_host_is_asked_without_tls() {
-        for (scheme, host, expected) in [
-            ("https", "id.example", true),
-            ("http", "id.example", false),
-            ("http", "127.0.0.1", true),
-            ("http", "[::1]", true),
-            ("http", "localhost", true),
-            ("http", "127.0.0.1.evil.example", false),
-            ("http", "10.0.0.1", false),
-            ("ftp", "localhost", false),
+        for (uri, expected) in [
+            ("https://id.example", true),
+            ("http://id.example", false),
+            ("http://127.0.0.1:3000/a", true),
+            ("http://[::1]", true),
+            ("http://localhost", true),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://10.0.0.1", false),
+            ("ftp://localhost", false),
+            ("id.example", false),
         ] {
-            assert_eq!(is_private(Some(scheme), host), expected, "{scheme}://{host}");
+            assert_eq!(is_private(&uri.parse().unwrap()), expected, "{uri}");
         }
     }
 }
