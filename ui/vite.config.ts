@@ -1,6 +1,9 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
+// What 'npm run dev' asks.
+const server = process.env.DEEPTRACE_SERVER ?? 'http://127.0.0.1:7901';
+
 // The page is embedded in the binary: relative addresses, no hashes in names, so that a rebuild
 // of the same sources gives the same files.
 export default defineConfig({
@@ -17,6 +20,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { '^/(traces|spans|analytics|status|login|logout|ws)': { target: 'http://127.0.0.1:7901', ws: true } } },
+  server: { proxy: { '^/(traces|spans|analytics|alerts|v1|status|login|logout|ws)': { target: server, ws: true } } },
   test: { include: ['src/**/*.test.ts'] },
 });

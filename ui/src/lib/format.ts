@@ -15,13 +15,16 @@ export function duration(ns: number): string {
 
 /** `17:03:21.042` in the reader's time zone. */
 export function clock(time: bigint): string {
-  const date = new Date(Number(time / 1_000_000n));
-  return `${date.toLocaleTimeString(undefined, { hour12: false })}.${String(date.getMilliseconds()).padStart(3, '0')}`;
+  return moment(time).slice(11, 23);
 }
 
-/** Date and time of day in the reader's time zone. */
+/** `2026-12-01 17:03:21.042+01:00` (RFC 3339), date and time of day in the reader's time zone. */
 export function moment(time: bigint): string {
-  return `${new Date(Number(time / 1_000_000n)).toLocaleDateString()} ${clock(time)}`;
+  const date = new Date(Number(time / 1_000_000n));
+  const ahead = -date.getTimezoneOffset();
+  const shifted = new Date(date.getTime() + ahead * 60_000).toISOString().slice(0, 23).replace('T', ' ');
+  const two = (n: number) => String(Math.floor(n)).padStart(2, '0');
+  return `${shifted}${ahead < 0 ? '-' : '+'}${two(Math.abs(ahead) / 60)}:${two(Math.abs(ahead) % 60)}`;
 }
 
 /** `1.4 KiB`. */
@@ -31,10 +34,11 @@ export function bytes(count: number): string {
   return `${significant(count / 1024 / 1024)} MiB`;
 }
 
-/** `97 %`, never rounded up to certainty. */
+/** `97 %`, never rounded up to certainty nor down to none. */
 export function percent(share: number): string {
   if (share >= 1) return '100 %';
-  return `${share > 0.99 ? Math.floor(share * 1000) / 10 : Math.round(share * 100)} %`;
+  if (share > 0 && share < 0.001) return '<0.1 %';
+  return `${share < 0.01 || share > 0.99 ? Math.floor(share * 1000) / 10 : Math.round(share * 100)} %`;
 }
 
 /** `1 span`, `2 spans`. */
