@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser};
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser};
 use deeptrace_http::{ClientFiles, Identity};
 
+use crate::arguments::BadUsage;
 use crate::config::{Loaded, Loader};
 use crate::layers::LayerError;
 use crate::{commands, output};
@@ -66,11 +67,27 @@ impl TlsOptions {
     }
 }
 
+/// All of the command line. A negative number is the value of the option before it, and refused as such,
+/// never taken for an option of its own.
+fn command() -> Command {
+    fn taking_negatives(command: Command) -> Command {
+        let takes = |arg: Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        command.mut_args(takes).mut_subcommands(taking_negatives)
+    }
+    taking_negatives(Cli::command())
+}
+
 /// The `deeptrace` command with this process's arguments: all of it, beside the protocols that were
 /// [registered](crate::register_protocol_handler). Success is 0, failure 1; bad usage is 2, and ends
 /// the process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     match commands::run(cli.command, &cli.common) {
         Ok(code) => code,
         // Somebody who reads only the head of what we print is not a failure.
@@ -78,7 +95,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let text = format!("{error:#}").replace('\n', "; ");
             eprintln!("deeptrace: {text}");
-            ExitCode::FAILURE
+            if error.is::<BadUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use deeptrace_http::{ClientFiles, ErrorShape, Token};
+use deeptrace_store::{Holder, StoreError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
@@ -25,6 +26,25 @@ impl Client {
         let tls = url.starts_with("https://").then(|| tls(&common.tls.files())).transpose();
         let tls = tls.with_context(|| format!("cannot ask {url}"))?;
         Ok(Self::with(url, &common.data_dir, tls.unwrap_or_default()))
+    }
+
+    /// Of the server at `url`; where nobody says, of the one that has the data folder, or that would have it.
+    pub fn of_server(url: Option<&str>, common: &Common) -> Result<Self> {
+        let found = || Holder::of(&common.data_dir).and_then(|holder| holder.address);
+        match url.map(str::to_owned).or_else(found) {
+            Some(url) => Self::new(&url, common),
+            None => Self::new(&common.load()?.server.url(), common),
+        }
+    }
+
+    /// Of the server that has the data folder, as `error` says.
+    pub fn of_holder(error: StoreError, common: &Common) -> Result<Self> {
+        match &error {
+            StoreError::InUse { holder: Some(Holder { address: Some(address), .. }), .. } => {
+                Self::new(address, common)
+            }
+            _ => Err(error).context("it serves no API that could be asked instead"),
+        }
     }
 
     /// Of whoever listens at `url`, whatever its certificate says: it is sent no token.

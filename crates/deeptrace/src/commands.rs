@@ -39,20 +39,20 @@ pub enum Command {
     /// Everything on one host: capture, correlation, store, API and web page
     Run(run::Options),
     /// Capture and correlation only; and what a running agent can be asked
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace agent status")]
     Agent(agent::Command),
     /// Store, API and web page only
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace server run --data-dir ./data")]
     Server(server::Command),
     /// Traces, newest first
     Traces(traces::Options),
     /// One trace as a tree
     Trace(trace::Options),
     /// Service map, latencies, errors and critical paths
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace analyze topology --start -15m")]
     Analyze(analyze::Command),
     /// Whether the webhooks of alerts take a message
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace alerts test")]
     Alerts(alerts::Command),
     /// Whole traces into a file
     Export(export::Options),
@@ -72,7 +72,7 @@ pub enum Command {
     #[cfg(feature = "live")]
     Record(record::Options),
     /// Who infers where nothing was observed, and stored spans correlated again
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace asso algo traceweaver")]
     Asso(asso::Command),
     /// Spans of a file through any algorithm, and how right that was
     Correlate(correlate::Options),
@@ -81,16 +81,19 @@ pub enum Command {
     /// Whether this host lets us work, and what to do where it does not
     Doctor(doctor::Options),
     /// The configuration: what is in effect, whether a file is right, changes
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace config show")]
     Config(config::Command),
     /// Users, who log in with a password
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace user add anna --role analyst")]
     User(user::Command),
     /// Tokens, by which programs and agents are known
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: deeptrace token create ci --role viewer --expires-in 30d"
+    )]
     Token(token::Command),
     /// The audit log: whether it is whole
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: deeptrace audit verify")]
     Audit(audit::Command),
     /// Completions for a shell
     Completions(completions::Options),

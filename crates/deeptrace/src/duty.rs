@@ -1,5 +1,5 @@
 //! Who does a duty of the data: a running server (`--server`), else this process on the data folder; where
-//! that is in use, the server that the configuration names.
+//! that is in use, the server that has it.
 
 use std::path::absolute;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl Doer {
                 let duties = Duties::new(Arc::new(guarded), place(&loaded, common));
                 Ok(Self::Folder(Box::new(duties)))
             }
-            Err(StoreError::InUse { .. }) => {
-                Ok(Self::Server(Client::new(&loaded.server.url(), common)?))
+            Err(error @ StoreError::InUse { .. }) => {
+                Ok(Self::Server(Client::of_holder(error, common)?))
             }
             Err(error) => Err(error).context("cannot open the store"),
         }

@@ -1,5 +1,5 @@
-//! Who changes what a server keeps: a running one (`--server`), else the data folder itself, which
-//! has to be free for that.
+//! Who changes what a server keeps: a running one (`--server`), else the data folder itself, or the
+//! server that has it.
 
 use std::sync::Arc;
 
@@ -18,17 +18,20 @@ pub enum Keeper {
 }
 
 impl Keeper {
-    /// The server at `url`, or the data folder where there is none.
+    /// The server at `url`, or whoever has the data folder.
     pub fn new(url: Option<&str>, common: &Common) -> Result<Self> {
         if let Some(url) = url {
             return Ok(Self::Server(Client::new(url, common)?));
         }
         let loaded = common.load()?;
-        match loaded.server.open_store(&common.data_dir, Mode::Write) {
+        let open = |mode| loaded.server.open_store(&common.data_dir, mode);
+        // No server would know what was kept in a folder whose name was mistyped.
+        open(Mode::Read).context("cannot open the store")?;
+        match open(Mode::Write) {
             Ok(store) => Ok(Self::Folder(store)),
-            Err(error @ StoreError::InUse { .. }) => Err(error).with_context(|| {
-                format!("a server is running: ask it with --server {}", loaded.server.url())
-            }),
+            Err(error @ StoreError::InUse { .. }) => {
+                Ok(Self::Server(Client::of_holder(error, common)?))
+            }
             Err(error) => Err(error).context("cannot open the store"),
         }
     }

@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod answerer;
+mod arguments;
 mod audited;
 mod cli;
 mod client;

@@ -362,3 +362,61 @@ fn a_running_server_does_the_duties_of_its_folder() {
     assert!(restored.contains("restored "), "{restored}");
     assert!(Path::new(&host.path("restored/spans.db")).exists());
 }
+
+/// What is typed beside the folder of a running server, without its address, and what is said.
+const WITHOUT_ADDRESS: &[(&[&str], &str)] = &[
+    (&["user", "add", "anna", "--role", "viewer"], "anna: viewer of all services"),
+    (&["user", "list"], "anna"),
+    (&["user", "remove", "anna"], "anna: removed"),
+    (&["token", "create", "ci", "--role", "viewer"], "ci, viewer of all services"),
+    (&["token", "list"], "ci"),
+    (&["cleanup", "--days", "3"], "removed 0 spans"),
+    (&["backup", "--output", "backup"], "0 spans in"),
+    (&["asso", "algo", "fifo"], "correlation.default_algorithm: in effect"),
+    (&["asso", "algo"], "* in effect: http://127.0.0.1:"),
+    (&["asso", "config"], "fifo"),
+    (&["asso", "run", "--start", "-1h", "--end", "now"], "done (fifo)"),
+    (&["config", "reload"], "correlation.default_algorithm: in effect"),
+];
+
+#[test]
+fn a_running_server_is_found_by_its_folder() {
+    let host = Host::new();
+    let server = Server::start(&host, "data", &[]);
+    for (arguments, expected) in WITHOUT_ADDRESS {
+        let said = host.run("data", arguments);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let algorithm = host.run("data", &["asso", "algo"]);
+    assert!(algorithm.contains(&server.url), "{algorithm}");
+    drop(server);
+    let alone = host.run("data", &["token", "list"]);
+    assert!(alone.contains("ci"), "{alone}");
+}
+
+/// A trace that is large enough lies behind more small ones than a page looks at.
+#[test]
+fn a_list_goes_on_until_it_is_full() {
+    let host = Host::new();
+    let mut all = spans(200, "");
+    let oldest = all.iter().filter(|it| it["trace_id"] == format!("{:032x}", 1_u128 << 64 | 7));
+    let (mut call, parent) = {
+        let both: Vec<&Value> = oldest.collect();
+        (both[1].clone(), both[1]["span_id"].clone())
+    };
+    call["span_id"] = json!("00000000000003e7");
+    call["parent_span_id"] = parent;
+    all.push(call);
+    let file = write(&host, "spans.json", &all);
+    host.run("data", &["import", "--input", &file]);
+    let list = |limit: &str| -> Value {
+        let arguments = ["traces", "--min-spans", "3", "--limit", limit, "--format", "json"];
+        serde_json::from_str(&host.run("data", &arguments)).unwrap()
+    };
+    for limit in ["1", "20"] {
+        let found = list(limit);
+        assert_eq!(found["traces"].as_array().unwrap().len(), 1, "{found}");
+        assert_eq!(found["traces"][0]["span_count"], 3);
+    }
+    assert_eq!(list("20")["next_cursor"], Value::Null);
+}

@@ -176,13 +176,18 @@ impl Config {
 
     /// Where a server of this configuration is asked from its own host.
     pub fn url(&self) -> String {
-        let ip = match self.listen.ip() {
+        self.url_at(self.listen)
+    }
+
+    /// The same, bound to `address`.
+    pub fn url_at(&self, address: SocketAddr) -> String {
+        let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
         let secure = if self.tls.is_some() { "s" } else { "" };
-        format!("http{secure}://{}", SocketAddr::new(ip, self.listen.port()))
+        format!("http{secure}://{}", SocketAddr::new(ip, address.port()))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Holder;
+
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -31,13 +33,13 @@ pub enum StoreError {
     #[error(
         "data folder {} is in use{}; stop that one or choose another --data-dir",
         folder.display(),
-        holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+        holder.as_ref().map(|holder| format!(" by process {}", holder.pid)).unwrap_or_default()
     )]
     InUse {
         /// The folder.
         folder: PathBuf,
-        /// Its process id, where it can be told.
-        holder: Option<u32>,
+        /// That process, where it can be told.
+        holder: Option<Holder>,
     },
     /// There is no store to read.
     #[error(

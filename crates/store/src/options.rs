@@ -18,6 +18,8 @@ pub struct Options {
     /// Whether writing gives way to a busy application on the same processor: it takes up to four times
     /// as long then.
     pub is_gentle: bool,
+    /// Where this process is asked while it has the folder, for those who find it in use.
+    pub address: Option<String>,
     /// Where the servers of `elasticsearch` are; nothing to the other backends.
     pub elasticsearch: Elasticsearch,
 }
@@ -81,6 +83,7 @@ impl Options {
             max_bytes: 10 << 30,
             cache_bytes: 48 << 20,
             is_gentle: false,
+            address: None,
             elasticsearch: Elasticsearch::default(),
         }
     }

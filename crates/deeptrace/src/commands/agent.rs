@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::run::{self, Roles};
-use crate::Common;
 use crate::client::{Client, Method};
 use crate::output::{Output, plain, table};
+use crate::{Common, arguments};
 
 /// Where the agent listens when nobody says.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7899";
@@ -54,7 +54,7 @@ pub struct RunOptions {
 #[derive(Args)]
 pub struct Target {
     /// The agent
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, value_name = "URL", value_parser = arguments::url, default_value = DEFAULT_URL)]
     agent: String,
     #[command(flatten)]
     output: Output,

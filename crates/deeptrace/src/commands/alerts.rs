@@ -6,9 +6,9 @@ use deeptrace_server::alerts::routes::{TestAnswer, try_out};
 use deeptrace_server::clock;
 use serde_json::json;
 
-use crate::Common;
 use crate::client::{Client, Method};
 use crate::output::{Output, table};
+use crate::{Common, arguments};
 
 /// What can be done with alerts.
 #[derive(Subcommand)]
@@ -25,7 +25,7 @@ pub struct TestOptions {
     #[arg(long, value_name = "NAME")]
     webhook: Option<String>,
     /// Let the server at this address send it, with its configuration
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     #[command(flatten)]
     output: Output,

@@ -13,9 +13,9 @@ use deeptrace_server::analytics::{
 };
 use deeptrace_server::clock;
 
-use crate::Common;
 use crate::answerer::Answerer;
 use crate::output::{Output, duration, plain, table};
+use crate::{Common, arguments};
 
 /// What can be looked at.
 #[derive(Subcommand)]
@@ -41,13 +41,13 @@ struct Shared {
     #[arg(long)]
     service: Option<String>,
     /// Since when [default: an hour before the end]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     start: Option<String>,
     /// Until when [default: now]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     end: Option<String>,
     /// Ask the server at this address instead of the data folder
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     #[command(flatten)]
     output: Output,
@@ -66,11 +66,11 @@ pub struct LatencyOptions {
     /// Only this operation
     #[arg(long)]
     operation: Option<String>,
-    /// `minute` or `hour` [default: minutes for up to six hours]
-    #[arg(long)]
+    /// Length of a point [default: minutes for up to six hours]
+    #[arg(long, value_parser = ["minute", "hour"])]
     step: Option<String>,
     /// Services or operations at most
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = arguments::limit::<usize>(100))]
     limit: usize,
     #[command(flatten)]
     shared: Shared,
@@ -83,7 +83,7 @@ pub struct ErrorsOptions {
     #[arg(long)]
     operation: Option<String>,
     /// Groups at most
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = arguments::limit::<usize>(1_000))]
     limit: usize,
     #[command(flatten)]
     shared: Shared,
@@ -96,13 +96,13 @@ pub struct CriticalPathOptions {
     #[arg(long)]
     operation: Option<String>,
     /// … that took at least this long
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     min_duration: Option<String>,
     /// … that is an error
     #[arg(long)]
     errors: bool,
     /// Traces at most, the newest
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = arguments::limit::<usize>(1_000))]
     limit: usize,
     #[command(flatten)]
     shared: Shared,

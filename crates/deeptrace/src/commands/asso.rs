@@ -10,15 +10,14 @@ use deeptrace_correlate::TABLE;
 use deeptrace_server::again::{self, Done, Plan};
 use deeptrace_server::jobs::{Job, State};
 use deeptrace_server::{answers, clock, correlation};
-use deeptrace_store::Mode;
+use deeptrace_store::{Mode, StoreError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::agent::DEFAULT_URL;
 use super::config::{Shown, Target, print_applied};
 use crate::client::{Client, Method};
 use crate::output::{Output, table};
-use crate::{Common, audited};
+use crate::{Common, arguments, audited};
 
 /// What can be done with correlation.
 #[derive(Subcommand)]
@@ -41,7 +40,7 @@ pub enum Command {
         #[arg(long, value_name = "MS")]
         window: Option<u64>,
         /// Probability below which a link is not used in traces
-        #[arg(long, value_name = "P")]
+        #[arg(long, value_name = "P", value_parser = arguments::probability)]
         threshold: Option<f64>,
         #[command(flatten)]
         target: Target,
@@ -57,13 +56,14 @@ pub enum Command {
     )]
     Job {
         /// Its id
+        #[arg(value_parser = arguments::job)]
         id: String,
         /// Have it end
         #[arg(long)]
         cancel: bool,
-        /// The server
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7901")]
-        server: String,
+        /// The server [default: the one that has the data folder]
+        #[arg(long, value_name = "URL", value_parser = arguments::url)]
+        server: Option<String>,
         #[command(flatten)]
         output: Output,
     },
@@ -73,16 +73,16 @@ pub enum Command {
 #[derive(Args)]
 pub struct RunOptions {
     /// Calls that started at this time or later
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     start: String,
     /// Calls that started at this time or earlier
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     end: String,
     /// Who answers [default: the algorithm in effect]
     #[arg(long, value_name = "NAME", value_parser = names())]
     algo: Option<String>,
-    /// Have the server at this address do it; else the data folder is opened
-    #[arg(long, value_name = "URL")]
+    /// Have it done by the server at this address [default: whoever has the data folder]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     /// Do not wait for the server
     #[arg(long, requires = "server")]
@@ -130,12 +130,8 @@ pub fn run(command: Command, common: &Common) -> Result<()> {
         }
         Command::Run(options) => again(&options, common),
         Command::Job { id, cancel, server, output } => {
-            // What is no id must not become another path.
-            anyhow::ensure!(
-                !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                "`{id}` is no id of a job; `asso run` prints it"
-            );
-            let (client, path) = (Client::new(&server, common)?, format!("/correlation/jobs/{id}"));
+            let client = Client::of_server(server.as_deref(), common)?;
+            let path = format!("/correlation/jobs/{id}");
             let job: Job = if cancel { client.delete(&path)? } else { client.get(&path, &[])? };
             output.print(&job, print_job)
         }
@@ -152,14 +148,14 @@ struct Current {
     of: String,
 }
 
-/// Of the process that was named; else of the agent on this host, or what it would start with.
+/// Of the process that was named or found; where none runs, what one would start with.
 fn current(target: &Target, common: &Common) -> Result<Current> {
     let asked = |url: &str| -> Result<(Shown, String)> {
         Ok((Client::new(url, common)?.get("/config", &[])?, url.to_owned()))
     };
     let (shown, of) = match target.url() {
         Some(url) => asked(url)?,
-        None => match asked(DEFAULT_URL) {
+        None => match asked(&target.url_or_found(common)) {
             Ok(found) => found,
             Err(_) => {
                 let loaded = common.load()?;
@@ -199,8 +195,13 @@ fn change(target: &Target, common: &Common, output: &Output, changes: &Value) ->
 }
 
 fn again(options: &RunOptions, common: &Common) -> Result<()> {
-    let Some(url) = &options.server else { return in_folder(options, common) };
-    let client = Client::new(url, common)?;
+    match &options.server {
+        Some(url) => by_server(&Client::new(url, common)?, options),
+        None => in_folder(options, common),
+    }
+}
+
+fn by_server(client: &Client, options: &RunOptions) -> Result<()> {
     let wanted = correlation::Wanted {
         start: options.start.clone(),
         end: options.end.clone(),
@@ -233,10 +234,12 @@ fn in_folder(options: &RunOptions, common: &Common) -> Result<()> {
         Some(name) => correlation::named(name).map_err(sentence)?,
         None => loaded.agent.correlation.algorithm,
     };
-    let store = loaded
-        .server
-        .open_store(&common.data_dir, Mode::Write)
-        .context("cannot open the store; ask the server that has it open with --server")?;
+    let store = match loaded.server.open_store(&common.data_dir, Mode::Write) {
+        Err(error @ StoreError::InUse { .. }) => {
+            return by_server(&Client::of_holder(error, common)?, options);
+        }
+        opened => opened.context("cannot open the store")?,
+    };
     audited::note_command(common, "begun");
     let mut told = Ok(());
     let mut watch = |done: &Done| {

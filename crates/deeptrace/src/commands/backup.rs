@@ -7,10 +7,10 @@ use clap::Args;
 use deeptrace_server::duties::{Job, Manifest};
 use serde_json::json;
 
-use crate::Common;
 use crate::client::Method;
 use crate::duty::{Absent, Doer, wait};
 use crate::progress::Progress;
+use crate::{Common, arguments};
 
 /// Options of the command.
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Have it done by the server at this address, on its host [default: whoever has the data folder]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
 }
 

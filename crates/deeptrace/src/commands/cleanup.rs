@@ -5,20 +5,20 @@ use clap::Args;
 use deeptrace_server::duties::{Job, days_ago};
 use serde::{Deserialize, Serialize};
 
-use crate::Common;
 use crate::duty::{Absent, Doer, wait};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::{Common, arguments};
 
 /// Options of the command.
 #[derive(Args)]
 #[command(after_help = "Example: deeptrace cleanup --days 3")]
 pub struct Options {
     /// Remove spans that ended more than so many days ago
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    #[arg(long, value_name = "N", value_parser = arguments::limit::<u64>(36_500))]
     days: u64,
     /// Have it done by the server at this address [default: whoever has the data folder]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     #[command(flatten)]
     output: Output,

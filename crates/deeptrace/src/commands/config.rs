@@ -7,12 +7,13 @@ use crate::layers::Layers;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use deeptrace_http::Applied;
+use deeptrace_store::Holder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Common;
 use crate::client::{Client, Method};
 use crate::output::{Output, table};
+use crate::{Common, arguments};
 
 /// What can be done with the configuration.
 #[derive(Subcommand)]
@@ -60,11 +61,11 @@ pub enum Command {
 /// The running process that is asked.
 #[derive(Args)]
 pub struct Target {
-    /// Ask the server at this address
-    #[arg(long, value_name = "URL", conflicts_with = "agent")]
+    /// Ask the server at this address [default: the one that has the data folder]
+    #[arg(long, value_name = "URL", value_parser = arguments::url, conflicts_with = "agent")]
     server: Option<String>,
-    /// Ask the agent at this address
-    #[arg(long, value_name = "URL")]
+    /// Ask the agent at this address [default: the one of this host, if no server has the data folder]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     agent: Option<String>,
 }
 
@@ -74,9 +75,16 @@ impl Target {
         self.agent.as_deref().or(self.server.as_deref())
     }
 
-    /// The agent on this host where nobody says.
+    /// Where nobody says: the server that has the data folder, else the agent of this host.
+    pub fn url_or_found(&self, common: &Common) -> String {
+        let given = self.url().map(str::to_owned);
+        let found = || Holder::of(&common.data_dir).and_then(|holder| holder.address);
+        given.or_else(found).unwrap_or_else(|| super::agent::DEFAULT_URL.to_owned())
+    }
+
+    /// Asks it.
     pub fn client(&self, common: &Common) -> Result<Client> {
-        Client::new(self.url().unwrap_or(super::agent::DEFAULT_URL), common)
+        Client::new(&self.url_or_found(common), common)
     }
 }
 

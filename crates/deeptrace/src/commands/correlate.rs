@@ -13,11 +13,12 @@ mod tokens;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use deeptrace_correlate::{Answer, Offline, OfflineOptions, TABLE, WITHOUT};
 use serde::Serialize;
 
+use crate::arguments::{self, BadUsage};
 use crate::output::{self, Format};
 use record::Features;
 use report::Cost;
@@ -38,14 +39,14 @@ pub struct Options {
     #[arg(long, value_name = "SPANS")]
     input: PathBuf,
     /// Links, one JSON object a line; `-` is standard output
-    #[arg(long, value_name = "LINKS")]
+    #[arg(long, value_name = "LINKS", required_unless_present_any = ["eval", "eval_links"])]
     output: Option<PathBuf>,
     /// What may be used; without it all of it, ids that the application carries included
     #[arg(long, value_enum)]
     features: Option<Level>,
     /// Links that are less sure have no parent
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    min_confidence: f32,
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = arguments::probability)]
+    min_confidence: f64,
     /// Milliseconds after which a window ends although there is room in memory
     #[arg(long, value_name = "MS")]
     window: Option<u64>,
@@ -98,17 +99,11 @@ struct Line<'a> {
 
 /// Correlates, or scores.
 pub fn run(options: &Options) -> Result<()> {
-    if !(0.0..=1.0).contains(&options.min_confidence) {
-        bail!("--min-confidence is a probability, between 0 and 1");
-    }
     if let Some([links, truth]) = options.eval_links.as_deref() {
         let scores = score::score(&options.input, links, truth, None)?;
         return report::print(&scores, None, options.format);
     }
-    if options.eval.is_none() {
-        let Some(output) = &options.output else {
-            bail!("say where the links go with --output FILE, or compare them with --eval TRUTH");
-        };
+    if let (None, Some(output)) = (&options.eval, &options.output) {
         let mut links = Links::new(options, output)?;
         correlate(options, &mut links)?;
         return links.finish();
@@ -116,11 +111,11 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder for the links")?;
     let links = match &options.output {
         Some(path) if path.as_os_str() != "-" => path.clone(),
-        Some(_) => bail!("scores go to standard output: give --output a file"),
+        Some(_) => return Err(misused("scores go to standard output: give --output a file")),
         None => folder.path().join("links.jsonl"),
     };
     if options.input.as_os_str() == "-" {
-        bail!("--eval reads the spans twice: give --input a file");
+        return Err(misused("--eval reads the spans twice: give --input a file"));
     }
     let truth = options.eval.as_deref().unwrap_or(Path::new("-"));
     let mut written = Links::new(options, &links)?;
@@ -134,6 +129,10 @@ pub fn run(options: &Options) -> Result<()> {
     let cost = Cost::until_now();
     let scores = score::score(&options.input, &links, truth, some.as_ref())?;
     report::print(&scores, Some(&cost), options.format)
+}
+
+fn misused(said: &str) -> anyhow::Error {
+    BadUsage(said.to_owned()).into()
 }
 
 /// The links file that is being written.
@@ -150,7 +149,9 @@ impl<'a> Links<'a> {
     fn write(&mut self, answer: &Answer) -> Result<()> {
         let line = Line {
             id: answer.id,
-            parent: answer.parent.filter(|_| answer.confidence >= self.options.min_confidence),
+            parent: answer
+                .parent
+                .filter(|_| f64::from(answer.confidence) >= self.options.min_confidence),
             method: answer.method.map(|method| method.as_str()),
             confidence: answer.confidence,
             algorithm: &self.options.algorithm,
@@ -168,7 +169,7 @@ impl<'a> Links<'a> {
 /// Writes the links of the input.
 fn correlate(options: &Options, links: &mut Links<'_>) -> Result<()> {
     let algorithm = match options.without.as_deref() {
-        Some(_) if options.algorithm != "auto" => bail!("--without is for `auto`"),
+        Some(_) if options.algorithm != "auto" => return Err(misused("--without is for `auto`")),
         Some(left_out) => WITHOUT.iter().find(|row| row.name == left_out),
         None => deeptrace_correlate::algorithm(&options.algorithm),
     };

@@ -11,10 +11,10 @@ use deeptrace_http::format_time;
 use deeptrace_model::WallTime;
 use deeptrace_server::duties::{self, Job, Preview};
 
-use crate::Common;
 use crate::duty::{Absent, Doer, wait};
 use crate::output::{Output, plain, table};
 use crate::progress::Progress;
+use crate::{Common, arguments};
 
 /// Options of the command.
 #[derive(Args)]
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 pub struct Options {
     /// Spans whose field has the value: service, trace_id, user, payload (occurs in it), any (occurs
     /// anywhere), or the name of an attribute
-    #[arg(long = "match", value_name = "FIELD=VALUE", required_unless_present = "verify")]
+    #[arg(long = "match", value_name = "FIELD=VALUE", value_parser = arguments::target, required_unless_present = "verify")]
     target: Option<String>,
     /// Only say what would be erased
     #[arg(long, conflicts_with = "verify")]
@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_name = "HEX", requires = "verify")]
     public_key: Option<String>,
     /// Have it done by the server at this address [default: whoever has the data folder]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     #[command(flatten)]
     output: Output,

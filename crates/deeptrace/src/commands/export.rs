@@ -10,10 +10,10 @@ use deeptrace_export::{Format, Framing, TABLE};
 use deeptrace_model::Trace;
 use deeptrace_server::answers::Search;
 
-use crate::Common;
 use crate::answerer::Answerer;
 use crate::output;
 use crate::progress::Progress;
+use crate::{Common, arguments};
 
 /// Options of the command.
 #[derive(Args)]
@@ -32,10 +32,10 @@ pub struct Options {
     #[arg(long)]
     user: Option<String>,
     /// Traces with a span that started at this time or later
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     start: Option<String>,
     /// Traces with a span that started at this time or earlier
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
     end: Option<String>,
 }
 

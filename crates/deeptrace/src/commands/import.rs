@@ -12,9 +12,9 @@ use deeptrace_export::{Format, Framing, ReadError, TABLE};
 use deeptrace_model::{TraceId, TraceSpan};
 use deeptrace_server::duties::{Imported, SPANS_MAX};
 
-use crate::Common;
 use crate::duty::{Absent, Doer};
 use crate::progress::Progress;
+use crate::{Common, arguments};
 
 /// Bytes of payloads, about, after which spans are handed on.
 const BYTES_MAX: usize = 2 << 20;
@@ -34,7 +34,7 @@ pub struct Options {
     #[arg(long, value_parser = known_formats())]
     format: Option<String>,
     /// Have it taken in by the server at this address [default: whoever has the data folder]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
 }
 

@@ -2,19 +2,20 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use deeptrace_protocol::{Handler, Protocol, TABLE};
 use serde::Serialize;
 
-use crate::custom;
 use crate::output::{Output, table};
+use crate::{arguments, custom};
 
 /// Options of the command.
 #[derive(Args)]
 #[command(after_help = "Example: deeptrace protocols redis")]
 pub struct Options {
     /// Only this one, with all that is said of it
+    #[arg(value_parser = arguments::protocol)]
     name: Option<String>,
     #[command(flatten)]
     output: Output,
@@ -45,9 +46,6 @@ pub fn run(options: &Options) -> Result<()> {
     rows.extend(custom::handlers()?.iter().map(Row::of_handler));
     if let Some(name) = &options.name {
         rows.retain(|row| row.name == name);
-        if rows.is_empty() {
-            bail!("there is no protocol `{name}`; `deeptrace protocols` lists all");
-        }
         return options
             .output
             .print(&rows, |out, rows| rows.iter().try_for_each(|row| full(out, row)));

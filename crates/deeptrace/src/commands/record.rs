@@ -21,7 +21,7 @@ use deeptrace_model::{Demand, Event, Follow};
 use deeptrace_protocol::Handler;
 
 use crate::commands::run::loader;
-use crate::{Common, custom};
+use crate::{Common, arguments, custom};
 
 /// Options of the command.
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Stop after this time instead of at Ctrl-C
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     duration: Option<String>,
     /// Overwrite all bytes of calls, and keep what spans show of them
     #[arg(long)]

@@ -99,7 +99,8 @@ pub fn start(loader: Loader, common: &Common, roles: Roles) -> Result<()> {
     let tls = tls.context("cannot start with [server.tls]")?;
     let server = server.map(|server| server.with_tls(tls.clone()));
     let otlp = otlp_doors(roles, &loaded, tls.as_ref())?;
-    let store = open_store(roles, &loaded, common)?;
+    let address = server.as_ref().map(|server| loaded.server.url_at(server.address()));
+    let store = open_store(roles, &loaded, common, address)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
@@ -428,12 +429,18 @@ fn allowed() -> Result<()> {
     Ok(())
 }
 
-fn open_store(roles: Roles, loaded: &Loaded, common: &Common) -> Result<Option<Opened>> {
+fn open_store(
+    roles: Roles,
+    loaded: &Loaded,
+    common: &Common,
+    address: Option<String>,
+) -> Result<Option<Opened>> {
     if !roles.server {
         return Ok(None);
     }
     let mut options = loaded.server.store_options(&common.data_dir);
     options.is_gentle = roles.agent;
+    options.address = address;
     let store = deeptrace_store::open(loaded.server.backend, &options, Mode::Write)
         .context("cannot open the store")?;
     let guarded = Arc::new(Guarded::new(store).context("cannot read what was erased")?);

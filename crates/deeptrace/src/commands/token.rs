@@ -14,7 +14,7 @@ use super::user::Target;
 use crate::client::Method;
 use crate::keeper::Keeper;
 use crate::output::table;
-use crate::{Common, audited};
+use crate::{Common, arguments, audited};
 
 /// What can be done with tokens.
 #[derive(Subcommand)]
@@ -50,7 +50,7 @@ pub struct Create {
     #[arg(long, value_name = "SERVICE")]
     service: Vec<String>,
     /// How long it is valid, e.g. 30d [default: until it is revoked]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     expires_in: Option<String>,
     #[command(flatten)]
     target: Target,

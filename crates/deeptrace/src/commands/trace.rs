@@ -12,18 +12,19 @@ use deeptrace_model::{SpanStatus, WallTime};
 use deeptrace_server::answers::{ClockAnswer, TraceAnswer};
 use serde::Deserialize;
 
-use crate::Common;
 use crate::answerer::Answerer;
 use crate::output::{Output, duration, plain};
+use crate::{Common, arguments};
 
 /// Options of the command.
 #[derive(Args)]
 #[command(after_help = "Example: deeptrace trace 4bf92f3577b34da6a3ce929d0e0e4736")]
 pub struct Options {
     /// Id of the trace, or of one of its spans
+    #[arg(value_parser = arguments::id)]
     id: String,
     /// Ask the server at this address instead of the data folder
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     server: Option<String>,
     #[command(flatten)]
     output: Output,
@@ -31,8 +32,7 @@ pub struct Options {
 
 /// Draws it.
 pub fn run(options: &Options, common: &Common) -> Result<()> {
-    let id = options.id.to_ascii_lowercase();
-    let trace = Answerer::new(options.server.as_deref(), common)?.trace(&id)?;
+    let trace = Answerer::new(options.server.as_deref(), common)?.trace(&options.id)?;
     let rows = rows(&trace)?;
     let colours = options.output.has_colours();
     options.output.print(&trace, |out, trace| draw(out, trace, &rows, colours))

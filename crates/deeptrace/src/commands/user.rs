@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::client::Method;
 use crate::keeper::Keeper;
 use crate::output::{Output, table};
-use crate::{Common, audited};
+use crate::{Common, arguments, audited};
 
 /// What can be done with users.
 #[derive(Subcommand)]
@@ -62,7 +62,7 @@ pub struct Add {
 #[derive(Args)]
 pub struct Target {
     /// Ask the server at this address instead of opening the data folder
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     pub server: Option<String>,
     #[command(flatten)]
     pub output: Output,

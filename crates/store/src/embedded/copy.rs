@@ -83,7 +83,7 @@ pub(crate) fn restore(options: &Options, from: &Path) -> Result<(), StoreError> 
         return Err(refused(check));
     }
     let folder = &options.folder;
-    let _lock = database::lock(folder)?;
+    let _lock = database::lock(folder, None)?;
     let target = folder.join(FILE);
     if fs::exists(&target).unwrap_or(true) {
         return Err(StoreError::Occupied { place: folder.display().to_string() });

@@ -12,12 +12,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{catalogue, index, rollups};
+use crate::holder::{Holder, LOCK};
 use crate::{Mode, StoreError};
 
 /// The database in the data folder.
 pub(super) const FILE: &str = "spans.db";
-/// Locked by the writer for as long as it lives; holds its process id.
-const LOCK: &str = "writer.lock";
 /// "dtrc": what `file` and we know a store by.
 const APPLICATION_ID: i32 = 0x6474_7263;
 /// Version of the tables and of what is in their blobs.
@@ -63,8 +62,9 @@ const DOCUMENTS: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// Makes the folder and takes its lock, which is held until the file is dropped.
-pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
+/// Makes the folder and takes its lock, which is held until the file is dropped; `address` is where this
+/// process is asked meanwhile.
+pub(super) fn lock(folder: &Path, address: Option<&str>) -> Result<File, StoreError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| StoreError::Io { action, path, source }
@@ -82,13 +82,13 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
             return Err(io("lock", &path)(error.into()));
         }
         let mut text = String::new();
-        let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+        let holder = file.read_to_string(&mut text).ok().and_then(|_| Holder::parse(&text));
         return Err(StoreError::InUse { folder: folder.to_owned(), holder });
     }
-    // The id is a courtesy for error messages: on a full disk the store opens without it.
+    // The note is a courtesy to other commands: on a full disk the store opens without it.
     let noted = file.set_len(0).and_then(|()| file.rewind());
     if noted.is_ok() {
-        let _unnoted = writeln!(file, "{}", std::process::id());
+        let _unnoted = writeln!(file, "{}", Holder::us(address));
     }
     Ok(file)
 }

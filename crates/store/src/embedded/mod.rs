@@ -99,7 +99,7 @@ impl Embedded {
         let (lock, writer) = match mode {
             Mode::Read => (None, None),
             Mode::Write => {
-                let lock = database::lock(folder)?;
+                let lock = database::lock(folder, options.address.as_deref())?;
                 let connection = database::open_writer(folder)?;
                 (Some(lock), Some(Mutex::new(write::Writer::new(connection, options)?)))
             }
