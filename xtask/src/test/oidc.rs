@@ -29,8 +29,8 @@ pub fn oidc() -> Result<()> {
     let mut start = tools::node("oidc_provider.mjs")?;
     let mut provider = Program::run(start.arg(&provider_port).arg(format!("{page}/")))?;
     fs::write(folder.join("deeptrace.toml"), config(&provider_port))?;
-    add_user(&binary, &folder)?;
     let mut server = serve(&binary, &folder, &port)?;
+    add_user(&binary, &folder)?;
 
     super::npm(&["ci", "--no-audit", "--no-fund", "--silent"])?;
     let mut browse = Command::new("node");
