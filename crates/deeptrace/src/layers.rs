@@ -46,13 +46,20 @@ pub struct LayerError {
 }
 
 /// The layers merged, with the source of each value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Layers {
     defaults: Value,
     /// Tables that take any key.
     free: &'static [&'static str],
     tree: Value,
     sources: BTreeMap<String, Source>,
+}
+
+/// Without the values: passwords are among them.
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers").field("sources", &self.sources).finish_non_exhaustive()
+    }
 }
 
 impl Layers {
