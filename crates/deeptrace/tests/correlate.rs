@@ -114,7 +114,7 @@ fn what_is_wrong_with_a_file_is_said() {
         assert!(failed.status.code() == Some(1) && error.contains(said), "{error}");
     }
     let refused = correlate(folder.path(), "--input spans.jsonl");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--output FILE"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--output <LINKS>"));
     let twice = correlate(folder.path(), "--input - --eval truth.csv");
     assert!(String::from_utf8_lossy(&twice.stderr).contains("reads the spans twice"));
 }
