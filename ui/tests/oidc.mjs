@@ -49,7 +49,7 @@ const commands = {
     await signOn(page, name);
     const who = page.locator(`header span[title="role ${role}"]`);
     await who.waitFor();
-    assert.equal(await who.textContent(), name);
+    assert.equal(await who.textContent(), `${name} of the shop`);
     assert.equal(page.url(), `${base}/#/alerts`);
     await page.waitForSelector('text=Log out');
     await picture(page, `oidc-${name}`);

@@ -256,7 +256,7 @@ fn secrets_are_not_shown() {
     let (_folder, path) = file(MORE);
     let loaded = validate(&path).unwrap();
     assert_eq!(source(&loaded, "server.oidc.client_secret").0, json!("…"));
-    let shown = format!("{} {loaded:?}", serde_json::to_string(&loaded.rows()).unwrap());
+    let shown = format!("{} {:?}", serde_json::to_string(&loaded.rows()).unwrap(), loaded.server);
     assert!(shown.contains("deeptrace.admins") && !shown.contains("hush"), "{shown}");
 
     let (_folder, path) =

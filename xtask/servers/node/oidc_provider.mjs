@@ -32,7 +32,7 @@ async function serve(generation) {
     cookies: { keys: ["of a test"] },
     findAccount: (_, id) => ({
       accountId: id,
-      claims: () => ({ sub: `id-of-${id}`, preferred_username: id, groups: [id] }),
+      claims: () => ({ sub: id, preferred_username: `${id} of the shop`, groups: [id] }),
     }),
     jwks: { keys: [key] },
     pkce: { required: () => true },
