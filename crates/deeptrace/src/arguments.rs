@@ -7,6 +7,7 @@ use deeptrace_http::{MomentError, parse_duration, parse_time};
 use deeptrace_protocol::TABLE;
 use deeptrace_server::clock;
 use ureq::http::Uri;
+use ureq::http::uri::Scheme;
 
 use crate::custom;
 
@@ -28,7 +29,8 @@ pub fn duration(text: &str) -> Result<String, MomentError> {
 /// Where somebody can be asked.
 pub fn url(text: &str) -> Result<String, String> {
     let url = text.parse::<Uri>().ok();
-    let is_web = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
+    let is_web =
+        |url: &Uri| url.scheme().is_some_and(|it| [Scheme::HTTP, Scheme::HTTPS].contains(it));
     match url.filter(|url| is_web(url) && url.host().is_some_and(|host| !host.is_empty())) {
         Some(_) => Ok(text.to_owned()),
         None => Err("give an address such as http://127.0.0.1:7901".to_owned()),
