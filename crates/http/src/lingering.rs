@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
 use crate::Limits;
@@ -78,8 +79,7 @@ impl Drop for Read {
 }
 
 async fn read_on(mut body: Body, mut left: usize) {
-    let next = |body: &mut Body, context: &mut Context<'_>| Pin::new(body).poll_frame(context);
-    while let Some(Ok(frame)) = std::future::poll_fn(|context| next(&mut body, context)).await {
+    while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(less) => left = less,
