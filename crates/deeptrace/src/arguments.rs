@@ -5,6 +5,7 @@ use clap::builder::RangedI64ValueParser;
 use deeptrace_erase::{Target, TargetError};
 use deeptrace_http::{MomentError, parse_duration, parse_time};
 use deeptrace_protocol::TABLE;
+use deeptrace_query::is_id;
 use deeptrace_server::clock;
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
@@ -45,8 +46,7 @@ pub fn probability(text: &str) -> Result<f64, String> {
 
 /// Id of a trace or of a span.
 pub fn id(text: &str) -> Result<String, String> {
-    let is_id = matches!(text.len(), 16 | 32) && text.bytes().all(|it| it.is_ascii_hexdigit());
-    match is_id {
+    match is_id(text) {
         true => Ok(text.to_ascii_lowercase()),
         false => Err("give a trace id of 32 or a span id of 16 hex digits".to_owned()),
     }

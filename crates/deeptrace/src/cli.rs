@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser};
 use deeptrace_http::{ClientFiles, Identity};
+use deeptrace_store::Holder;
 
 use crate::arguments::BadUsage;
 use crate::config::{Loaded, Loader};
@@ -39,6 +40,11 @@ impl Common {
     /// The configuration that a process with these options would start with.
     pub(crate) fn load(&self) -> Result<Loaded, LayerError> {
         Loader::of_process(self.config.clone()).load(None)
+    }
+
+    /// Where the server that has the data folder is asked, if one has it.
+    pub(crate) fn served_at(&self) -> Option<String> {
+        Holder::of(&self.data_dir)?.address
     }
 }
 

@@ -30,8 +30,7 @@ impl Client {
 
     /// Of the server at `url`; where nobody says, of the one that has the data folder, or that would have it.
     pub fn of_server(url: Option<&str>, common: &Common) -> Result<Self> {
-        let found = || Holder::of(&common.data_dir).and_then(|holder| holder.address);
-        match url.map(str::to_owned).or_else(found) {
+        match url.map(str::to_owned).or_else(|| common.served_at()) {
             Some(url) => Self::new(&url, common),
             None => Self::new(&common.load()?.server.url(), common),
         }

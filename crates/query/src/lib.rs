@@ -23,7 +23,7 @@ pub use clocks::{Clock, Clocks};
 pub use critical_path::{CriticalPath, CriticalPaths, OnPath, Piece, critical_path};
 pub use fragment::fragment;
 pub use lookups::{Answers, Lookups};
-pub use run::{FindError, find, run};
+pub use run::{FindError, find, is_id, run};
 pub use search::{TracePage, search, summary, walk};
 pub use services::{Service, services};
 pub use shape::shape;

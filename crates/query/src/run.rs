@@ -40,15 +40,15 @@ pub enum FindError {
     Store(#[from] StoreError),
 }
 
+/// Whether a text is the id of a trace (32 hex digits) or of a span (16).
+pub fn is_id(text: &str) -> bool {
+    // `from_str_radix` would take a sign.
+    matches!(text.len(), 16 | 32) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The trace of that trace id (32 hex digits) or with that span (16); `None` if there is none.
 pub fn find(store: &dyn Store, text: &str, limits: Limits) -> Result<Option<Trace>, FindError> {
-    let number = match text.len() {
-        // `from_str_radix` would take a sign.
-        16 | 32 if text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            u128::from_str_radix(text, 16).ok()
-        }
-        _ => None,
-    };
+    let number = if is_id(text) { u128::from_str_radix(text, 16).ok() } else { None };
     let start = match number {
         Some(number) if text.len() == 32 => Start::Trace(TraceId(number)),
         Some(number) => Start::Id(SpanId(number as u64)),

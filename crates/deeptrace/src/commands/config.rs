@@ -7,7 +7,6 @@ use crate::layers::Layers;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use deeptrace_http::Applied;
-use deeptrace_store::Holder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -78,8 +77,7 @@ impl Target {
     /// Where nobody says: the server that has the data folder, else the agent of this host.
     pub fn url_or_found(&self, common: &Common) -> String {
         let given = self.url().map(str::to_owned);
-        let found = || Holder::of(&common.data_dir).and_then(|holder| holder.address);
-        given.or_else(found).unwrap_or_else(|| super::agent::DEFAULT_URL.to_owned())
+        given.or_else(|| common.served_at()).unwrap_or_else(|| super::agent::DEFAULT_URL.to_owned())
     }
 
     /// Asks it.

@@ -57,17 +57,24 @@ pub fn run(options: &Options, common: &Common) -> Result<()> {
             );
             rows.push(Row::new("configuration", Health::Ok, file, ""));
             rows.push(memory(loaded.agent.budget.memory_bytes));
-            rows.push(port("agent port", false, loaded.agent.listen, "--agent-port"));
-            rows.extend(evidence(loaded.agent.listen));
-            let (is_tls, listen) = (loaded.server.tls.is_some(), loaded.server.listen);
-            rows.push(port("server port", is_tls, listen, "--port"));
+            let listen = loaded.agent.listen;
+            rows.push(port("agent port", listen, "--agent-port", || {
+                api_port("agent port", answers(false, listen), listen, "--agent-port")
+            }));
+            rows.extend(evidence(listen));
+            let listen = loaded.server.listen;
+            let is_running = answers(loaded.server.tls.is_some(), listen);
+            rows.push(port("server port", listen, "--port", || {
+                api_port("server port", is_running, listen, "--port")
+            }));
             let otlp = &loaded.server.otlp;
-            let is_running = answers(is_tls, listen);
             for (name, address, key) in [
                 ("OTLP gRPC port", otlp.grpc, "server.otlp.grpc_port"),
                 ("OTLP HTTP port", otlp.http, "server.otlp.http_port"),
             ] {
-                rows.extend(address.map(|address| otlp_port(name, address, key, is_running)));
+                rows.extend(address.map(|address| {
+                    port(name, address, key, || otlp_port(name, is_running, address, key))
+                }));
             }
             rows.extend(loaded.server.tls.as_ref().map(tls));
             rows.push(store(&loaded.server, common));
@@ -139,35 +146,31 @@ fn memory(limit: Option<u64>) -> Row {
     }
 }
 
-/// Whether a port is free, or ours.
-fn port(name: &str, is_tls: bool, address: SocketAddr, option: &'static str) -> Row {
+/// Whether a port is free; `taken` says what to think of one that is not.
+fn port(name: &str, address: SocketAddr, option: &'static str, taken: impl FnOnce() -> Row) -> Row {
     match Listener::bind(address, option) {
         Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
-        Err(BindError::InUse { .. }) if answers(is_tls, address) => {
-            Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "")
-        }
-        Err(BindError::InUse { .. }) => {
-            let detail = format!("another program has {address}");
-            let remedy = format!("stop it, or choose another port with {option}");
-            Row::new(name, Health::Fail, detail, &remedy)
-        }
+        Err(BindError::InUse { .. }) => taken(),
         Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
     }
 }
 
-/// Whether a port for spans of SDKs is free, or our server's. Without it all else works.
-fn otlp_port(name: &str, address: SocketAddr, key: &'static str, is_running: bool) -> Row {
-    match Listener::bind(address, key) {
-        Ok(_) => Row::new(name, Health::Ok, format!("{address} is free"), ""),
-        Err(BindError::InUse { .. }) if is_running => {
-            Row::new(name, Health::Ok, format!("{address} is in use, and deeptrace runs"), "")
-        }
-        Err(BindError::InUse { .. }) => {
-            let remedy = format!("stop it, or choose another port with {key} (0: none)");
-            Row::new(name, Health::Warn, format!("another program has {address}"), &remedy)
-        }
-        Err(error) => Row::new(name, Health::Fail, error.to_string(), ""),
+/// A port that is taken, by deeptrace or by another program.
+fn api_port(name: &str, is_ours: bool, address: SocketAddr, option: &str) -> Row {
+    if is_ours {
+        return Row::new(name, Health::Ok, format!("deeptrace answers at {address}"), "");
     }
+    let remedy = format!("stop it, or choose another port with {option}");
+    Row::new(name, Health::Fail, format!("another program has {address}"), &remedy)
+}
+
+/// The same of a port for spans of SDKs, without which all else works.
+fn otlp_port(name: &str, is_running: bool, address: SocketAddr, key: &str) -> Row {
+    if is_running {
+        return Row::new(name, Health::Ok, format!("{address} is in use, and deeptrace runs"), "");
+    }
+    let remedy = format!("stop it, or choose another port with {key} (0: none)");
+    Row::new(name, Health::Warn, format!("another program has {address}"), &remedy)
 }
 
 /// Whether deeptrace is what listens there.

@@ -3,6 +3,7 @@
 //! over one store knows them. docs/access.md says it for people.
 
 mod caller;
+mod cookie;
 mod directory;
 mod error;
 mod gate;

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 use deeptrace_store::{Document, Expected, Store};
 use serde::{Deserialize, Serialize};
 
+use super::cookie::Cookie;
 use super::directory::Directory;
 use super::oidc::{Identity, Provider};
 use super::secret::{is_equal, random_hex, sha256_hex};
@@ -16,7 +16,7 @@ use super::{Access, AccessError, Caller, CallerKind, token, user};
 use crate::clock;
 
 /// Name of the cookie.
-const COOKIE_NAME: &str = "deeptrace_session";
+const COOKIE: Cookie = Cookie { name: "deeptrace_session", path: "/" };
 /// Sessions of one subject, at most; a new one ends the one that was idle the longest.
 const SESSIONS_MAX: usize = 32;
 /// Between two notes that a session is in use, nanoseconds, at most.
@@ -140,7 +140,8 @@ fn keep(
     let body = serde_json::to_vec(&stored).unwrap_or_default();
     store.put_document(&document_name(subject, &secret), Some(&body), Expected::Any)?;
     let value = format!("{}/{secret}", subject.text());
-    Ok(cookie(&value, rules.longest, rules.is_secure))
+    // Names of users are letters, digits and a few signs that a cookie may hold.
+    Ok(COOKIE.set(&value, rules.longest.as_secs(), rules.is_secure))
 }
 
 /// Who calls with this cookie; `None` where the session has ended.
@@ -174,7 +175,7 @@ pub(super) fn end(
     if let Some((subject, secret)) = parts(given) {
         store.put_document(&document_name(&subject, secret), None, Expected::Any)?;
     }
-    Ok(cookie("", Duration::ZERO, rules.is_secure))
+    Ok(COOKIE.set("", 0, rules.is_secure))
 }
 
 /// Ends all sessions of a user.
@@ -188,10 +189,7 @@ pub(super) fn end_all_of_user(store: &dyn Store, name: &str) -> Result<(), Acces
 
 /// The cookie of a request.
 pub(super) fn given(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+    COOKIE.given(headers)
 }
 
 /// Notes that the session is in use; one that was ended meanwhile stays so.
@@ -260,19 +258,10 @@ fn parts(given: &str) -> Option<(Subject, &str)> {
     Some((Subject::parse(subject)?, secret))
 }
 
-/// RFC 6265; no script reads it, no other site's page sends it.
-fn cookie(value: &str, longest: Duration, is_secure: bool) -> HeaderValue {
-    let secure = if is_secure { "; Secure" } else { "" };
-    let text = format!(
-        "{COOKIE_NAME}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}",
-        longest.as_secs()
-    );
-    // Names of users are letters, digits and a few signs that a cookie may hold.
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("deeptrace_session="))
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     #[test]
@@ -297,13 +286,13 @@ mod tests {
 
     #[test]
     fn the_cookie_is_for_this_site_and_no_script() {
-        let cookie = cookie("user:anna/s", Duration::from_secs(60), true);
+        let cookie = COOKIE.set("user:anna/s", 60, true);
         assert_eq!(
             cookie.to_str().unwrap(),
             "deeptrace_session=user:anna/s; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
         );
         let mut headers = HeaderMap::new();
-        headers.insert(COOKIE, "a=b; deeptrace_session=user:anna/s; c=d".parse().unwrap());
+        headers.insert(header::COOKIE, "a=b; deeptrace_session=user:anna/s; c=d".parse().unwrap());
         assert_eq!(given(&headers), Some("user:anna/s"));
     }
 }

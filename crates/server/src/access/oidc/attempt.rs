@@ -4,14 +4,14 @@
 //! and the code verifier are hashes of it. So any server over one store finishes what another began,
 //! nobody fills a table by beginning, and who has not the cookie cannot finish.
 
-use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::access::AccessError;
+use crate::access::cookie::Cookie;
 use crate::access::secret::{is_equal, random_hex, sha256_hex};
 
-/// Name of the cookie; only the routes of single sign-on are sent it.
-const COOKIE_NAME: &str = "deeptrace_login";
+/// Only the routes of single sign-on are sent it.
+const COOKIE: Cookie = Cookie { name: "deeptrace_login", path: "/login/oidc" };
 /// For how long one may be away, in seconds.
 const AWAY_MAX_S: u64 = 600;
 
@@ -28,10 +28,7 @@ impl Attempt {
 
     /// The one of a request.
     pub(super) fn given(headers: &HeaderMap) -> Option<Self> {
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let secret = cookies
-            .flat_map(|cookies| cookies.split(';'))
-            .find_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))?;
+        let secret = COOKIE.given(headers)?;
         (secret.len() == 64).then(|| Self { secret: secret.to_owned() })
     }
 
@@ -57,7 +54,7 @@ impl Attempt {
 
     /// The cookie of a browser that goes away.
     pub(super) fn cookie(&self, is_secure: bool) -> HeaderValue {
-        cookie(&self.secret, AWAY_MAX_S, is_secure)
+        COOKIE.set(&self.secret, AWAY_MAX_S, is_secure)
     }
 
     fn derive(&self, what: &str) -> String {
@@ -67,19 +64,13 @@ impl Attempt {
 
 /// Has the browser forget its attempt.
 pub(super) fn forgotten(is_secure: bool) -> HeaderValue {
-    cookie("", 0, is_secure)
-}
-
-fn cookie(value: &str, seconds: u64, is_secure: bool) -> HeaderValue {
-    let secure = if is_secure { "; Secure" } else { "" };
-    let text = format!(
-        "{COOKIE_NAME}={value}; Path=/login/oidc; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
-    );
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("deeptrace_login="))
+    COOKIE.set("", 0, is_secure)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     #[test]
@@ -89,8 +80,10 @@ mod tests {
         let cookie = attempt.cookie(true);
         let text = cookie.to_str().unwrap().to_owned();
         assert!(text.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{text}");
-        headers
-            .insert(COOKIE, format!("a=b; {}", text.split(';').next().unwrap()).parse().unwrap());
+        headers.insert(
+            header::COOKIE,
+            format!("a=b; {}", text.split(';').next().unwrap()).parse().unwrap(),
+        );
         let given = Attempt::given(&headers).unwrap();
         assert!(given.is_of(&attempt.state()) && !given.is_of(&attempt.nonce()));
         let parts = [attempt.state(), attempt.nonce(), attempt.verifier(), attempt.secret.clone()];

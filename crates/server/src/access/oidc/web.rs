@@ -1,14 +1,14 @@
 //! How the provider is asked: over TLS, without redirects, with limits of time and size.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use axum::http::Uri;
 use axum::http::uri::Scheme;
+use deeptrace_http::ClientFiles;
 use openidconnect::{HttpRequest, HttpResponse};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// For one request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,19 +88,11 @@ fn said(error: &ureq::Error) -> String {
 fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, WebError> {
     let builder = TlsConfig::builder();
     let Some(path) = ca_file else { return Ok(builder.root_certs(RootCerts::WebPki).build()) };
-    let wrong = |reason: String| WebError(format!("{}: {reason}", path.display()));
-    let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let items: Result<Vec<PemItem<'_>>, ureq::Error> = parse_pem(&text).collect();
-    let mut certificates = Vec::new();
-    for item in items.map_err(|error| wrong(error.to_string()))? {
-        if let PemItem::Certificate(certificate) = item {
-            certificates.push(certificate);
-        }
-    }
-    if certificates.is_empty() {
-        return Err(wrong("it holds no certificate in PEM".to_owned()));
-    }
-    Ok(builder.root_certs(RootCerts::new_with_certs(&certificates)).build())
+    let files = ClientFiles { ca_file: Some(path.to_owned()), identity: None };
+    let roots = files.roots().map_err(|error| WebError(error.to_string()))?;
+    let roots: Vec<Certificate<'static>> =
+        roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(builder.root_certs(RootCerts::new_with_certs(&roots)).build())
 }
 
 #[cfg(test)]
