@@ -26,9 +26,9 @@ pub struct Status {
 
 #[derive(Debug, Default)]
 struct Inner {
-    is_capturing: bool,
-    /// When it was first on.
+    /// When capture was first on.
     begun: Option<WallTime>,
+    /// Since when it is off again.
     stopped: Option<WallTime>,
     hook: String,
     step: Step,
@@ -103,7 +103,6 @@ impl Status {
     /// Capture is on or off since `now`; `hook` says where in the kernel calls are seen.
     pub fn capturing(&self, is_on: bool, hook: &str, now: WallTime) {
         let mut inner = self.lock();
-        inner.is_capturing = is_on;
         inner.stopped = (!is_on).then_some(now);
         if is_on {
             inner.begun.get_or_insert(now);
@@ -154,7 +153,7 @@ impl Status {
     pub fn report(&self) -> Report {
         let inner = self.lock();
         Report {
-            state: if inner.is_capturing { "capturing" } else { "stopped" },
+            state: if inner.is_capturing() { "capturing" } else { "stopped" },
             hook: inner.hook.clone(),
             step: inner.step,
             step_cause: inner.cause,
@@ -162,6 +161,11 @@ impl Status {
             memory_bytes: inner.memory_bytes,
             held_ms: inner.held.0 / 1_000_000,
         }
+    }
+
+    /// Whether capture is on.
+    pub fn is_capturing(&self) -> bool {
+        self.lock().is_capturing()
     }
 
     /// When capture was first on; `None`: it was not yet.
@@ -196,6 +200,10 @@ impl Status {
 }
 
 impl Inner {
+    fn is_capturing(&self) -> bool {
+        self.begun.is_some() && self.stopped.is_none()
+    }
+
     /// Counts spans of one row.
     fn add(&mut self, run: &[Span]) {
         let Some(span) = run.first() else { return };

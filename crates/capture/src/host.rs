@@ -51,8 +51,17 @@ pub fn cpu_time() -> Duration {
 
 /// The most memory that this process had resident (`VmHWM` of `/proc/self/status`); zero if unknown.
 pub fn peak_memory_bytes() -> u64 {
+    memory_bytes("VmHWM:")
+}
+
+/// What it has resident now (`VmRSS`); zero if unknown.
+pub fn resident_memory_bytes() -> u64 {
+    memory_bytes("VmRSS:")
+}
+
+fn memory_bytes(row: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(row));
     let kib: Option<u64> = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
     kib.unwrap_or_default() * 1024
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use deeptrace_agent::pipeline::{Options, Pipeline};
 use deeptrace_agent::sink::Batch;
-use deeptrace_capture::host::cpu_time;
+use deeptrace_capture::host::{cpu_time, resident_memory_bytes};
 use deeptrace_capture::recording::Reader;
 use deeptrace_capture::{Progress, Source};
 use deeptrace_model::{
@@ -209,13 +209,6 @@ impl Day {
     }
 }
 
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("there is procfs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
-}
-
 impl Slice {
     fn print(mut self, hours: f64, nanoseconds: u64) {
         self.waits.sort_unstable();
@@ -223,7 +216,7 @@ impl Slice {
         let last = self.waits.last().copied().unwrap_or_default();
         let each = nanoseconds as f64 / self.events as f64;
         let Self { events, parents, .. } = self;
-        let resident = resident_bytes() as f64 / f64::from(1 << 20);
+        let resident = resident_memory_bytes() as f64 / f64::from(1 << 20);
         println!(
             "{hours:>6.1} {events:>11} {each:>9.0} {resident:>9.1} {parents:>9} {late:>9} {last:>9}"
         );

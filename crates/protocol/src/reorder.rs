@@ -113,7 +113,7 @@ pub(crate) struct Queue {
 }
 
 /// What a held call costs beside its bytes.
-pub(crate) const HELD_OVERHEAD: usize = size_of::<Held>();
+const HELD_OVERHEAD: usize = size_of::<Held>();
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {

@@ -37,9 +37,9 @@ impl Teller {
         &self.agent_id
     }
 
-    /// Whether what is told changes in a way that the server should not wait for.
+    /// Whether capture is on.
     pub(super) fn is_capturing(&self) -> bool {
-        self.status.report().is_capturing()
+        self.status.is_capturing()
     }
 
     /// What is told now; `oldest`: start of the oldest span that waits to be sent;

@@ -115,13 +115,13 @@ impl Tls {
         if self.covered_since(pid).is_some() {
             return;
         }
-        let due = self.processes.get_mut(&pid).is_none_or(|process| {
+        if let Some(process) = self.processes.get_mut(&pid) {
             process.is_speaking = true;
-            !process.is_asked && now.since(process.looked) >= process.wait
-        });
-        if due {
-            self.look(pid, now);
+            if process.is_asked || now.since(process.looked) < process.wait {
+                return;
+            }
         }
+        self.look(pid, now);
     }
 
     /// Forgets the processes that `is_watched` does not name.
