@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::session::Session;
-use crate::told::{Calls, attribute, config, ours, same, session, streams, theirs, whole};
+use crate::told::{Calls, attribute, config, each, ours, same, session, streams, theirs};
 
 /// Sessions of which the crate does not read all, and why.
 const OTHERS: &[(&str, &str)] = &[
@@ -102,15 +102,7 @@ fn check(name: &str, session: &Session) {
 
 #[test]
 fn the_corpus_is_read_alike() {
-    let mut read = 0;
-    for entry in whole("http") {
-        let name = entry.path.file_stem().unwrap().to_string_lossy();
-        if OTHERS.iter().all(|(other, _)| *other != name) {
-            check(&name, &entry.session);
-            read += 1;
-        }
-    }
-    assert!(read >= 10, "{read} sessions");
+    each("http", OTHERS, 10, check);
 }
 
 /// Fields that say nothing of the body, spelt in all ways that are allowed (RFC 9110 §5.5, §5.6.3).

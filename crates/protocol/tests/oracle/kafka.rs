@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::session::{Session, Step};
-use crate::told::{Calls, Told, attribute, config, ours, same, session, streams, theirs, whole};
+use crate::told::{Calls, Told, attribute, config, each, ours, same, session, streams, theirs};
 
 /// Ends what is told of an answer whose errors the tests do not look for.
 const OPEN: &str = "?";
@@ -129,15 +129,7 @@ fn check(name: &str, session: &Session) {
 
 #[test]
 fn the_corpus_is_read_alike() {
-    let mut read = 0;
-    for entry in whole("kafka") {
-        let name = entry.path.file_stem().unwrap().to_string_lossy();
-        if OTHERS.iter().all(|(other, _)| *other != name) {
-            check(&name, &entry.session);
-            read += 1;
-        }
-    }
-    assert!(read >= 7, "{read} sessions");
+    each("kafka", OTHERS, 7, check);
 }
 
 fn text(text: &str) -> StrBytes {

@@ -12,7 +12,7 @@ use redis_protocol::resp3::types::{OwnedFrame as Frame, Resp3Frame};
 use redis_protocol::{resp2, resp3};
 
 use crate::session::Session;
-use crate::told::{Calls, config, ours, same, session, streams, theirs, whole};
+use crate::told::{Calls, config, each, ours, same, session, streams, theirs};
 
 /// Sessions with something that the crate does not read, and why.
 const OTHERS: &[(&str, &str)] = &[
@@ -60,15 +60,7 @@ fn check(name: &str, session: &Session) {
 
 #[test]
 fn the_corpus_is_read_alike() {
-    let mut read = 0;
-    for entry in whole("redis") {
-        let name = entry.path.file_stem().unwrap().to_string_lossy();
-        if OTHERS.iter().all(|(other, _)| *other != name) {
-            check(&name, &entry.session);
-            read += 1;
-        }
-    }
-    assert!(read >= 10, "{read} sessions");
+    each("redis", OTHERS, 10, check);
 }
 
 /// Commands that have one answer each, whatever it says.

@@ -4,7 +4,7 @@ use deeptrace_model::{Direction, Message, Origin, Transport, Value};
 use deeptrace_protocol::Side;
 use proptest::test_runner::Config as ProptestConfig;
 
-use crate::session::corpus::{Entry, entries};
+use crate::session::corpus::entries;
 use crate::session::{Session, Step};
 
 /// A message, as a reader tells it.
@@ -97,10 +97,24 @@ pub fn streams(session: &Session) -> [Vec<u8>; 2] {
     streams
 }
 
-/// Sessions of the corpus whose bytes are all there.
-pub fn whole(protocol: &str) -> Vec<Entry> {
-    let all = entries().into_iter();
-    all.filter(|it| it.protocol == protocol && it.session.is_whole_stream()).collect()
+/// Has `check` look at the sessions of a protocol whose bytes are all there, but for `others`, which have a
+/// reason; at least so many.
+pub fn each(
+    protocol: &str,
+    others: &[(&str, &str)],
+    least: usize,
+    mut check: impl FnMut(&str, &Session),
+) {
+    let mut read = 0;
+    let all = entries().into_iter().filter(|it| it.protocol == protocol);
+    for entry in all.filter(|it| it.session.is_whole_stream()) {
+        let name = entry.path.file_stem().unwrap().to_string_lossy();
+        if others.iter().all(|(other, _)| *other != name) {
+            check(&name, &entry.session);
+            read += 1;
+        }
+    }
+    assert!(read >= least, "{read} sessions");
 }
 
 /// An attribute as text; empty where there is none.
